@@ -1,0 +1,30 @@
+# strata_options: what every target is compiled with. strata_exact_arithmetic: what the parts that decide add to it.
+find_package(Threads REQUIRED)
+
+add_library(strata_options INTERFACE)
+target_include_directories(strata_options INTERFACE "${PROJECT_SOURCE_DIR}" "${PROJECT_BINARY_DIR}/generated")
+target_compile_options(strata_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror)
+target_link_libraries(strata_options INTERFACE Threads::Threads)
+
+# A fused multiply-add rounds once where two operations round twice, so letting the compiler choose would make a plan
+# depend on the machine that compiled the planner. The kernels choose their own fused operations.
+add_library(strata_exact_arithmetic INTERFACE)
+target_compile_options(strata_exact_arithmetic INTERFACE -ffp-contract=off)
+
+set(strata_sanitizers "")
+if(STRATA_SANITIZE STREQUAL "address")
+  set(strata_sanitizers -fsanitize=address,undefined -fno-sanitize-recover=all)
+elseif(STRATA_SANITIZE STREQUAL "thread")
+  set(strata_sanitizers -fsanitize=thread)
+elseif(NOT STRATA_SANITIZE STREQUAL "")
+  message(FATAL_ERROR "STRATA_SANITIZE is '${STRATA_SANITIZE}'; expected an empty string, address or thread")
+endif()
+target_compile_options(strata_options INTERFACE ${strata_sanitizers})
+target_link_options(strata_options INTERFACE ${strata_sanitizers})
+
+if(STRATA_BUILD_FUZZ)
+  if(NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+    message(FATAL_ERROR "STRATA_BUILD_FUZZ needs clang's libFuzzer: use the preset 'fuzz' or CMAKE_CXX_COMPILER=clang++")
+  endif()
+  target_compile_options(strata_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
