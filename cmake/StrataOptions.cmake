@@ -3,13 +3,14 @@ find_package(Threads REQUIRED)
 
 add_library(strata_options INTERFACE)
 target_include_directories(strata_options INTERFACE "${PROJECT_SOURCE_DIR}" "${PROJECT_BINARY_DIR}/generated")
-target_compile_options(strata_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror)
+target_compile_options(strata_options INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wpedantic;-Wshadow;-Wconversion;-Werror>)
 target_link_libraries(strata_options INTERFACE Threads::Threads)
 
 # A fused multiply-add rounds once where two operations round twice, so letting the compiler choose would make a plan
 # depend on the machine that compiled the planner. The kernels choose their own fused operations.
 add_library(strata_exact_arithmetic INTERFACE)
-target_compile_options(strata_exact_arithmetic INTERFACE -ffp-contract=off)
+target_compile_options(strata_exact_arithmetic INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>)
 
 set(strata_sanitizers "")
 if(STRATA_SANITIZE STREQUAL "address")
@@ -19,12 +20,12 @@ elseif(STRATA_SANITIZE STREQUAL "thread")
 elseif(NOT STRATA_SANITIZE STREQUAL "")
   message(FATAL_ERROR "STRATA_SANITIZE is '${STRATA_SANITIZE}'; expected an empty string, address or thread")
 endif()
-target_compile_options(strata_options INTERFACE ${strata_sanitizers})
+target_compile_options(strata_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:${strata_sanitizers}>)
 target_link_options(strata_options INTERFACE ${strata_sanitizers})
 
 if(STRATA_BUILD_FUZZ)
   if(NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
     message(FATAL_ERROR "STRATA_BUILD_FUZZ needs clang's libFuzzer: use the preset 'fuzz' or CMAKE_CXX_COMPILER=clang++")
   endif()
-  target_compile_options(strata_options INTERFACE -fsanitize=fuzzer-no-link)
+  target_compile_options(strata_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=fuzzer-no-link>)
 endif()
