@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/comm_schedule.hpp"
+
+#include <algorithm>
+#include <tuple>
+
+#include "core/check.hpp"
+
+namespace strata {
+
+std::string_view to_string(TensorKind tensor) {
+  switch (tensor) {
+    case TensorKind::q: return "q";
+    case TensorKind::kv: return "kv";
+    case TensorKind::o: return "o";
+    case TensorKind::o_part: return "o_part";
+    case TensorKind::d_o: return "do";
+    case TensorKind::dq: return "dq";
+    case TensorKind::dkv: return "dkv";
+  }
+  STRATA_CHECK(false, "tensor kind {} has no name", static_cast<int>(tensor));
+}
+
+bool canonical_less(const Transfer& a, const Transfer& b) {
+  return std::tie(a.tensor, a.span, a.heads, a.source, a.targets, a.lane, a.ready) <
+         std::tie(b.tensor, b.span, b.heads, b.source, b.targets, b.lane, b.ready);
+}
+
+void sort_canonically(ScheduleStep& step) {
+  if (!std::is_sorted(step.transfers.begin(), step.transfers.end(), canonical_less)) {
+    std::sort(step.transfers.begin(), step.transfers.end(), canonical_less);
+  }
+  if (!std::is_sorted(step.tasks.begin(), step.tasks.end())) std::sort(step.tasks.begin(), step.tasks.end());
+}
+
+bool targets_contain(const std::vector<RankRange>& targets, std::int32_t rank) {
+  auto after = std::upper_bound(targets.begin(), targets.end(), rank,
+                                [](std::int32_t value, const RankRange& range) { return value < range.begin; });
+  return after != targets.begin() && rank < std::prev(after)->end;
+}
+
+std::int64_t target_count(const Transfer& transfer) {
+  std::int64_t count = 0;
+  for (const RankRange& range : transfer.targets) count += range.count();
+  return count;
+}
+
+std::vector<RankRange> rank_ranges(std::vector<std::int32_t> ranks) {
+  std::sort(ranks.begin(), ranks.end());
+  std::vector<RankRange> ranges;
+  for (const std::int32_t rank : ranks) {
+    if (!ranges.empty() && ranges.back().end == rank) {
+      ++ranges.back().end;
+    } else {
+      ranges.push_back({rank, rank + 1});
+    }
+  }
+  return ranges;
+}
+
+}  // namespace strata

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// Lowering: one wave's schedule -> the program of one rank. Touches only what concerns that rank.
+#pragma once
+
+#include <cstdint>
+
+#include "core/plan.hpp"
+#include "core/rank_program.hpp"
+
+namespace strata {
+
+/// Changes whenever the same schedule lowers to different programs; stored in plans.
+inline constexpr std::int32_t kLoweringVersion = 1;
+
+/// The program of `rank`. `wave` must pass verify_schedule; STRATA_CHECK otherwise.
+RankProgram lower(const Wave& wave, const CommSchedule& backward, const ModelShape& model, std::int32_t rank);
+/// All ranks' programs of one wave (derives the backward schedule itself).
+std::vector<RankProgram> lower_wave(const Wave& wave, const ModelShape& model);
+/// A digest of everything in the program, as "sha256:..."-style text; see core/digest.hpp.
+std::string program_digest(const RankProgram& program);
+
+}  // namespace strata

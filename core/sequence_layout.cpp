@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/sequence_layout.hpp"
+
+#include <algorithm>
+#include <limits>
+
+namespace strata {
+
+std::int64_t SequenceLayout::token_count(std::int32_t rank) const {
+  std::int64_t count = 0;
+  for (const TokenSpan& span : spans[static_cast<std::size_t>(rank)]) count += span.length();
+  return count;
+}
+
+OwnerTable::OwnerTable(const SequenceLayout& layout) {
+  std::int32_t low = std::numeric_limits<std::int32_t>::max();
+  std::int32_t high = -1;
+  for (const auto& rank_spans : layout.spans) {
+    for (const TokenSpan& span : rank_spans) {
+      low = std::min(low, span.document);
+      high = std::max(high, span.document);
+    }
+  }
+  if (high < 0) return;
+  first_ = low;
+  pieces_.resize(static_cast<std::size_t>(high - low) + 1);
+  for (std::size_t rank = 0; rank < layout.spans.size(); ++rank) {
+    for (const TokenSpan& span : layout.spans[rank]) {
+      pieces_[static_cast<std::size_t>(span.document - first_)].push_back(
+          {span.begin, span.end, static_cast<std::int32_t>(rank)});
+    }
+  }
+  for (auto& pieces : pieces_) std::sort(pieces.begin(), pieces.end());
+}
+
+const std::vector<OwnedSpan>& OwnerTable::of(std::int32_t document) const {
+  static const std::vector<OwnedSpan> kNone;
+  if (document < first_ || document >= end_document()) return kNone;
+  return pieces_[static_cast<std::size_t>(document - first_)];
+}
+
+std::int64_t OwnerTable::find(std::int32_t document, std::int64_t token) const {
+  const auto& pieces = of(document);
+  auto after = std::upper_bound(pieces.begin(), pieces.end(), token,
+                                [](std::int64_t value, const OwnedSpan& piece) { return value < piece.begin; });
+  if (after == pieces.begin()) return -1;
+  --after;
+  return token < after->end ? after - pieces.begin() : -1;
+}
+
+}  // namespace strata

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// What happened, or would happen: one event per executed instruction, from the simulator and from every executor
+// alike, so that both can be joined on their key.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/rank_program.hpp"
+
+namespace strata {
+
+/// Key: (repeat, wave, layer, pass, rank, instruction). Times count from the start of the repeat.
+struct TimelineEvent {
+  std::int32_t repeat = 0, wave = 0, layer = 0;
+  Pass pass = Pass::forward;
+  std::int32_t rank = 0, instruction = 0;
+  std::int64_t posted_ns = 0;   ///< started: dependencies met and stream free
+  std::int64_t matched_ns = 0;  ///< exchanges: the last participant arrived; otherwise equal to posted_ns
+  std::int64_t end_ns = 0;
+  std::int64_t bytes = 0;  ///< payload sent
+  double flops = 0;
+  bool operator==(const TimelineEvent&) const = default;
+};
+
+/// Orders events by their key.
+bool key_less(const TimelineEvent& a, const TimelineEvent& b);
+
+struct Timeline {
+  std::string source;        ///< "simulator", "cpu", ...
+  std::string plan_digest;   ///< of the plan that was run
+  std::int32_t device_count = 1;      ///< physical devices that served the ranks
+  std::int32_t cores_per_device = 1;  ///< execution units of each
+  std::int32_t rank_count = 0;        ///< rank r was served by device r * device_count / rank_count
+  std::int32_t layers = 1;
+  std::int32_t repeats = 1;
+  bool linear_included = false;  ///< whether TokenWork.linear took time
+  std::vector<TimelineEvent> events;  ///< sorted by key
+  bool operator==(const Timeline&) const = default;
+
+  /// End of the last event of `repeat`.
+  Duration makespan(std::int32_t repeat = 0) const;
+};
+
+}  // namespace strata

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// Static proof that a schedule computes exactly what the mask allows: every token owned once, every slice held by
+// whoever sends it, nothing received twice or for nothing, every allowed (query, key) pair once per head and no
+// other, every partial result and gradient home exactly once, and a canonical form. No strategy is consulted.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/plan.hpp"
+
+namespace strata {
+
+/// One broken rule: its short name ("coverage", "not_held", ...) , the place ("waves[0].steps[3].transfers[17]")
+/// and a sentence with the values.
+struct Violation {
+  std::string rule;
+  std::string place;
+  std::string message;
+  bool operator==(const Violation&) const = default;
+};
+
+/// Checks one wave, forward and the derived backward. `place` prefixes the places ("waves[0]"). Stops adding
+/// after `limit` violations. Cost: a sort of the wave's transfers and tasks plus a linear sweep.
+std::vector<Violation> verify_wave(const Wave& wave, const ModelShape& model, std::int32_t rank_count,
+                                   const std::string& place, std::size_t limit = 100);
+
+/// Checks everything of a plan that can be checked without lowering: batch <-> waves, digests, every wave.
+std::vector<Violation> verify_plan(const Plan& plan, std::size_t limit = 100);
+
+}  // namespace strata
