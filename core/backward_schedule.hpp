@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The backward schedule derived from the forward one (Wave::backward says how), so that strategies describe only
 // forward. Tasks repeat at the same steps; kv and q are sent again or kept; d_o goes to ranks that compute for
-// queries they do not own; dq goes straight home after its last contribution, dkv as the policy says.
+// queries they do not own; dq goes straight home after its last contribution, dkv as the policy says, both as
+// Reductions (ScheduleStep::reductions), so that nothing is expanded to unicasts.
 #pragma once
 
 #include "core/plan.hpp"

@@ -26,10 +26,27 @@ bool canonical_less(const Transfer& a, const Transfer& b) {
          std::tie(b.tensor, b.span, b.heads, b.source, b.targets, b.lane, b.ready);
 }
 
-void sort_canonically(ScheduleStep& step) {
-  if (!std::is_sorted(step.transfers.begin(), step.transfers.end(), canonical_less)) {
-    std::sort(step.transfers.begin(), step.transfers.end(), canonical_less);
+bool canonical_less(const Reduction& a, const Reduction& b) {
+  return std::tie(a.tensor, a.span, a.heads, a.target, a.sources, a.lane, a.ready) <
+         std::tie(b.tensor, b.span, b.heads, b.target, b.sources, b.lane, b.ready);
+}
+
+namespace {
+
+constexpr auto kCanonicalLess = [](const auto& a, const auto& b) { return canonical_less(a, b); };
+
+template <typename Record>
+void sort_records(std::vector<Record>& records) {
+  if (!std::is_sorted(records.begin(), records.end(), kCanonicalLess)) {
+    std::sort(records.begin(), records.end(), kCanonicalLess);
   }
+}
+
+}  // namespace
+
+void sort_canonically(ScheduleStep& step) {
+  sort_records(step.transfers);
+  sort_records(step.reductions);
   if (!std::is_sorted(step.tasks.begin(), step.tasks.end())) std::sort(step.tasks.begin(), step.tasks.end());
 }
 

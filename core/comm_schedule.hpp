@@ -18,7 +18,7 @@ namespace strata {
 ///   o        [v_dim] E + f32 LSE: the finished output of the rows
 ///   o_part   [v_dim] E + f32 LSE: the merge of what the source computed for the rows
 ///   d_o      [v_dim] E + f32 final LSE + f32 delta        (backward)
-///   dq       [k_dim] f32          dkv     [k_dim + v_dim] f32   (backward; sums, hence never bf16)
+///   dq       [k_dim] f32          dkv     [k_dim + v_dim] f32   (backward; only in Reductions; sums, hence f32)
 enum class TensorKind : std::uint8_t { q, kv, o, o_part, d_o, dq, dkv };
 std::string_view to_string(TensorKind tensor);
 constexpr bool counts_kv_heads(TensorKind tensor) {
@@ -38,6 +38,20 @@ struct Transfer {
   auto operator<=>(const Transfer&) const = default;
 };
 
+/// The mirror image of a multicast, in backward only: every rank of `sources` sends its accumulated dq or dkv of the
+/// slice to `target`, which adds them in (step, source rank) order. Kept as one record because a multicast to n
+/// ranks comes home as n slices. `sources` are sorted, disjoint, not adjacent, and do not contain `target`.
+struct Reduction {
+  std::int32_t target = 0;
+  std::vector<RankRange> sources;
+  TensorKind tensor = TensorKind::dkv;  ///< dq or dkv
+  TokenSpan span;
+  HeadRange heads;
+  std::int32_t lane = 0;
+  std::int32_t ready = 0;  ///< absolute index of the first step in which the target's sum contains it
+  auto operator<=>(const Reduction&) const = default;
+};
+
 /// `rank` computes the allowed pairs of `query` x `key` (same document) for query heads `heads`.
 struct AttentionTask {
   std::int32_t rank = 0;
@@ -54,6 +68,7 @@ struct ScheduleStep {
   CollectiveKind collective = CollectiveKind::none;
   std::vector<Transfer> transfers;   ///< sorted by (tensor, span, heads, source, targets, lane, ready)
   std::vector<AttentionTask> tasks;  ///< sorted by (rank, query, key, heads)
+  std::vector<Reduction> reductions;  ///< backward only; sorted by (tensor, span, heads, target, sources, ...)
   bool operator==(const ScheduleStep&) const = default;
 };
 
@@ -84,6 +99,7 @@ struct BackwardPolicy {
 void sort_canonically(ScheduleStep& step);
 /// The order in which transfers of a step are listed, issued and matched on both ends.
 bool canonical_less(const Transfer& a, const Transfer& b);
+bool canonical_less(const Reduction& a, const Reduction& b);
 /// Whether `rank` is one of the sorted `targets`.
 bool targets_contain(const std::vector<RankRange>& targets, std::int32_t rank);
 std::int64_t target_count(const Transfer& transfer);
