@@ -212,6 +212,16 @@ struct RankProgram {
 std::string_view kind_name(const Operation& op);
 /// The exchange of an Exchange or Collective, else nullptr.
 const Exchange* exchange_of(const Operation& op);
+/// Rows of one buffer that an operation reads or writes (an Attention's merge and every sum also read what they
+/// write).
+struct Access {
+  std::int32_t buffer = 0;
+  std::int64_t row = 0;
+  std::int64_t row_count = 0;
+  bool write = false;
+};
+/// Appends every access of `op`, in a fixed order.
+void append_accesses(const RankProgram& program, const Operation& op, std::vector<Access>& out);
 /// Payload bytes that the operation sends / moves locally / allowed pairs x heads that it computes.
 Bytes sent_bytes(const RankProgram& program, const Operation& op);
 std::int64_t attention_pairs(const Operation& op);
