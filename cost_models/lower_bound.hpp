@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bounds that hold for every schedule the IR can express under the simulator's cost model: any placement, any
+// exchange, any split into waves. The proofs stand beside the terms in lower_bound.cpp. There is no
+// communication term: a schedule may put all tokens on one rank and exchange nothing, so none can be proven
+// without a memory cap.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/mask.hpp"
+#include "cost_models/cost_profile.hpp"
+
+namespace strata {
+
+struct LowerBound {
+  Duration compute;    ///< all pairs (and linear work) at the best profiled rate on all devices together
+  Duration chain;      ///< launches that one rank must run one after the other, layer by layer
+  Duration bound;      ///< the larger
+  std::string active;  ///< "compute" or "chain"
+  Bytes memory;        ///< the least that the largest rank holds when one wave takes all tokens
+  std::int64_t least_waves = 1;  ///< so that the tokens fit the memory cap; 1 without a cap
+  bool operator==(const LowerBound&) const = default;
+};
+
+/// `document_lengths`: of the whole step. `memory_cap`: per rank, 0: none. Layers and linear work as in
+/// SimulatorOptions (layers 0: as the model says).
+LowerBound lower_bound(const std::vector<std::int64_t>& document_lengths, const ModelShape& model,
+                       const Topology& topology, const CostProfile& profile, Bytes memory_cap = {},
+                       std::int32_t layers = 0, bool include_linear = true);
+
+}  // namespace strata

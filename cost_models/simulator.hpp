@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// Event-driven simulation of all ranks' programs on a virtual clock of integer nanoseconds.
+//
+// Order. A rank runs its waves in order, each as all layers forward then all layers backward (last layer
+// first); we call one of those runs of a program a pass-layer. A pass-layer starts the moment the rank's
+// previous one has ended completely; ranks meet in Exchanges and nowhere else. Inside a pass-layer an
+// instruction starts when the previous instruction of its stream and everything it waits for have ended
+// (`posted`). Devices. Instructions and same-device transfers share their device's execution units and memory
+// bandwidth max-min fairly; an instruction alone runs on min(cores, its work items) units. Waiting for memory
+// does not occupy a unit. Exchanges. The k-th Exchange of a rank that names a peer on a lane meets the k-th
+// of that peer that names the rank. `matched` is when the last peer has posted. The bytes of a pair and
+// direction are one flow; it starts when both ends have posted, each plus its issue time, plus the route's
+// latency, and shares links max-min fairly under the profile's per-peer cap. An Exchange ends when its issue
+// time has passed and all its flows, both directions, have ended; from posting to end it holds
+// `communication_units` of its device (at most half of the device is ever withheld from compute).
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/plan.hpp"
+#include "core/timeline.hpp"
+#include "cost_models/cost_profile.hpp"
+
+namespace strata {
+
+struct SimulatorOptions {
+  std::int32_t layers = 0;     ///< 0: as the model says
+  bool include_linear = true;  ///< whether TokenWork.linear takes time
+  bool exact = false;  ///< simulate every layer; otherwise three, extrapolated when there are more than 4
+  bool record = true;  ///< keep the timeline's events; the search needs only the totals
+};
+
+/// One rank over the whole step, all layers.
+struct RankLoad {
+  Duration end;
+  Duration busy;           ///< at least one instruction other than an Exchange was running
+  Duration exposed;        ///< an Exchange was in flight and nothing else was running
+  Duration forward;        ///< spent in forward pass-layers; the rest of `end` is backward
+  std::int64_t pairs = 0;  ///< allowed pairs x heads of its forward attention, one layer, all waves
+  bool operator==(const RankLoad&) const = default;
+};
+
+struct Simulation {
+  Timeline timeline;      ///< of the simulated layers, whose backward comes in the order layers - 1 ... 0
+  Prediction prediction;  ///< whole step, all layers. forward: time in forward of the rank that ends last
+  std::vector<RankLoad> ranks;
+  std::int32_t simulated_layers = 0;
+  std::int64_t instructions = 0;  ///< simulated, all ranks, waves and simulated layers
+  double extrapolated_share = 0;  ///< of all device work: costs from outside the profile's measured range
+  bool measured = false;          ///< the profile's
+};
+
+/// Simulates `waves[wave][rank]`. With more than 4 layers and not `exact`, three layers are simulated and
+/// every rank's end grows by the duration of its third forward and third backward pass-layer per further
+/// layer; the step is never predicted shorter than the work of its busiest device. Programs must have passed
+/// verification: STRATA_CHECK when ranks do not meet or wait for each other in a circle.
+Simulation simulate_step(const std::vector<std::vector<RankProgram>>& waves, const Topology& topology,
+                         const ModelShape& model, const CostProfile& profile,
+                         const SimulatorOptions& options = {});
+
+}  // namespace strata
