@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The artefact between planner and runner: self-contained (inputs with digests and contents), canonical (equal
-// inputs give byte-equal files), verified again by whoever reads it. docs/plan-format.md describes the file.
+// The artefact between planner and runner: self-contained (inputs with digests and contents), canonical
+// (equal inputs give byte-equal files), verified again by whoever reads it. docs/plan-format.md describes it.
 #pragma once
 
 #include <cstdint>
@@ -62,7 +62,8 @@ struct Bounds {
   Duration lower_bound;                ///< for every schedule of the IR
   std::optional<Duration> in_family;   ///< group plans only; never certified
   double gap = 0;                      ///< step_time / lower_bound - 1
-  std::string active;                  ///< which bound binds: "compute", "longest_document", "communication", "memory"
+  /// Which bound binds: "compute", "longest_document", "communication", "memory".
+  std::string active;
   bool operator==(const Bounds&) const = default;
 };
 
@@ -80,7 +81,15 @@ struct EmbeddedProfile {
   bool operator==(const EmbeddedProfile&) const = default;
 };
 
+/// What a plan file says the digests of its input contents are. A plan that was just made has none: the writer
+/// then fills in those of the contents. Lint compares them with `input_digests` (core/plan_json.hpp).
+struct InputDigests {
+  std::string batch, topology, model, request;
+  bool operator==(const InputDigests&) const = default;
+};
+
 struct Plan {
+  InputDigests digests;
   Batch batch;
   Topology topology;
   ModelShape model;

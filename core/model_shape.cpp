@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/model_shape.hpp"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <utility>
+
+#include "core/check.hpp"
+
+namespace strata {
+
+namespace {
+
+ModelShape shape(std::int32_t layers, std::int64_t hidden, std::int64_t ffn, std::int32_t query_heads,
+                 std::int32_t kv_heads, std::int32_t head_dim, ElementType type) {
+  ModelShape model;
+  model.layers = layers;
+  model.hidden = hidden;
+  model.ffn = ffn;
+  model.query_heads = query_heads;
+  model.kv_heads = kv_heads;
+  model.head_dim = head_dim;
+  model.value_head_dim = head_dim;
+  model.element_type = type;
+  return model;
+}
+
+/// llama3: Llama Team, "The Llama 3 Herd of Models" (2024), table 3. tiny: small enough to run in a test.
+std::array<std::pair<std::string_view, ModelShape>, 3> shipped_models() {
+  return {{{"tiny", shape(2, 256, 1024, 4, 2, 64, ElementType::f32)},
+           {"llama3_8b", shape(32, 4096, 14336, 32, 8, 128, ElementType::bf16)},
+           {"llama3_70b", shape(80, 8192, 28672, 64, 8, 128, ElementType::bf16)}}};
+}
+
+void require_positive(std::string_view where, std::string_view name, std::int64_t value) {
+  if (value >= 1) return;
+  throw InputError(std::string(where), fmt::format("{} = {}", name, value), "at least 1");
+}
+
+}  // namespace
+
+void validate(const ModelShape& model, std::string_view where) {
+  require_positive(where, "layers", model.layers);
+  require_positive(where, "hidden", model.hidden);
+  require_positive(where, "ffn", model.ffn);
+  require_positive(where, "query_heads", model.query_heads);
+  require_positive(where, "kv_heads", model.kv_heads);
+  require_positive(where, "head_dim", model.head_dim);
+  require_positive(where, "value_head_dim", model.value_head_dim);
+  if (model.query_heads % model.kv_heads != 0) {
+    throw InputError(std::string(where),
+                     fmt::format("{} query heads and {} KV heads", model.query_heads, model.kv_heads),
+                     "query heads that are a multiple of the KV heads");
+  }
+  if (model.attention == AttentionKind::window) require_positive(where, "window", model.window);
+  if (model.attention == AttentionKind::dense && model.window != 0) {
+    throw InputError(std::string(where), fmt::format("window = {} with dense attention", model.window),
+                     "a window only with \"attention\": \"window\"");
+  }
+}
+
+double linear_flops_per_token(const ModelShape& model) {
+  const auto hidden = static_cast<double>(model.hidden);
+  const double q = static_cast<double>(model.query_heads) * model.head_dim;
+  const double k = static_cast<double>(model.kv_heads) * model.head_dim;
+  const double v = static_cast<double>(model.kv_heads) * model.value_head_dim;
+  const double o = static_cast<double>(model.query_heads) * model.value_head_dim;
+  return 2.0 * hidden * (q + k + v + o + 3.0 * static_cast<double>(model.ffn));
+}
+
+ModelShape named_model(std::string_view name) {
+  for (const auto& [known, model] : shipped_models()) {
+    if (name == known) return model;
+  }
+  throw InputError("model", fmt::format("'{}'", name), "tiny, llama3_8b, llama3_70b or a JSON file");
+}
+
+bool is_named_model(std::string_view name) {
+  for (const auto& [known, model] : shipped_models()) {
+    if (name == known) return true;
+  }
+  return false;
+}
+
+}  // namespace strata
