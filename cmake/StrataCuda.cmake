@@ -1,4 +1,5 @@
-# Resolves STRATA_WITH_CUDA to STRATA_CUDA (ON or OFF). Where it is ON a folder may list .cu files and link CUDA::cudart.
+# Resolves STRATA_WITH_CUDA to STRATA_CUDA (ON or OFF). Where it is ON a folder may list .cu files and link
+# CUDA::cudart.
 set(STRATA_CUDA OFF)
 if(STRATA_WITH_CUDA)
   include(CheckLanguage)

@@ -1,5 +1,6 @@
-# What a bare `cmake -B build` should mean: an optimised build, compiled through ccache where there is one, with a
-# compilation database for clang-tidy. -O2 and not CMake's -O3: only the kernels gain from the latter.
+# What a bare `cmake -B build` should mean: an optimised build, compiled through ccache where there is one,
+# with a compilation database for clang-tidy. -O2 and not CMake's -O3: only the kernels gain from the
+# latter.
 if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
   set(CMAKE_BUILD_TYPE Release CACHE STRING "Release, Debug or RelWithDebInfo" FORCE)
 endif()

@@ -1,14 +1,18 @@
-# strata_options: what every target is compiled with. strata_exact_arithmetic: what the parts that decide add to it.
+# strata_options: what every target is compiled with. strata_exact_arithmetic: what the parts that decide
+# add to it.
 find_package(Threads REQUIRED)
 
 add_library(strata_options INTERFACE)
 target_include_directories(strata_options INTERFACE "${PROJECT_SOURCE_DIR}" "${PROJECT_BINARY_DIR}/generated")
 target_compile_options(strata_options INTERFACE
-  $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wpedantic;-Wshadow;-Wconversion;-Werror>)
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wpedantic;-Wshadow;-Werror>
+  # clang means more by -Wconversion than g++ does (signs, for one); g++ is the judge.
+  $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wconversion>)
 target_link_libraries(strata_options INTERFACE Threads::Threads)
 
-# A fused multiply-add rounds once where two operations round twice, so letting the compiler choose would make a plan
-# depend on the machine that compiled the planner. The kernels choose their own fused operations.
+# A fused multiply-add rounds once where two operations round twice, so letting the compiler choose would
+# make a plan depend on the machine that compiled the planner. The kernels choose their own fused
+# operations.
 add_library(strata_exact_arithmetic INTERFACE)
 target_compile_options(strata_exact_arithmetic INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>)
 
@@ -25,7 +29,7 @@ target_link_options(strata_options INTERFACE ${strata_sanitizers})
 
 if(STRATA_BUILD_FUZZ)
   if(NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
-    message(FATAL_ERROR "STRATA_BUILD_FUZZ needs clang's libFuzzer: use the preset 'fuzz' or CMAKE_CXX_COMPILER=clang++")
+    message(FATAL_ERROR "STRATA_BUILD_FUZZ needs clang's libFuzzer: use the preset 'fuzz'")
   endif()
   target_compile_options(strata_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=fuzzer-no-link>)
 endif()

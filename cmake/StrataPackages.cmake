@@ -1,4 +1,5 @@
-# Every third-party package, from the distribution; nothing is downloaded. `tools/setup` installs them on Debian.
+# Every third-party package, from the distribution; nothing is downloaded. `tools/setup` installs them on
+# Debian.
 find_package(Boost 1.74 REQUIRED)
 find_package(CLI11 2.1 REQUIRED)
 find_package(fmt 9 REQUIRED)

@@ -1,7 +1,8 @@
-# The functions that a folder's CMakeLists.txt is written with. Files are listed by hand; links are PUBLIC only for
-# what the folder's headers show.
+# The functions that a folder's CMakeLists.txt is written with. Files are listed by hand; links are PUBLIC
+# only for what the folder's headers show.
 
-# Leaves out sources that are listed but not written yet, so that the tree configures while it is being filled in.
+# Leaves out sources that are listed but not written yet, so that the tree configures while it is being
+# filled in.
 function(strata_existing_sources variable)
   set(existing "")
   foreach(source IN LISTS ARGN)
@@ -66,7 +67,8 @@ function(strata_benchmark name)
     return()
   endif()
   add_executable(${name} ${arg_SOURCES})
-  target_link_libraries(${name} PRIVATE strata_options ${arg_LINKS} benchmark::benchmark benchmark::benchmark_main)
+  target_link_libraries(${name} PRIVATE
+    strata_options ${arg_LINKS} benchmark::benchmark benchmark::benchmark_main)
 endfunction()
 
 # strata_fuzz(<name> SOURCES <files> [LINKS <libraries>])
