@@ -60,19 +60,11 @@ bool contains(const std::vector<std::string_view>& list, std::string_view item) 
   return std::find(list.begin(), list.end(), item) != list.end();
 }
 
-bool is_header(std::string_view path) {
-  return path.ends_with(".hpp") || path.ends_with(".cuh");
-}
-bool is_source(std::string_view path) {
-  return path.ends_with(".cpp") || path.ends_with(".cu");
-}
+bool is_header(std::string_view path) { return path.ends_with(".hpp") || path.ends_with(".cuh"); }
+bool is_source(std::string_view path) { return path.ends_with(".cpp") || path.ends_with(".cu"); }
 
-std::string_view folder_of(std::string_view path) {
-  return path.substr(0, path.find('/'));
-}
-std::string_view without_extension(std::string_view path) {
-  return path.substr(0, path.rfind('.'));
-}
+std::string_view folder_of(std::string_view path) { return path.substr(0, path.find('/')); }
+std::string_view without_extension(std::string_view path) { return path.substr(0, path.rfind('.')); }
 
 struct Include {
   std::string_view path;

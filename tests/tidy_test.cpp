@@ -86,27 +86,13 @@ TEST(TidyTree, HasTheFilesThatTheRulesAreAbout) {
   }
 }
 
-TEST(TidyTree, FollowsTheLayeringTable) {
-  expect_clean(check_layering);
-}
-TEST(TidyTree, KeepsWrappedHeadersInTheirWrappers) {
-  expect_clean(check_wrapped_headers);
-}
-TEST(TidyTree, IncludesEveryHeaderFirstInItsOwnSource) {
-  expect_clean(check_own_header_first);
-}
-TEST(TidyTree, KeepsFilesAndLinesShort) {
-  expect_clean(check_lengths);
-}
-TEST(TidyTree, KeepsFunctionsShort) {
-  expect_clean(check_function_lengths);
-}
-TEST(TidyTree, HasNoWordsOfUnfinishedWork) {
-  expect_clean(check_words);
-}
-TEST(TidyTree, OpensEveryFileWithItsLicence) {
-  expect_clean(check_opening);
-}
+TEST(TidyTree, FollowsTheLayeringTable) { expect_clean(check_layering); }
+TEST(TidyTree, KeepsWrappedHeadersInTheirWrappers) { expect_clean(check_wrapped_headers); }
+TEST(TidyTree, IncludesEveryHeaderFirstInItsOwnSource) { expect_clean(check_own_header_first); }
+TEST(TidyTree, KeepsFilesAndLinesShort) { expect_clean(check_lengths); }
+TEST(TidyTree, KeepsFunctionsShort) { expect_clean(check_function_lengths); }
+TEST(TidyTree, HasNoWordsOfUnfinishedWork) { expect_clean(check_words); }
+TEST(TidyTree, OpensEveryFileWithItsLicence) { expect_clean(check_opening); }
 TEST(TidyTree, HasNoDeadFiles) {
   const std::vector<Finding> findings = check_no_dead_files(tree());
   EXPECT_TRUE(findings.empty()) << describe(findings);
