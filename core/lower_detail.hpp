@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inside of lowering: the builder that turns operations into instructions with their waits, the table of rows a
+// rank holds, and the arena. Not for use outside core/lower*.cpp.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/plan.hpp"
+#include "core/rank_program.hpp"
+
+namespace strata::detail {
+
+/// Appends instructions and derives their waits from which buffers they read and write: a read waits for the last
+/// writers, a write for the last readers and writers, on every other stream.
+class ProgramBuilder {
+ public:
+  explicit ProgramBuilder(RankProgram& program) : program_(program) {}
+
+  std::int32_t add_buffer(BufferRole role, ElementType type, std::int64_t rows, HeadRange heads, std::int32_t width,
+                          bool persistent);
+  const Buffer& buffer(std::int32_t index) const { return program_.buffers[static_cast<std::size_t>(index)]; }
+  void keep(std::int32_t index) { program_.buffers[static_cast<std::size_t>(index)].persistent = true; }
+
+  /// Instructions go to `pass` from here on; nothing of the previous pass is waited for.
+  void begin_pass(Pass pass);
+  void emit(Operation op, std::int32_t stream);
+
+ private:
+  struct LastUse {
+    std::vector<std::int32_t> reads, writes;  ///< [stream] -> instruction, -1 for none
+  };
+  RankProgram& program_;
+  std::vector<Instruction>* instructions_ = nullptr;
+  std::vector<LastUse> uses_;
+  std::vector<Access> accesses_;
+};
+
+/// A run of rows that lie in one group of buffers back to back.
+struct HeldRun {
+  std::int32_t group = 0;
+  std::int64_t row = 0;
+  TokenSpan span;
+};
+
+/// Which rows of documents a rank holds, and where: pieces by the head range they were received with.
+class HeldRows {
+ public:
+  void add(HeadRange heads, const TokenSpan& span, std::int32_t group, std::int64_t row);
+  /// Sorts what was added since the last call and joins neighbours; needed before `resolve`.
+  void seal();
+  /// Appends the runs that make up `span` for `heads`, in token order, each as long as possible. STRATA_CHECKs that
+  /// every row is held.
+  void resolve(const TokenSpan& span, HeadRange heads, std::vector<HeldRun>& runs) const;
+  /// Whether the first row of `span` is held for any heads.
+  bool touches(const TokenSpan& span) const;
+  /// `heads` cut at the borders of what was received, so that `resolve` can serve each part from one head range.
+  std::vector<HeadRange> head_parts(HeadRange heads) const;
+
+ private:
+  struct Variant {
+    HeadRange heads;
+    std::vector<HeldRun> pieces;
+    bool sealed = true;
+  };
+  std::vector<Variant> variants_;
+};
+
+/// Gives every buffer its place: persistent ones first, then each pass's own by first fit over the issue order, both
+/// passes sharing the space. Where bytes change hands within a pass the new user waits for the last users of the
+/// old. Sets RankProgram::arena.
+void assign_arena(RankProgram& program);
+
+}  // namespace strata::detail

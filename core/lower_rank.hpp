@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inside of lowering: one rank's forward and backward pass, step by step. A step issues the copies that pack head
+// slices, one Exchange per lane, and the attention of the step; what the step receives becomes visible afterwards.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "core/lower_detail.hpp"
+
+namespace strata::detail {
+
+class RankLowering {
+ public:
+  RankLowering(const Wave& wave, const CommSchedule& backward, const ModelShape& model, std::int32_t rank);
+  RankProgram lower();
+
+ private:
+  /// A contiguous slice of one buffer, ready to be sent.
+  struct Slice {
+    std::int32_t buffer = 0;
+    std::int64_t row = 0;
+  };
+  /// Up to three buffers travel together (d_o, lse, delta).
+  using BufferList = std::vector<std::int32_t>;
+  using GroupBuffers = std::function<BufferList(std::int32_t group)>;
+
+  /// Sends and receives of one step, by lane, in canonical order.
+  struct StepTraffic {
+    std::vector<Exchange> lanes;
+    CopyRows pack;
+  };
+  /// Rows that arrive with one (lane, tensor, heads) in one step share their buffers.
+  struct Arrival {
+    std::int32_t lane = 0;
+    TensorKind tensor = TensorKind::kv;
+    HeadRange heads;
+    std::int64_t rows = 0;
+    BufferList buffers;
+    std::int32_t group = -1;
+  };
+  /// A finished or partial output that came home.
+  struct ReceivedOutput {
+    TokenSpan span;
+    HeadRange heads;
+    std::int32_t out = 0, lse = 0;
+    std::int64_t row = 0;
+  };
+  /// A gradient slice that arrived and waits to be added.
+  struct ReceivedGradient {
+    std::int32_t ready = 0, step = 0, source = 0;
+    TensorKind tensor = TensorKind::dkv;
+    TokenSpan span;
+    HeadRange heads;
+    std::int32_t buffer = 0;
+    std::int64_t row = 0;
+  };
+
+  /// Received rows that the next step will see.
+  struct PendingRows {
+    bool keys = false;
+    HeadRange heads;
+    HeldRun run;
+  };
+
+  // lower_exchange.cpp
+  void add_sends(const ScheduleStep& step, StepTraffic& traffic);
+  void add_receives(const ScheduleStep& step, std::int32_t step_index, StepTraffic& traffic);
+  void receive_slice(const Transfer& transfer, StepTraffic& traffic);
+  void receive_gradient_input(const Transfer& transfer, StepTraffic& traffic);
+  void receive_reduction(const Reduction& reduction, std::int32_t step_index, StepTraffic& traffic);
+  void plan_arrivals(const ScheduleStep& step);
+  void create_arrival_buffers(Arrival& arrival);
+  Arrival& arrival_of(std::int32_t lane, TensorKind tensor, HeadRange heads);
+  void send(std::int32_t lane, std::int32_t peer, std::int64_t rows, const std::vector<Slice>& slices,
+            StepTraffic& traffic);
+  std::vector<Slice> slices_of(TensorKind tensor, const TokenSpan& span, HeadRange heads, StepTraffic& traffic);
+  std::vector<Slice> slice(const HeldRows& held, const TokenSpan& span, HeadRange heads, const GroupBuffers& buffers,
+                           StepTraffic& traffic);
+  std::vector<Slice> merged_output(const TokenSpan& span, HeadRange heads);
+  void emit_traffic(const ScheduleStep& step, StepTraffic& traffic);
+
+  // lower_forward.cpp
+  void create_local_buffers();
+  bool needs_accumulators() const;
+  void lower_forward();
+  void emit_attention(const ScheduleStep& step, bool backward);
+  void finish_forward();
+  std::vector<MergeRange> merge_ranges() const;
+
+  // lower_backward.cpp
+  void lower_backward();
+  void emit_zero(std::int32_t buffer);
+  void create_query_gradient(std::int32_t group);
+  void create_key_gradient(std::int32_t group);
+  void add_ready_gradients(std::int32_t step, bool relayed);
+  void finish_backward();
+
+  /// What became visible with the step's receives is added to the held rows.
+  void seal_step();
+  std::int64_t local_rows() const { return local_rows_; }
+  HeadRange all_query_heads() const { return {0, model_.query_heads}; }
+  HeadRange all_kv_heads() const { return {0, model_.kv_heads}; }
+  std::int32_t kv_width() const { return model_.head_dim + model_.value_head_dim; }
+
+  const Wave& wave_;
+  const CommSchedule& backward_;
+  const ModelShape& model_;
+  std::int32_t rank_ = 0;
+  std::int64_t local_rows_ = 0;
+  bool accumulate_ = false;
+  bool in_backward_ = false;
+  RankProgram program_;
+  ProgramBuilder builder_;
+  HeldRows queries_, keys_;
+  HeldRows local_queries_;  ///< own rows only, for finding the place of what comes home
+  HeldRows incoming_queries_;  ///< of the current step only: d_o lands beside the q of the same step
+  std::vector<PendingRows> pending_;
+  std::vector<QueryBuffers> query_groups_;
+  std::vector<KeyBuffers> key_groups_;
+  std::vector<Arrival> arrivals_;
+  std::vector<ReceivedOutput> received_outputs_;
+  std::vector<ReceivedGradient> received_gradients_;
+  std::int32_t o_acc_ = -1, lse_acc_ = -1, delta_ = -1, dq_acc_ = -1, dkv_acc_ = -1;
+  std::vector<HeldRun> runs_;
+};
+
+}  // namespace strata::detail
