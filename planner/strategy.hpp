@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A strategy as a value: four functions that say whether it can serve a wave, who owns which tokens, and what
-// moves when. Strategies never see buffers, streams or transports; the explicit list is in
-// strategy_table.hpp.
+// A strategy as a value: functions that say whether it can serve a wave, who owns which tokens, which ranks
+// form a group, and what moves when. Strategies never see buffers, streams or transports; the explicit list
+// is in strategy_table.hpp.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,7 @@
 
 #include "core/check.hpp"
 #include "core/comm_schedule.hpp"
+#include "core/group_layout.hpp"
 #include "core/model_shape.hpp"
 #include "core/sequence_layout.hpp"
 
@@ -37,10 +38,10 @@ void validate(const WaveRequest& request, std::string_view where);
 /// gave.
 struct Strategy {
   std::string_view name;
-  std::string_view summary;    ///< one sentence for people
-  std::string_view dimension;  ///< the grid dimension its ranks form: "ulysses" or "ring"
+  std::string_view summary;  ///< one sentence for people
   std::optional<Rejection> (*rejects)(const WaveRequest& request) = nullptr;
   SequenceLayout (*place)(const WaveRequest& request) = nullptr;
+  std::vector<GroupLayout> (*groups)(const WaveRequest& request, const SequenceLayout& layout) = nullptr;
   CommSchedule (*schedule)(const WaveRequest& request, const SequenceLayout& layout) = nullptr;
 };
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "planner/exchange/multicast.hpp"
+#include "planner/placement/groups.hpp"
 #include "planner/placement/placement.hpp"
 #include "planner/strategies/strategies.hpp"
 
@@ -8,9 +9,9 @@ namespace strata {
 Strategy allgather_strategy() {
   return {.name = "allgather",
           .summary = "an early and a late chunk of the packed row per rank; KV moves in one exchange",
-          .dimension = "ring",
           .rejects = [](const WaveRequest&) -> std::optional<Rejection> { return std::nullopt; },
           .place = place_zigzag,
+          .groups = ring_group,
           .schedule = schedule_multicast};
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "planner/exchange/multicast.hpp"
+#include "planner/placement/groups.hpp"
 #include "planner/placement/placement.hpp"
 #include "planner/strategies/strategies.hpp"
 
@@ -8,9 +9,9 @@ namespace strata {
 Strategy per_document_strategy() {
   return {.name = "per_document",
           .summary = "an early and a late chunk of every document per rank; KV moves in one exchange",
-          .dimension = "ring",
           .rejects = [](const WaveRequest&) -> std::optional<Rejection> { return std::nullopt; },
           .place = place_per_document,
+          .groups = ring_group,
           .schedule = schedule_multicast};
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "planner/exchange/relay.hpp"
+#include "planner/placement/groups.hpp"
 #include "planner/placement/placement.hpp"
 #include "planner/strategies/strategies.hpp"
 
@@ -9,7 +10,6 @@ Strategy ring_strategy() {
   return {
       .name = "ring",
       .summary = "contiguous shards of the packed row; KV passes from neighbour to neighbour",
-      .dimension = "ring",
       .rejects =
           [](const WaveRequest& request) { return rejects_long_relay(request, "ring", request.rank_count); },
       .place = place_contiguous,

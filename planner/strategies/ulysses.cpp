@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "planner/exchange/attention_tasks.hpp"
+#include "planner/placement/groups.hpp"
 #include "planner/placement/placement.hpp"
 #include "planner/strategies/strategies.hpp"
 
@@ -98,9 +99,9 @@ CommSchedule schedule_ulysses(const WaveRequest& request, const SequenceLayout& 
 Strategy ulysses_strategy() {
   return {.name = "ulysses",
           .summary = "contiguous shards; all-to-all to head shards, whole documents per head, and back",
-          .dimension = "ulysses",
           .rejects = rejects_ulysses,
           .place = place_contiguous,
+          .groups = ulysses_group,
           .schedule = schedule_ulysses};
 }
 

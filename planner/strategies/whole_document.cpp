@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "planner/exchange/multicast.hpp"
+#include "planner/placement/groups.hpp"
 #include "planner/placement/placement.hpp"
 #include "planner/strategies/strategies.hpp"
 
@@ -22,9 +23,9 @@ CommSchedule schedule_whole_document(const WaveRequest& request, const SequenceL
 Strategy whole_document_strategy() {
   return {.name = "whole_document",
           .summary = "every document on one rank, the heaviest first to the least loaded; nothing moves",
-          .dimension = "ring",
           .rejects = [](const WaveRequest&) -> std::optional<Rejection> { return std::nullopt; },
           .place = place_whole_document,
+          .groups = group_per_rank,
           .schedule = schedule_whole_document};
 }
 

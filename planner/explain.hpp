@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// A plan in words and numbers: which layout and why, how the ranks are loaded, which bound binds, how far the
+// runner-up was behind, and what the step time leaves out.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/plan.hpp"
+
+namespace strata {
+
+/// Lines of text without line ends, at most 110 columns each apart from reasons and names that are longer.
+/// Everything is read from the plan; a profile that was not measured is named as such when its content is
+/// embedded.
+std::vector<std::string> explain_plan(const Plan& plan);
+
+}  // namespace strata

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// From a batch to a plan: every asked strategy places, schedules, is verified, lowered and simulated; the
+// fastest within the memory cap wins.
+#pragma once
+
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "core/check.hpp"
+#include "core/plan.hpp"
+#include "core/rank_program.hpp"
+#include "cost_models/cost_profile.hpp"
+#include "planner/strategy.hpp"
+#include "planner/waves.hpp"
+
+namespace strata {
+
+/// The topology's ranks are the ranks of the plan.
+struct PlanRequest {
+  Batch batch;
+  Topology topology;
+  ModelShape model;
+  PlanOptions options;
+  CostProfile profile;
+};
+
+/// What one strategy makes of a request: waves with programs and prediction, or the reason against it.
+struct StrategyOutcome {
+  std::optional<Rejection> rejection;
+  std::vector<Wave> waves;
+  std::vector<std::vector<RankProgram>> programs;  ///< [wave][rank]
+  Prediction predicted;
+};
+
+/// A plan, or one reason per strategy why there is none.
+struct PlanResult {
+  std::optional<Plan> plan;
+  std::vector<Rejection> rejections;
+};
+
+/// Placement, groups, schedule and backward policy of one wave, not verified. `strategy` must not reject it.
+Wave make_wave(const Strategy& strategy, const WaveRequest& request, const PlanOptions& options);
+
+/// `batch` as masked_batch returns it. Verified (a violation is a bug: STRATA_CHECK), lowered, within the
+/// memory cap and simulated. Free documents are split into smaller waves until every rank fits.
+StrategyOutcome plan_with(const Strategy& strategy, const Batch& batch, const PlanRequest& request);
+
+/// Throws InputError for a batch, topology, model, profile or strategy name that is not valid. Equal requests
+/// give equal plans. Ties go to the strategy that the table lists first.
+PlanResult plan_batch(const PlanRequest& request);
+
+}  // namespace strata

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "planner/waves.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+#include "core/check.hpp"
+#include "cost_models/memory_cost.hpp"
+
+namespace strata {
+
+std::int64_t WaveDocuments::token_count() const {
+  return std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0});
+}
+
+Batch masked_batch(const Batch& batch, const ModelShape& model, std::string_view where) {
+  if (model.mask_kind == MaskKind::document_causal) return batch;
+  if (!batch.fixed_packs) {
+    throw InputError(std::string(where), "free documents with the mask full_causal",
+                     "fixed packs, each of which is one sequence under full_causal");
+  }
+  Batch masked = batch;
+  for (auto& pack : masked.packs) pack = {std::accumulate(pack.begin(), pack.end(), std::int64_t{0})};
+  validate(masked, where);
+  return masked;
+}
+
+std::vector<WaveDocuments> split_into_waves(const Batch& batch, std::int64_t token_budget) {
+  std::vector<WaveDocuments> waves;
+  std::vector<std::int64_t> tokens;  // [wave]
+  std::int32_t document = 0;
+  for (const auto& pack : batch.packs) {
+    if (batch.fixed_packs) waves.emplace_back();
+    for (const std::int64_t length : pack) {
+      std::size_t wave = waves.size() - 1;
+      if (!batch.fixed_packs) {
+        const auto room = std::find_if(tokens.begin(), tokens.end(),
+                                       [&](std::int64_t used) { return used <= token_budget - length; });
+        wave = static_cast<std::size_t>(room - tokens.begin());
+        if (room == tokens.end()) {
+          waves.emplace_back();
+          tokens.push_back(0);
+        }
+        tokens[wave] += length;
+      }
+      waves[wave].documents.push_back(document++);
+      waves[wave].lengths.push_back(length);
+    }
+  }
+  return waves;
+}
+
+std::int64_t largest_token_budget(const ModelShape& model, std::int32_t rank_count, Bytes memory_cap) {
+  if (memory_cap.count == 0) return kNoTokenBudget;
+  // least_token_memory grows with the tokens, up to rounding: the largest argument that fits, by doubling and
+  // halving.
+  std::int64_t fits = 0;
+  std::int64_t step = 1;
+  while (step < (std::int64_t{1} << 32) && least_token_memory(model, step) <= memory_cap) step *= 2;
+  for (; step > 0; step /= 2) {
+    if (least_token_memory(model, fits + step) <= memory_cap) fits += step;
+  }
+  return fits * rank_count;
+}
+
+}  // namespace strata

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which documents run together: recorded packs stay as they are, one wave each; free documents go first-fit
+// in the given order into waves of a token budget.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "core/batch.hpp"
+#include "core/model_shape.hpp"
+#include "core/units.hpp"
+
+namespace strata {
+
+struct WaveDocuments {
+  std::vector<std::int32_t> documents;  ///< ascending numbers of the training step
+  std::vector<std::int64_t> lengths;
+  bool operator==(const WaveDocuments&) const = default;
+
+  std::int64_t token_count() const;
+};
+
+inline constexpr std::int64_t kNoTokenBudget = std::numeric_limits<std::int64_t>::max();
+
+/// The batch with the documents that the mask knows: under full_causal every pack is one document, and free
+/// documents are an InputError naming `where`, because nothing says which of them see each other.
+Batch masked_batch(const Batch& batch, const ModelShape& model, std::string_view where);
+
+/// One wave per pack when packs are fixed. Free documents: each into the first wave with room for it, in the
+/// given order; one longer than the budget has a wave to itself.
+std::vector<WaveDocuments> split_into_waves(const Batch& batch, std::int64_t token_budget);
+
+/// The most tokens whose own q, kv, o and lse can lie on `rank_count` ranks under a memory cap per rank; no
+/// schedule holds more in one wave. kNoTokenBudget when `memory_cap` is 0.
+std::int64_t largest_token_budget(const ModelShape& model, std::int32_t rank_count, Bytes memory_cap);
+
+}  // namespace strata
