@@ -12,8 +12,8 @@ enum class Element : std::uint8_t { f32, bf16 };
 
 constexpr std::int64_t element_bytes(Element element) { return element == Element::f32 ? 4 : 2; }
 
-/// Query head h attends with key/value head h / (query_heads / kv_heads); query_heads is a multiple of kv_heads.
-/// `scale` multiplies q.k before the softmax. Head dimensions are in elements, at least 1.
+/// Query head h attends with key/value head h / (query_heads / kv_heads); query_heads is a multiple of
+/// kv_heads. `scale` multiplies q.k before the softmax. Head dimensions are in elements, at least 1.
 struct AttentionShape {
   Element element = Element::f32;
   std::int32_t query_heads = 1;
@@ -29,10 +29,9 @@ struct AttentionShape {
 /// kernel does not use may be null. `head_begin` is the absolute index of the first query head held.
 ///   q         [rows, head_count, k_dim] element
 ///   out       [rows, head_count, v_dim] element (OutputMode::write) or f32 (OutputMode::merge)
-///   lse       [rows, head_count] f32, natural logarithm; written by forward, the final value read by backward
-///   grad_out  [rows, head_count, v_dim] element
-///   delta     [rows, head_count] f32, the sum of grad_out * out over v_dim
-///   grad_q    [rows, head_count, k_dim] f32
+///   lse       [rows, head_count] f32, natural logarithm; written by forward, the final value read by
+///   backward grad_out  [rows, head_count, v_dim] element delta     [rows, head_count] f32, the sum of
+///   grad_out * out over v_dim grad_q    [rows, head_count, k_dim] f32
 struct QueryRows {
   const void* q = nullptr;
   void* out = nullptr;
@@ -60,10 +59,10 @@ struct KeyRows {
 inline constexpr std::int64_t kUnboundedAbove = std::int64_t{1} << 40;
 inline constexpr std::int64_t kUnboundedBelow = -kUnboundedAbove;
 
-/// One band of allowed pairs. Query row i (0-based inside [query_begin, query_begin + query_count)) sees key row j
-/// (0-based inside [key_begin, key_begin + key_count)) iff lo <= j * key_stride - i <= hi. Row ranges index the rows
-/// of QueryRows `query_source` and KeyRows `key_source`; heads are absolute *query* heads, half open. Blocks of one
-/// work list must not allow the same (query row, head, key row) twice.
+/// One band of allowed pairs. Query row i (0-based inside [query_begin, query_begin + query_count)) sees key
+/// row j (0-based inside [key_begin, key_begin + key_count)) iff lo <= j * key_stride - i <= hi. Row ranges
+/// index the rows of QueryRows `query_source` and KeyRows `key_source`; heads are absolute *query* heads,
+/// half open. Blocks of one work list must not allow the same (query row, head, key row) twice.
 struct AttentionBlock {
   std::int32_t query_source = 0;
   std::int32_t key_source = 0;
@@ -79,9 +78,11 @@ struct AttentionBlock {
 };
 
 /// What a launch does with its result.
-///   write  forward: out (element) and lse are the launch's result, a row without an allowed key gets out = 0 and
+///   write  forward: out (element) and lse are the launch's result, a row without an allowed key gets out = 0
+///   and
 ///          lse = -inf; backward: gradients are overwritten.
-///   merge  forward: out (f32) and lse are combined with what is there (initially out = 0, lse = -inf), a row without
+///   merge  forward: out (f32) and lse are combined with what is there (initially out = 0, lse = -inf), a row
+///   without
 ///          an allowed key stays unchanged; backward: gradients are added.
 /// Rows and heads that no block names are never read nor written.
 enum class OutputMode : std::uint8_t { write, merge };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Work lists: attention blocks compiled once into independent items that any number of threads may run in any order
-// without allocating. Every output row and head has exactly one writer and every sum a fixed order, so results are
-// bitwise the same for every thread count and execution order.
+// Work lists: attention blocks compiled once into independent items that any number of threads may run in any
+// order without allocating. Every output row and head has exactly one writer and every sum a fixed order, so
+// results are bitwise the same for every thread count and execution order.
 #pragma once
 
 #include <cstddef>
@@ -17,8 +17,8 @@ namespace strata::kernels {
 /// What one item produces: out and lse of a query tile, grad_q of a query tile, or grad_kv of a key tile.
 enum class WorkKind : std::uint8_t { forward, grad_q, grad_kv };
 
-/// A band as one tile sees it: rows of the *other* side, with the bounds shifted so that tile row 0 and `begin`
-/// are the origins. Query heads apply to both sides.
+/// A band as one tile sees it: rows of the *other* side, with the bounds shifted so that tile row 0 and
+/// `begin` are the origins. Query heads apply to both sides.
 struct TileSegment {
   std::int64_t begin = 0;
   std::int64_t count = 0;
@@ -64,17 +64,21 @@ struct Operands {
   std::span<const KeyRows> keys;
 };
 
-/// Compiles blocks into forward items. Blocks that share query rows and heads feed the same tile, in the order
-/// given, whatever source their keys come from. Throws std::invalid_argument for a malformed shape or block.
+/// Compiles blocks into forward items. Blocks that share query rows and heads feed the same tile, in the
+/// order given, whatever source their keys come from. Throws std::invalid_argument for a malformed shape or
+/// block.
 AttentionWork build_forward_work(const AttentionShape& shape, std::span<const AttentionBlock> blocks,
                                  OutputMode mode);
 
-/// Compiles blocks into grad_q items (query tiles) and grad_kv items (key tiles; the query heads of a group in
-/// ascending order). Each direction recomputes the scores: 7 matrix products in all, and no shared accumulator.
+/// Compiles blocks into grad_q items (query tiles) and grad_kv items (key tiles; the query heads of a group
+/// in ascending order). Each direction recomputes the scores: 7 matrix products in all, and no shared
+/// accumulator.
 AttentionWork build_backward_work(const AttentionShape& shape, std::span<const AttentionBlock> blocks,
                                   OutputMode mode);
 
-inline std::int64_t item_count(const AttentionWork& work) { return static_cast<std::int64_t>(work.items.size()); }
+inline std::int64_t item_count(const AttentionWork& work) {
+  return static_cast<std::int64_t>(work.items.size());
+}
 
 /// Item numbers by descending cost, the order in which a pool with a shared counter balances best.
 std::vector<std::int64_t> longest_first(const AttentionWork& work);
@@ -82,8 +86,8 @@ std::vector<std::int64_t> longest_first(const AttentionWork& work);
 /// Sum over forward items, or over grad_q items, of allowed pairs times query heads.
 std::int64_t total_pairs(const AttentionWork& work);
 
-/// Working memory of one thread, at any time used by one item only. Enough for every shape whose scratch_bytes is
-/// at most `bytes`.
+/// Working memory of one thread, at any time used by one item only. Enough for every shape whose
+/// scratch_bytes is at most `bytes`.
 class Scratch {
  public:
   explicit Scratch(std::size_t bytes);

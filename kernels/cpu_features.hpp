@@ -14,11 +14,13 @@ std::string instruction_set();
 /// Every compiled-in instruction set that this machine can run, best first.
 std::vector<std::string> available_instruction_sets();
 
-/// Restricts all kernels to the named set (tests and comparisons); false, and no change, when not available. Results
-/// are reproducible per instruction set. Not to be called while kernels run or work lists built before are in use.
+/// Restricts all kernels to the named set (tests and comparisons); false, and no change, when not available.
+/// Results are reproducible per instruction set. Not to be called while kernels run or work lists built
+/// before are in use.
 bool select_instruction_set(const std::string& name);
 
-/// Measured fp32 multiply-add rate of the calling thread in FLOP/s: `iterations` rounds of independent chains.
+/// Measured fp32 multiply-add rate of the calling thread in FLOP/s: `iterations` rounds of independent
+/// chains.
 double measure_peak_flops(std::int64_t iterations);
 
 }  // namespace strata::kernels

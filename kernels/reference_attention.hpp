@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The float64 oracle: dense attention of one document, forward and backward, written to be obviously right. It knows
-// nothing of tiles, blocks or ranks; masks are a half-open interval of keys per query row, or an arbitrary predicate.
+// The float64 oracle: dense attention of one document, forward and backward, written to be obviously right.
+// It knows nothing of tiles, blocks or ranks; masks are a half-open interval of keys per query row, or an
+// arbitrary predicate.
 #pragma once
 
 #include <cstdint>
@@ -43,14 +44,16 @@ ReferenceMask full_mask(std::int64_t queries, std::int64_t keys);
 ReferenceMask predicate_mask(std::int64_t queries, std::int64_t keys,
                              std::function<bool(std::int64_t, std::int64_t)> allowed);
 
-/// out [queries, query_heads, v_dim] and lse [queries, query_heads] (natural; -inf and out = 0 without any key).
+/// out [queries, query_heads, v_dim] and lse [queries, query_heads] (natural; -inf and out = 0 without any
+/// key).
 struct ReferenceOutput {
   std::vector<double> out;
   std::vector<double> lse;
 };
 
-/// Gradients in the shapes of q, k and v, and the same sums with the absolute value of every term: the scale against
-/// which an error in the gradient is judged, since cancellation may make the gradient itself arbitrarily small.
+/// Gradients in the shapes of q, k and v, and the same sums with the absolute value of every term: the scale
+/// against which an error in the gradient is judged, since cancellation may make the gradient itself
+/// arbitrarily small.
 struct ReferenceGradients {
   std::vector<double> grad_q, grad_k, grad_v;
   std::vector<double> scale_q, scale_k, scale_v;
@@ -64,10 +67,11 @@ ReferenceGradients reference_backward(const ReferenceInput& input, const Referen
 ReferenceOutput reference_forward_rows(const ReferenceInput& input, const ReferenceMask& mask,
                                        std::span<const std::int64_t> rows);
 
-/// grad_q and scale_q of chosen query rows (grad_k, grad_v stay empty). `output` is reference_forward_rows of the
-/// same rows.
+/// grad_q and scale_q of chosen query rows (grad_k, grad_v stay empty). `output` is reference_forward_rows of
+/// the same rows.
 ReferenceGradients reference_grad_query_rows(const ReferenceInput& input, const ReferenceMask& mask,
-                                             std::span<const std::int64_t> rows, const ReferenceOutput& output);
+                                             std::span<const std::int64_t> rows,
+                                             const ReferenceOutput& output);
 
 /// grad_k, grad_v and their scales of chosen key rows (grad_q stays empty). Needs the final lse and
 /// delta = sum(grad_out * out) of every query row, [queries, query_heads] each, from whatever source.
@@ -75,7 +79,8 @@ ReferenceGradients reference_grad_key_rows(const ReferenceInput& input, const Re
                                            std::span<const std::int64_t> rows, std::span<const double> lse,
                                            std::span<const double> delta);
 
-/// norm(x - reference) / max(norm(reference), scale_norm), the project's error figure for one tile; NaN stays NaN.
+/// norm(x - reference) / max(norm(reference), scale_norm), the project's error figure for one tile; NaN stays
+/// NaN.
 double tile_error(std::span<const double> x, std::span<const double> reference, double scale_norm);
 
 }  // namespace strata::kernels

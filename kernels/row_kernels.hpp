@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory-bound kernels over rows: strided copies (which pack and unpack head slices), sums, conversion, the merge of
-// partial attention outputs and the delta of the backward pass. All work on the rows they are given, so callers
-// split by row range; strides are the distance between the starts of consecutive rows.
+// Memory-bound kernels over rows: strided copies (which pack and unpack head slices), sums, conversion, the
+// merge of partial attention outputs and the delta of the backward pass. All work on the rows they are given,
+// so callers split by row range; strides are the distance between the starts of consecutive rows.
 #pragma once
 
 #include <cstdint>
@@ -11,8 +11,8 @@
 
 namespace strata::kernels {
 
-/// Copies `rows` rows of `row_bytes` bytes; strides in bytes. A slice of heads of a [rows, heads, dim] array is a
-/// source at the first head with the full row as its stride. Ranges must not overlap.
+/// Copies `rows` rows of `row_bytes` bytes; strides in bytes. A slice of heads of a [rows, heads, dim] array
+/// is a source at the first head with the full row as its stride. Ranges must not overlap.
 void copy_rows(void* target, std::int64_t target_stride, const void* source, std::int64_t source_stride,
                std::int64_t row_bytes, std::int64_t rows);
 
@@ -22,13 +22,14 @@ void add_rows(float* target, std::int64_t target_stride, const void* source, Ele
 
 /// Converts between storage types; f32 to bf16 rounds to nearest even. Strides in elements.
 void convert_rows(void* target, Element target_element, std::int64_t target_stride, const void* source,
-                  Element source_element, std::int64_t source_stride, std::int64_t columns, std::int64_t rows);
+                  Element source_element, std::int64_t source_stride, std::int64_t columns,
+                  std::int64_t rows);
 
 /// Sets `count` floats to `value` (0 for gradients and outputs, -infinity for an empty lse).
 void fill(float* target, float value, std::int64_t count);
 
-/// One partial attention result: out [rows, heads, dim] with heads dense inside a row, lse [rows, heads] natural.
-/// Strides between rows in elements (0 means dense).
+/// One partial attention result: out [rows, heads, dim] with heads dense inside a row, lse [rows, heads]
+/// natural. Strides between rows in elements (0 means dense).
 struct PartialOutput {
   const void* out = nullptr;
   const float* lse = nullptr;
@@ -55,8 +56,8 @@ void merge_partials(const MergedOutput& target, std::span<const PartialOutput> p
                     std::int64_t heads, std::int64_t dim);
 
 /// delta[row, head] = sum over dim of grad_out * out. All arrays dense.
-void compute_delta(float* delta, const void* grad_out, Element grad_out_element, const void* out, Element out_element,
-                   std::int64_t rows, std::int64_t heads, std::int64_t dim);
+void compute_delta(float* delta, const void* grad_out, Element grad_out_element, const void* out,
+                   Element out_element, std::int64_t rows, std::int64_t heads, std::int64_t dim);
 
 /// Scalar bf16 conversions with the same rounding as the vector kernels (nearest even; NaN stays NaN).
 std::uint16_t to_bf16(float value);

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+// Speed of the kernels as ratios: attention against a multiply-add loop, row kernels against memcpy, each
+// yardstick measured by the same threads right before and after. Prints a table, or JSON with --json; --quick
+// halves the sizes.
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "kernels/attention_work.hpp"
+#include "kernels/cpu_features.hpp"
+#include "kernels/row_kernels.hpp"
+
+namespace {
+
+using namespace strata::kernels;
+
+const unsigned kThreads = std::max(1U, std::thread::hardware_concurrency());
+
+double seconds_of(const std::function<void()>& body) {
+  const auto begin = std::chrono::steady_clock::now();
+  body();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+/// Runs body(thread) on every core and waits for all.
+void on_all_cores(const std::function<void(unsigned)>& body) {
+  std::vector<std::thread> threads;
+  for (unsigned t = 1; t < kThreads; ++t) threads.emplace_back(body, t);
+  body(0);
+  for (std::thread& thread : threads) thread.join();
+}
+
+double peak_flops() {
+  std::vector<double> rates(kThreads);
+  on_all_cores([&](unsigned t) { rates[t] = measure_peak_flops(4'000'000); });
+  double sum = 0;
+  for (const double rate : rates) sum += rate;
+  return sum;
+}
+
+struct Row {
+  std::string name;
+  double rate = 0;  // giga (FLOP or byte) per second
+  double yard = 0;  // the yardstick in the same unit
+  const char* unit = "GFLOP/s";
+};
+
+/// One packed batch of causal documents on one rank.
+struct Batch {
+  AttentionShape shape;
+  std::vector<std::int64_t> documents;
+  std::vector<float> q, kv, out, grad_out, grad_q, grad_kv, lse, delta;
+  std::vector<AttentionBlock> blocks;
+  std::int64_t tokens = 0;
+  bool bf16 = false;
+
+  Batch(AttentionShape s, std::vector<std::int64_t> lengths) : shape(s), documents(std::move(lengths)) {
+    for (const std::int64_t length : documents) {
+      AttentionBlock block;
+      block.query_begin = block.key_begin = tokens;
+      block.query_count = block.key_count = length;
+      block.head_end = s.query_heads;
+      block.hi = 0;
+      blocks.push_back(block);
+      tokens += length;
+    }
+    const auto count = [&](std::int64_t columns) { return static_cast<std::size_t>(tokens * columns); };
+    std::mt19937 generator(7);
+    std::normal_distribution<float> normal;
+    const auto random = [&](std::vector<float>& values, std::int64_t columns) {
+      values.resize(count(columns));
+      for (float& value : values) {
+        value = normal(generator);
+        if (s.element == Element::bf16) {  // two bf16 values of the same size fill one float's memory
+          const std::uint16_t half[2] = {to_bf16(value), to_bf16(-value)};
+          std::memcpy(&value, half, sizeof(value));
+        }
+      }
+    };
+    random(q, s.query_heads * s.k_dim);
+    random(kv, s.kv_heads * (s.k_dim + s.v_dim));
+    random(grad_out, s.query_heads * s.v_dim);
+    out.resize(count(s.query_heads * s.v_dim));
+    grad_q.resize(q.size());
+    grad_kv.resize(kv.size());
+    lse.resize(count(s.query_heads));
+    delta.resize(count(s.query_heads));
+  }
+
+  void run(const AttentionWork& work) {
+    const QueryRows queries{q.data(),      out.data(), lse.data(), grad_out.data(),  delta.data(),
+                            grad_q.data(), tokens,     0,          shape.query_heads};
+    const KeyRows keys{kv.data(), grad_kv.data(), tokens, 0, shape.kv_heads};
+    const Operands operands{{&queries, 1}, {&keys, 1}};
+    const std::vector<std::int64_t> order = longest_first(work);
+    std::atomic<std::size_t> next{0};
+    on_all_cores([&](unsigned) {
+      Scratch scratch(shape);
+      for (std::size_t i = next++; i < order.size(); i = next++) run_item(work, operands, order[i], scratch);
+    });
+  }
+};
+
+Row attention_row(const std::string& name, Batch& batch, bool backward, int repeats) {
+  const AttentionWork work = backward ? build_backward_work(batch.shape, batch.blocks, OutputMode::write)
+                                      : build_forward_work(batch.shape, batch.blocks, OutputMode::write);
+  const double dims = batch.shape.k_dim + batch.shape.v_dim;
+  const double flops = static_cast<double>(total_pairs(work)) * dims * (backward ? 7.0 : 2.0);
+  Row row{name, 0, 0};
+  std::vector<double> yard{peak_flops()};
+  for (int r = 0; r < repeats; ++r) {
+    row.rate = std::max(row.rate, flops / seconds_of([&] { batch.run(work); }) / 1e9);
+    yard.push_back(peak_flops());
+  }
+  row.yard = *std::max_element(yard.begin(), yard.end()) / 1e9;
+  return row;
+}
+
+std::vector<std::int64_t> packed_lengths(std::int64_t tokens) {
+  std::mt19937 generator(11);
+  std::lognormal_distribution<double> length(std::log(300.0), 1.0);
+  std::vector<std::int64_t> lengths;
+  while (tokens > 0) {
+    lengths.push_back(std::clamp<std::int64_t>(static_cast<std::int64_t>(length(generator)), 1, tokens));
+    tokens -= lengths.back();
+  }
+  return lengths;
+}
+
+void attention_rows(std::vector<Row>& rows, bool quick, const std::string& only) {
+  struct Case {
+    std::string name;
+    std::int32_t dim, heads, kv_heads;
+    std::vector<std::int64_t> documents;
+    Element element = Element::f32;
+  };
+  std::vector<Case> cases;
+  for (const std::int32_t dim : {64, 128}) {
+    for (const std::int64_t length : {4096, 8192, 16384}) {
+      cases.push_back(
+          {"d=" + std::to_string(dim) + " causal " + std::to_string(length), dim, 4, 2, {length}});
+    }
+  }
+  cases.push_back({"d=128 causal 8192 no groups", 128, 2, 2, {8192}});
+  cases.push_back({"d=128 causal 8192 bf16", 128, 4, 2, {8192}, Element::bf16});
+  cases.push_back({"d=96 causal 4096", 96, 4, 2, {4096}});
+  cases.push_back({"d=192 causal 4096", 192, 4, 2, {4096}});
+  cases.push_back({"d=256 causal 4096", 256, 4, 2, {4096}});
+  cases.push_back({"d=128 packed, median 300", 128, 8, 2, packed_lengths(16384)});
+  cases.push_back({"d=128 packed, all 300", 128, 8, 2, std::vector<std::int64_t>(50, 300)});
+  for (const Case& c : cases) {
+    if (!only.empty() && c.name.find(only) == std::string::npos) continue;
+    if (quick && c.documents.front() > 8192) continue;
+    AttentionShape shape{c.element, c.heads, c.kv_heads,
+                         c.dim,     c.dim,   1.0F / std::sqrt(static_cast<float>(c.dim))};
+    Batch batch(shape, c.documents);
+    rows.push_back(attention_row("forward  " + c.name, batch, false, 3));
+    rows.push_back(attention_row("backward " + c.name, batch, true, 2));
+  }
+}
+
+void print(const std::vector<Row>& rows, bool json) {
+  if (json) {
+    std::printf("{\"instruction_set\": \"%s\", \"threads\": %u, \"rows\": [", instruction_set().c_str(),
+                kThreads);
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      std::printf(
+          "%s\n  {\"name\": \"%s\", \"unit\": \"%s\", \"rate\": %.2f, \"yardstick\": %.2f, \"ratio\": %.4f}",
+          i == 0 ? "" : ",", rows[i].name.c_str(), rows[i].unit, rows[i].rate, rows[i].yard,
+          rows[i].rate / rows[i].yard);
+    }
+    std::printf("\n]}\n");
+    return;
+  }
+  std::printf("instruction set %s, %u threads\n%-42s %12s %12s %8s\n", instruction_set().c_str(), kThreads,
+              "kernel", "rate", "yardstick", "ratio");
+  for (const Row& row : rows) {
+    std::printf("%-42s %12.2f %12.2f %7.1f%%  %s\n", row.name.c_str(), row.rate, row.yard,
+                100.0 * row.rate / row.yard, row.unit);
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  bool json = false;
+  bool quick = false;
+  std::string only;
+  for (int i = 1; i < argc; ++i) {
+    const std::string argument = argv[i];
+    if (argument == "--json") {
+      json = true;
+    } else if (argument == "--quick") {
+      quick = true;
+    } else if (argument.rfind("--only=", 0) == 0) {
+      only = argument.substr(7);
+    } else if (argument.rfind("--isa=", 0) == 0 && select_instruction_set(argument.substr(6))) {
+      continue;
+    } else {
+      std::fprintf(stderr, "usage: kernels_benchmark [--json] [--quick] [--only=TEXT] [--isa=NAME]\n");
+      return 2;
+    }
+  }
+  std::vector<Row> rows;
+  attention_rows(rows, quick, only);
+  print(rows, json);
+  return 0;
+}

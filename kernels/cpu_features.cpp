@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reports and selects the instruction set, and measures its multiply-add rate.
+#include "kernels/cpu_features.hpp"
+
+#include <chrono>
+
+#include "kernels/targets.hpp"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu_features.cpp"
+#include <hwy/foreach_target.h>
+
+#include "kernels/simd.inl"
+
+HWY_BEFORE_NAMESPACE();
+namespace strata::kernels::HWY_NAMESPACE {
+
+/// Twelve independent chains hide the latency of every current core. Returns FLOPs done; `sink` keeps them
+/// alive.
+std::int64_t multiply_add_chains(std::int64_t iterations, float* sink) {
+  const Floats d;
+  const auto x = hn::Set(d, sink[0]);
+  const auto y = hn::Set(d, sink[1]);
+  auto a = hn::Zero(d), b = a, c = a, e = a, f = a, g = a, h = a, i = a, j = a, k = a, l = a, m = a;
+  for (std::int64_t n = 0; n < iterations; ++n) {
+    a = hn::MulAdd(a, x, y), b = hn::MulAdd(b, x, y), c = hn::MulAdd(c, x, y), e = hn::MulAdd(e, x, y);
+    f = hn::MulAdd(f, x, y), g = hn::MulAdd(g, x, y), h = hn::MulAdd(h, x, y), i = hn::MulAdd(i, x, y);
+    j = hn::MulAdd(j, x, y), k = hn::MulAdd(k, x, y), l = hn::MulAdd(l, x, y), m = hn::MulAdd(m, x, y);
+  }
+  a = hn::Add(hn::Add(hn::Add(a, b), hn::Add(c, e)), hn::Add(hn::Add(f, g), hn::Add(h, i)));
+  a = hn::Add(a, hn::Add(hn::Add(j, k), hn::Add(l, m)));
+  sink[0] = hn::GetLane(a);
+  return iterations * 12 * 2 * vector_lanes();
+}
+
+}  // namespace strata::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace strata::kernels {
+
+HWY_EXPORT(multiply_add_chains);
+
+std::string instruction_set() {
+  const std::int64_t usable = hwy::SupportedTargets() & HWY_TARGETS;
+  return hwy::TargetName(usable & -usable);  // lower bits are better targets
+}
+
+std::vector<std::string> available_instruction_sets() {
+  const std::int64_t selected = hwy::SupportedTargets();
+  hwy::SetSupportedTargetsForTest(0);
+  std::vector<std::string> names;
+  for (const std::int64_t target : hwy::SupportedAndGeneratedTargets())
+    names.emplace_back(hwy::TargetName(target));
+  hwy::SetSupportedTargetsForTest(selected);
+  return names;
+}
+
+bool select_instruction_set(const std::string& name) {
+  const std::int64_t selected = hwy::SupportedTargets();
+  hwy::SetSupportedTargetsForTest(0);
+  for (const std::int64_t target : hwy::SupportedAndGeneratedTargets()) {
+    if (name != hwy::TargetName(target)) continue;
+    hwy::SetSupportedTargetsForTest(target);
+    return true;
+  }
+  hwy::SetSupportedTargetsForTest(selected);
+  return false;
+}
+
+double measure_peak_flops(std::int64_t iterations) {
+  float sink[2] = {0.999F, 0.001F};
+  HWY_DYNAMIC_DISPATCH(multiply_add_chains)(1000, sink);
+  sink[0] = 0.999F;
+  const auto begin = std::chrono::steady_clock::now();
+  const std::int64_t flops = HWY_DYNAMIC_DISPATCH(multiply_add_chains)(iterations, sink);
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+  return static_cast<double>(flops) / seconds.count() + (sink[0] == 12345.0F ? 1.0 : 0.0);
+}
+
+}  // namespace strata::kernels
+#endif

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+// Memory-bound kernels: one pass over the data, vector loads and stores, no temporary memory.
+#include "kernels/row_kernels.hpp"
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "kernels/targets.hpp"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/row_kernels.cpp"
+#include <hwy/foreach_target.h>
+
+#include "kernels/rows.inl"
+
+HWY_BEFORE_NAMESPACE();
+namespace strata::kernels::HWY_NAMESPACE {
+
+template <class Source>
+void add_rows_of(float* target, std::int64_t target_stride, const Source* source, std::int64_t source_stride,
+                 std::int64_t columns, std::int64_t rows) {
+  for (std::int64_t r = 0; r < rows; ++r)
+    add_row(target + r * target_stride, source + r * source_stride, columns);
+}
+
+void add_rows_target(float* target, std::int64_t target_stride, const void* source, Element element,
+                     std::int64_t source_stride, std::int64_t columns, std::int64_t rows) {
+  if (element == Element::f32) {
+    add_rows_of(target, target_stride, static_cast<const float*>(source), source_stride, columns, rows);
+  } else {
+    add_rows_of(target, target_stride, static_cast<const Bf16*>(source), source_stride, columns, rows);
+  }
+}
+
+template <class Target, class Source>
+void convert_rows_of(Target* target, std::int64_t target_stride, const Source* source,
+                     std::int64_t source_stride, std::int64_t columns, std::int64_t rows) {
+  for (std::int64_t r = 0; r < rows; ++r) {
+    convert_row(target + r * target_stride, source + r * source_stride, columns);
+  }
+}
+
+void narrow_rows_target(void* target, std::int64_t target_stride, const void* source,
+                        std::int64_t source_stride, std::int64_t columns, std::int64_t rows) {
+  convert_rows_of(static_cast<Bf16*>(target), target_stride, static_cast<const float*>(source), source_stride,
+                  columns, rows);
+}
+
+void widen_rows_target(void* target, std::int64_t target_stride, const void* source,
+                       std::int64_t source_stride, std::int64_t columns, std::int64_t rows) {
+  convert_rows_of(static_cast<float*>(target), target_stride, static_cast<const Bf16*>(source), source_stride,
+                  columns, rows);
+}
+
+/// One part of a merge as seen by one row and head.
+struct WeightedRow {
+  const void* row;
+  float weight;
+  Element element;
+};
+
+HWY_INLINE Vector load_part(const WeightedRow& part, std::int64_t column) {
+  return part.element == Element::f32 ? load_floats(Floats(), static_cast<const float*>(part.row) + column)
+                                      : load_floats(Floats(), static_cast<const Bf16*>(part.row) + column);
+}
+HWY_INLINE float read_part(const WeightedRow& part, std::int64_t column) {
+  return part.element == Element::f32 ? static_cast<const float*>(part.row)[column]
+                                      : widen(static_cast<const Bf16*>(part.row)[column]);
+}
+
+/// target = sum over parts of weight * row, in the order given. The target may be one of the rows.
+template <class Target>
+HWY_INLINE void weighted_sum(Target* target, const WeightedRow* parts, std::int64_t count, std::int64_t dim) {
+  const Floats d;
+  const std::int64_t n = vector_lanes();
+  std::int64_t column = 0;
+  for (; column + n <= dim; column += n) {
+    auto sum = hn::Zero(d);
+    for (std::int64_t p = 0; p < count; ++p) {
+      sum = hn::MulAdd(load_part(parts[p], column), hn::Set(d, parts[p].weight), sum);
+    }
+    store_floats(sum, target + column);
+  }
+  for (; column < dim; ++column) {
+    float sum = 0.0F;
+    for (std::int64_t p = 0; p < count; ++p) sum += read_part(parts[p], column) * parts[p].weight;
+    narrow(sum, target + column);
+  }
+}
+
+/// Fills `rows` with the contributing parts of one (row, head) and returns their number and, in `lse`, the
+/// sum's.
+HWY_INLINE std::int64_t weigh_parts(std::span<const PartialOutput> parts, std::int64_t row, std::int64_t head,
+                                    std::int64_t heads, std::int64_t dim, WeightedRow* rows, float* lse) {
+  constexpr float kEmpty = -std::numeric_limits<float>::infinity();
+  std::int64_t count = 0;
+  float peak = kEmpty;
+  for (const PartialOutput& part : parts) {
+    const std::int64_t stride = part.lse_stride == 0 ? heads : part.lse_stride;
+    const float value = part.lse[row * stride + head];
+    if (value == kEmpty) continue;
+    const std::int64_t out_stride = part.out_stride == 0 ? heads * dim : part.out_stride;
+    const std::int64_t place = row * out_stride + head * dim;
+    const void* out = part.element == Element::f32
+                          ? static_cast<const void*>(static_cast<const float*>(part.out) + place)
+                          : static_cast<const void*>(static_cast<const Bf16*>(part.out) + place);
+    rows[count++] = {out, value, part.element};
+    peak = std::max(peak, value);
+  }
+  *lse = kEmpty;
+  if (count == 0) return 0;
+  if (count == 1) {  // nothing to weigh: the copy is exact
+    *lse = rows[0].weight;
+    rows[0].weight = 1.0F;
+    return 1;
+  }
+  float total = 0.0F;
+  for (std::int64_t p = 0; p < count; ++p) {
+    rows[p].weight = std::exp(rows[p].weight - peak);
+    total += rows[p].weight;
+  }
+  for (std::int64_t p = 0; p < count; ++p) rows[p].weight /= total;
+  *lse = peak + std::log(total);
+  return count;
+}
+
+void merge_target(const MergedOutput& target, std::span<const PartialOutput> parts, std::int64_t rows,
+                  std::int64_t heads, std::int64_t dim) {
+  WeightedRow weighted[kMaxMergeParts];
+  const std::int64_t out_stride = target.out_stride == 0 ? heads * dim : target.out_stride;
+  const std::int64_t lse_stride = target.lse_stride == 0 ? heads : target.lse_stride;
+  for (std::int64_t row = 0; row < rows; ++row) {
+    for (std::int64_t head = 0; head < heads; ++head) {
+      float lse = 0.0F;
+      const std::int64_t count = weigh_parts(parts, row, head, heads, dim, weighted, &lse);
+      const std::int64_t place = row * out_stride + head * dim;
+      if (target.element == Element::f32) {
+        weighted_sum(static_cast<float*>(target.out) + place, weighted, count, dim);
+      } else {
+        weighted_sum(static_cast<Bf16*>(target.out) + place, weighted, count, dim);
+      }
+      target.lse[row * lse_stride + head] = lse;
+    }
+  }
+}
+
+template <class A, class B>
+HWY_INLINE void delta_of(float* delta, const A* a, const B* b, std::int64_t count, std::int64_t dim) {
+  const Floats d;
+  const std::int64_t n = vector_lanes();
+  for (std::int64_t i = 0; i < count; ++i, a += dim, b += dim) {
+    auto sum = hn::Zero(d);
+    std::int64_t column = 0;
+    for (; column + n <= dim; column += n) {
+      sum = hn::MulAdd(load_floats(d, a + column), load_floats(d, b + column), sum);
+    }
+    float total = hn::GetLane(hn::SumOfLanes(d, sum));
+    for (; column < dim; ++column) total += widen(a[column]) * widen(b[column]);
+    delta[i] = total;
+  }
+}
+
+void delta_target(float* delta, const void* grad_out, Element grad_out_element, const void* out,
+                  Element out_element, std::int64_t count, std::int64_t dim) {
+  const auto with_grad = [&](const auto* grad) HWY_ATTR {
+    if (out_element == Element::f32) {
+      delta_of(delta, grad, static_cast<const float*>(out), count, dim);
+    } else {
+      delta_of(delta, grad, static_cast<const Bf16*>(out), count, dim);
+    }
+  };
+  if (grad_out_element == Element::f32) {
+    with_grad(static_cast<const float*>(grad_out));
+  } else {
+    with_grad(static_cast<const Bf16*>(grad_out));
+  }
+}
+
+}  // namespace strata::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace strata::kernels {
+
+HWY_EXPORT(add_rows_target);
+HWY_EXPORT(narrow_rows_target);
+HWY_EXPORT(widen_rows_target);
+HWY_EXPORT(merge_target);
+HWY_EXPORT(delta_target);
+
+void copy_rows(void* target, std::int64_t target_stride, const void* source, std::int64_t source_stride,
+               std::int64_t row_bytes, std::int64_t rows) {
+  auto* to = static_cast<std::byte*>(target);
+  const auto* from = static_cast<const std::byte*>(source);
+  if (target_stride == row_bytes && source_stride == row_bytes) {
+    if (rows > 0) std::memcpy(to, from, static_cast<std::size_t>(rows * row_bytes));
+    return;
+  }
+  for (std::int64_t r = 0; r < rows; ++r) {
+    std::memcpy(to + r * target_stride, from + r * source_stride, static_cast<std::size_t>(row_bytes));
+  }
+}
+
+void add_rows(float* target, std::int64_t target_stride, const void* source, Element source_element,
+              std::int64_t source_stride, std::int64_t columns, std::int64_t rows) {
+  HWY_DYNAMIC_DISPATCH(add_rows_target)
+  (target, target_stride, source, source_element, source_stride, columns, rows);
+}
+
+void convert_rows(void* target, Element target_element, std::int64_t target_stride, const void* source,
+                  Element source_element, std::int64_t source_stride, std::int64_t columns,
+                  std::int64_t rows) {
+  if (target_element == source_element) {
+    const std::int64_t bytes = element_bytes(target_element);
+    copy_rows(target, target_stride * bytes, source, source_stride * bytes, columns * bytes, rows);
+  } else if (target_element == Element::bf16) {
+    HWY_DYNAMIC_DISPATCH(narrow_rows_target)(target, target_stride, source, source_stride, columns, rows);
+  } else {
+    HWY_DYNAMIC_DISPATCH(widen_rows_target)(target, target_stride, source, source_stride, columns, rows);
+  }
+}
+
+void fill(float* target, float value, std::int64_t count) {
+  std::fill_n(target, std::max<std::int64_t>(count, 0), value);
+}
+
+void merge_partials(const MergedOutput& target, std::span<const PartialOutput> parts, std::int64_t rows,
+                    std::int64_t heads, std::int64_t dim) {
+  HWY_DYNAMIC_DISPATCH(merge_target)(target, parts, rows, heads, dim);
+}
+
+void compute_delta(float* delta, const void* grad_out, Element grad_out_element, const void* out,
+                   Element out_element, std::int64_t rows, std::int64_t heads, std::int64_t dim) {
+  HWY_DYNAMIC_DISPATCH(delta_target)
+  (delta, grad_out, grad_out_element, out, out_element, rows * heads, dim);
+}
+
+std::uint16_t to_bf16(float value) {
+  Bf16 result{};
+  narrow(value, &result);
+  return result.bits;
+}
+
+float from_bf16(std::uint16_t bits) { return widen(Bf16{bits}); }
+
+}  // namespace strata::kernels
+#endif
