@@ -61,6 +61,8 @@ bool contains(const std::vector<std::string_view>& list, std::string_view item) 
 }
 
 bool is_header(std::string_view path) { return path.ends_with(".hpp") || path.ends_with(".cuh"); }
+// What a .cpp includes once per instruction set: no `#pragma once`, and it does not compile alone.
+bool is_fragment(std::string_view path) { return path.ends_with(".inl"); }
 bool is_source(std::string_view path) { return path.ends_with(".cpp") || path.ends_with(".cu"); }
 
 std::string_view folder_of(std::string_view path) { return path.substr(0, path.find('/')); }
@@ -276,7 +278,7 @@ std::vector<Finding> check_wrapped_headers(const SourceFile& file) {
     for (const WrappedHeader& wrapped : wrapped_headers()) {
       if (!include.path.starts_with(wrapped.prefix)) continue;
       if (!wrapped.folders.empty() && !contains(wrapped.folders, folder_of(file.path))) continue;
-      if (!is_header(file.path) && contains(wrapped.allowed_files, file.path)) continue;
+      if (is_source(file.path) && contains(wrapped.allowed_files, file.path)) continue;
       findings.push_back({file.path, line,
                           fmt::format("<{}> is not allowed here: use the file that wraps it "
                                       "(wrapped_headers() in tests/tidy_rules.cpp)",
@@ -359,7 +361,7 @@ std::vector<Finding> check_words(const SourceFile& file) {
 }
 
 std::vector<Finding> check_opening(const SourceFile& file) {
-  if (!is_header(file.path) && !is_source(file.path)) return {};
+  if (!is_header(file.path) && !is_fragment(file.path) && !is_source(file.path)) return {};
   std::vector<Finding> findings;
   if (file.lines.empty() || file.lines[0] != "// SPDX-License-Identifier: Apache-2.0") {
     findings.push_back({file.path, 1, "open with '// SPDX-License-Identifier: Apache-2.0'"});
@@ -393,7 +395,7 @@ std::vector<Finding> check_no_dead_files(const std::vector<SourceFile>& tree) {
   }
   std::vector<Finding> findings;
   for (const SourceFile& file : tree) {
-    if (is_header(file.path) && !included.contains(file.path)) {
+    if ((is_header(file.path) || is_fragment(file.path)) && !included.contains(file.path)) {
       findings.push_back({file.path, 1, "no file includes this header: use it or delete it"});
     }
     if (!is_source(file.path)) continue;

@@ -29,7 +29,8 @@ bool is_ours(const fs::path& path) {
   const std::string extension = path.extension().string();
   const bool script = extension.empty() && path.filename() != "LICENSE";
   return script || path.filename() == "CMakeLists.txt" || extension == ".cmake" || extension == ".cpp" ||
-         extension == ".hpp" || extension == ".cu" || extension == ".cuh" || extension == ".py";
+         extension == ".hpp" || extension == ".inl" || extension == ".cu" || extension == ".cuh" ||
+         extension == ".py";
 }
 
 std::vector<SourceFile> read_tree() {
