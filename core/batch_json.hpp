@@ -14,6 +14,8 @@
 
 namespace strata {
 
+class JsonValue;
+
 /// The shorthand FILE:17, a file and a 1-based line.
 struct BatchReference {
   std::string path;
@@ -33,6 +35,8 @@ std::vector<Batch> read_batches(const std::string& path, std::int64_t max_batche
 std::vector<Batch> read_batches(std::istream& in, const std::string& name, std::int64_t max_batches,
                                 std::int64_t packs_per_step = 1);
 
+/// A step in its own form (not a recorded row), as plans hold it.
+Batch read_batch(const JsonValue& value);
 /// One line in canonical form, without the line end.
 std::string to_json(const Batch& batch);
 
