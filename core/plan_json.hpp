@@ -3,6 +3,7 @@
 // Writing is canonical: equal plans are byte-equal files. docs/plan-format.md describes every key.
 #pragma once
 
+#include <cstddef>
 #include <iosfwd>
 #include <string>
 #include <string_view>
@@ -24,6 +25,9 @@ std::string to_json(const Plan& plan);
 std::string to_json(const PlanOptions& options);
 /// The digests of the plan's own input contents.
 InputDigests input_digests(const Plan& plan);
+/// A profile as a plan records it. `canonical_content` is the profile's canonical JSON text.
+EmbeddedProfile embed_profile(const std::string& canonical_content);
+inline constexpr std::size_t kMaxEmbeddedProfileBytes = 256 << 10;
 /// The digest of the plan's canonical text: names the plan in timelines.
 std::string plan_digest(const Plan& plan);
 
