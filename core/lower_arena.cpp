@@ -220,17 +220,24 @@ bool HeldRows::touches(const TokenSpan& span) const {
 }
 
 std::vector<HeadRange> HeldRows::head_parts(HeadRange heads) const {
-  std::vector<std::int32_t> borders{heads.begin, heads.end};
+  std::vector<HeadRange> parts;
+  head_parts(heads, parts);
+  return parts;
+}
+
+void HeldRows::head_parts(HeadRange heads, std::vector<HeadRange>& parts) const {
+  parts.assign(1, heads);
   for (const Variant& variant : variants_) {
     for (const std::int32_t border : {variant.heads.begin, variant.heads.end}) {
-      if (heads.begin < border && border < heads.end) borders.push_back(border);
+      for (std::size_t i = 0; i < parts.size(); ++i) {
+        if (parts[i].begin >= border || border >= parts[i].end) continue;
+        const HeadRange upper{border, parts[i].end};
+        parts[i].end = border;
+        parts.insert(parts.begin() + static_cast<std::ptrdiff_t>(i) + 1, upper);
+        break;
+      }
     }
   }
-  std::sort(borders.begin(), borders.end());
-  borders.erase(std::unique(borders.begin(), borders.end()), borders.end());
-  std::vector<HeadRange> parts;
-  for (std::size_t i = 0; i + 1 < borders.size(); ++i) parts.push_back({borders[i], borders[i + 1]});
-  return parts;
 }
 
 void HeldRows::resolve(const TokenSpan& span, HeadRange heads, std::vector<HeldRun>& runs) const {

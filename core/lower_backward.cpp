@@ -51,7 +51,8 @@ void RankLowering::add_ready_gradients(std::int32_t step, bool relayed) {
   for (const ReceivedGradient& gradient : ready) {
     const bool keys = gradient.tensor == TensorKind::dkv;
     const HeldRows& held = keys ? keys_ : queries_;
-    for (const HeadRange part : held.head_parts(gradient.heads)) {
+    held.head_parts(gradient.heads, head_parts_);
+    for (const HeadRange part : head_parts_) {
       runs_.clear();
       held.resolve(gradient.span, part, runs_);
       for (const HeldRun& run : runs_) {

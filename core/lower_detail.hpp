@@ -56,6 +56,7 @@ class HeldRows {
   bool touches(const TokenSpan& span) const;
   /// `heads` cut at the borders of what was received, so that `resolve` can serve each part from one head range.
   std::vector<HeadRange> head_parts(HeadRange heads) const;
+  void head_parts(HeadRange heads, std::vector<HeadRange>& parts) const;
 
  private:
   struct Variant {

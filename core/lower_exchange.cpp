@@ -20,43 +20,63 @@ void pack_run(const Buffer& source, std::int32_t from, std::int32_t to, const He
 
 }  // namespace
 
-void RankLowering::send(std::int32_t lane, std::int32_t peer, std::int64_t rows, const std::vector<Slice>& slices,
+void RankLowering::send(std::int32_t lane, std::int32_t peer, std::int64_t rows, const Slice& slice,
                         StepTraffic& traffic) {
-  for (const Slice& slice : slices) {
-    traffic.lanes[static_cast<std::size_t>(lane)].sends.push_back({peer, slice.buffer, slice.row, rows});
+  for (const std::int32_t buffer : slice.buffers) {
+    traffic.lanes[static_cast<std::size_t>(lane)].sends.push_back({peer, buffer, slice.row, rows});
   }
 }
 
-std::vector<RankLowering::Slice> RankLowering::slice(const HeldRows& held, const TokenSpan& span, HeadRange heads,
-                                                     const GroupBuffers& buffers, StepTraffic& traffic) {
-  std::vector<Slice> slices;
-  const std::vector<HeadRange> parts = held.head_parts(heads);
-  runs_.clear();
-  held.resolve(span, parts.front(), runs_);
-  const BufferList first = buffers(runs_.front().group);
-  const bool direct = parts.size() == 1 && runs_.size() == 1 && builder_.buffer(first.front()).heads == heads;
-  if (direct) {
-    for (const std::int32_t buffer : first) slices.push_back({buffer, runs_.front().row});
-    return slices;
+RankLowering::BufferList RankLowering::buffers_of(TensorKind tensor, std::int32_t group) const {
+  const auto g = static_cast<std::size_t>(group);
+  switch (tensor) {
+    case TensorKind::q: return {{query_groups_[g].q}, 1};
+    case TensorKind::kv: return {{key_groups_[g].kv}, 1};
+    case TensorKind::o:
+    case TensorKind::o_part: return {{query_groups_[g].out, query_groups_[g].lse}, 2};
+    case TensorKind::d_o: return {{query_groups_[g].d_o, query_groups_[g].lse, query_groups_[g].delta}, 3};
+    case TensorKind::dq: return {{query_groups_[g].dq}, 1};
+    case TensorKind::dkv: return {{key_groups_[g].dkv}, 1};
   }
+  STRATA_CHECK(false, "tensor kind {} cannot be sent", static_cast<int>(tensor));
+}
+
+RankLowering::Slice RankLowering::slice(TensorKind tensor, const TokenSpan& span, HeadRange heads,
+                                        StepTraffic& traffic) {
+  const bool output = tensor == TensorKind::o || tensor == TensorKind::o_part;
+  if (output && accumulate_) return merged_output(span, heads);
+  const HeldRows& held = counts_kv_heads(tensor) ? keys_ : queries_;
+  held.head_parts(heads, head_parts_);
+  runs_.clear();
+  held.resolve(span, head_parts_.front(), runs_);
+  const BufferList first = buffers_of(tensor, runs_.front().group);
+  for (const std::int32_t buffer : first) {
+    STRATA_CHECK(buffer >= 0, "rank {} has no {} of document {} to send", rank_, to_string(tensor), span.document);
+  }
+  const bool direct =
+      head_parts_.size() == 1 && runs_.size() == 1 && builder_.buffer(first.index[0]).heads == heads;
+  if (direct) return {first, runs_.front().row};
+  Slice packed;
   for (const std::int32_t buffer : first) {
     const Buffer like = builder_.buffer(buffer);
-    slices.push_back({builder_.add_buffer(like.role, like.type, span.length(), heads, like.width, false), 0});
+    packed.buffers.index[static_cast<std::size_t>(packed.buffers.count++)] =
+        builder_.add_buffer(like.role, like.type, span.length(), heads, like.width, false);
   }
-  for (const HeadRange part : parts) {
+  for (const HeadRange part : head_parts_) {
     runs_.clear();
     held.resolve(span, part, runs_);
     for (const HeldRun& run : runs_) {
-      const BufferList sources = buffers(run.group);
-      for (std::size_t i = 0; i < sources.size(); ++i) {
-        pack_run(builder_.buffer(sources[i]), sources[i], slices[i].buffer, run, span.begin, part, traffic.pack);
+      const BufferList sources = buffers_of(tensor, run.group);
+      for (std::size_t i = 0; i < static_cast<std::size_t>(sources.count); ++i) {
+        pack_run(builder_.buffer(sources.index[i]), sources.index[i], packed.buffers.index[i], run, span.begin, part,
+                 traffic.pack);
       }
     }
   }
-  return slices;
+  return packed;
 }
 
-std::vector<RankLowering::Slice> RankLowering::merged_output(const TokenSpan& span, HeadRange heads) {
+RankLowering::Slice RankLowering::merged_output(const TokenSpan& span, HeadRange heads) {
   const std::int32_t out =
       builder_.add_buffer(BufferRole::o, model_.element_type, span.length(), heads, model_.value_head_dim, false);
   const std::int32_t lse = builder_.add_buffer(BufferRole::lse, ElementType::f32, span.length(), heads, 1, false);
@@ -71,48 +91,23 @@ std::vector<RankLowering::Slice> RankLowering::merged_output(const TokenSpan& sp
     }
   }
   builder_.emit(std::move(merge), kComputeStream);
-  return {{out, 0}, {lse, 0}};
-}
-
-std::vector<RankLowering::Slice> RankLowering::slices_of(TensorKind tensor, const TokenSpan& span, HeadRange heads,
-                                                         StepTraffic& traffic) {
-  const auto query_side = [&](auto select) {
-    return slice(queries_, span, heads,
-                 [&](std::int32_t g) { return select(query_groups_[static_cast<std::size_t>(g)]); }, traffic);
-  };
-  const auto key_side = [&](auto select) {
-    return slice(keys_, span, heads,
-                 [&](std::int32_t g) { return select(key_groups_[static_cast<std::size_t>(g)]); }, traffic);
-  };
-  switch (tensor) {
-    case TensorKind::q: return query_side([](const QueryBuffers& group) { return BufferList{group.q}; });
-    case TensorKind::kv: return key_side([](const KeyBuffers& group) { return BufferList{group.kv}; });
-    case TensorKind::o:
-    case TensorKind::o_part:
-      if (accumulate_) return merged_output(span, heads);
-      return query_side([](const QueryBuffers& group) { return BufferList{group.out, group.lse}; });
-    case TensorKind::d_o:
-      return query_side([](const QueryBuffers& group) { return BufferList{group.d_o, group.lse, group.delta}; });
-    case TensorKind::dq: return query_side([](const QueryBuffers& group) { return BufferList{group.dq}; });
-    case TensorKind::dkv: return key_side([](const KeyBuffers& group) { return BufferList{group.dkv}; });
-  }
-  STRATA_CHECK(false, "tensor kind {} cannot be sent", static_cast<int>(tensor));
+  return {{{out, lse}, 2}, 0};
 }
 
 void RankLowering::add_sends(const ScheduleStep& step, StepTraffic& traffic) {
   for (const Transfer& transfer : step.transfers) {
     if (transfer.source != rank_) continue;
-    const auto slices = slices_of(transfer.tensor, transfer.span, transfer.heads, traffic);
+    const Slice slice = this->slice(transfer.tensor, transfer.span, transfer.heads, traffic);
     for (const RankRange& range : transfer.targets) {
       for (std::int32_t peer = range.begin; peer < range.end; ++peer) {
-        send(transfer.lane, peer, transfer.span.length(), slices, traffic);
+        send(transfer.lane, peer, transfer.span.length(), slice, traffic);
       }
     }
   }
   for (const Reduction& reduction : step.reductions) {
     if (!targets_contain(reduction.sources, rank_)) continue;
-    const auto slices = slices_of(reduction.tensor, reduction.span, reduction.heads, traffic);
-    send(reduction.lane, reduction.target, reduction.span.length(), slices, traffic);
+    const Slice slice = this->slice(reduction.tensor, reduction.span, reduction.heads, traffic);
+    send(reduction.lane, reduction.target, reduction.span.length(), slice, traffic);
   }
 }
 
@@ -162,26 +157,27 @@ void RankLowering::create_arrival_buffers(Arrival& arrival) {
           emit_zero(group.lse);
         }
       }
-      arrival.buffers = {group.q};
+      arrival.buffers = {{group.q}, 1};
       arrival.group = static_cast<std::int32_t>(query_groups_.size());
       query_groups_.push_back(group);
       return;
     }
     case TensorKind::kv:
-      arrival.buffers = {add(BufferRole::kv, element, kv_width(), retain)};
+      arrival.buffers = {{add(BufferRole::kv, element, kv_width(), retain)}, 1};
       arrival.group = static_cast<std::int32_t>(key_groups_.size());
-      key_groups_.push_back({arrival.buffers.front(), -1});
+      key_groups_.push_back({arrival.buffers.index[0], -1});
       return;
     case TensorKind::o:
     case TensorKind::o_part:
-      arrival.buffers = {add(BufferRole::o, element, model_.value_head_dim, false),
-                         add(BufferRole::lse, ElementType::f32, 1, false)};
+      arrival.buffers.index[0] = add(BufferRole::o, element, model_.value_head_dim, false);
+      arrival.buffers.index[1] = add(BufferRole::lse, ElementType::f32, 1, false);
+      arrival.buffers.count = 2;
       return;
     case TensorKind::dq:
-      arrival.buffers = {add(BufferRole::dq, ElementType::f32, model_.head_dim, false)};
+      arrival.buffers = {{add(BufferRole::dq, ElementType::f32, model_.head_dim, false)}, 1};
       return;
     case TensorKind::dkv:
-      arrival.buffers = {add(BufferRole::dkv, ElementType::f32, kv_width(), false)};
+      arrival.buffers = {{add(BufferRole::dkv, ElementType::f32, kv_width(), false)}, 1};
       return;
     case TensorKind::d_o: break;
   }
@@ -197,7 +193,7 @@ void RankLowering::receive_slice(const Transfer& transfer, StepTraffic& traffic)
     receives.push_back({transfer.source, buffer, row, transfer.span.length()});
   }
   if (transfer.tensor == TensorKind::o || transfer.tensor == TensorKind::o_part) {
-    received_outputs_.push_back({transfer.span, transfer.heads, arrival.buffers[0], arrival.buffers[1], row});
+    received_outputs_.push_back({transfer.span, transfer.heads, arrival.buffers.index[0], arrival.buffers.index[1], row});
     return;
   }
   const bool keys = transfer.tensor == TensorKind::kv;
@@ -226,7 +222,7 @@ void RankLowering::receive_reduction(const Reduction& reduction, std::int32_t st
   auto& receives = traffic.lanes[static_cast<std::size_t>(reduction.lane)].receives;
   for (const RankRange& range : reduction.sources) {
     for (std::int32_t source = range.begin; source < range.end; ++source) {
-      const std::int32_t buffer = arrival.buffers.front();
+      const std::int32_t buffer = arrival.buffers.index[0];
       receives.push_back({source, buffer, arrival.rows, reduction.span.length()});
       received_gradients_.push_back({reduction.ready, step_index, source, reduction.tensor, reduction.span,
                                      reduction.heads, buffer, arrival.rows});

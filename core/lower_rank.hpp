@@ -3,8 +3,8 @@
 // slices, one Exchange per lane, and the attention of the step; what the step receives becomes visible afterwards.
 #pragma once
 
+#include <array>
 #include <cstdint>
-#include <functional>
 #include <vector>
 
 #include "core/lower_detail.hpp"
@@ -17,14 +17,18 @@ class RankLowering {
   RankProgram lower();
 
  private:
-  /// A contiguous slice of one buffer, ready to be sent.
+  /// Up to three buffers travel together (d_o, lse, delta); no allocation, there are hundreds of thousands.
+  struct BufferList {
+    std::array<std::int32_t, 3> index{};
+    std::int32_t count = 0;
+    const std::int32_t* begin() const { return index.data(); }
+    const std::int32_t* end() const { return index.data() + count; }
+  };
+  /// The same rows of a few buffers, contiguous and ready to be sent.
   struct Slice {
-    std::int32_t buffer = 0;
+    BufferList buffers;
     std::int64_t row = 0;
   };
-  /// Up to three buffers travel together (d_o, lse, delta).
-  using BufferList = std::vector<std::int32_t>;
-  using GroupBuffers = std::function<BufferList(std::int32_t group)>;
 
   /// Sends and receives of one step, by lane, in canonical order.
   struct StepTraffic {
@@ -73,12 +77,12 @@ class RankLowering {
   void plan_arrivals(const ScheduleStep& step);
   void create_arrival_buffers(Arrival& arrival);
   Arrival& arrival_of(std::int32_t lane, TensorKind tensor, HeadRange heads);
-  void send(std::int32_t lane, std::int32_t peer, std::int64_t rows, const std::vector<Slice>& slices,
-            StepTraffic& traffic);
-  std::vector<Slice> slices_of(TensorKind tensor, const TokenSpan& span, HeadRange heads, StepTraffic& traffic);
-  std::vector<Slice> slice(const HeldRows& held, const TokenSpan& span, HeadRange heads, const GroupBuffers& buffers,
-                           StepTraffic& traffic);
-  std::vector<Slice> merged_output(const TokenSpan& span, HeadRange heads);
+  static void send(std::int32_t lane, std::int32_t peer, std::int64_t rows, const Slice& slice,
+                   StepTraffic& traffic);
+  /// The buffers of a group that carry `tensor`.
+  BufferList buffers_of(TensorKind tensor, std::int32_t group) const;
+  Slice slice(TensorKind tensor, const TokenSpan& span, HeadRange heads, StepTraffic& traffic);
+  Slice merged_output(const TokenSpan& span, HeadRange heads);
   void emit_traffic(const ScheduleStep& step, StepTraffic& traffic);
 
   // lower_forward.cpp
@@ -124,6 +128,7 @@ class RankLowering {
   std::vector<ReceivedGradient> received_gradients_;
   std::int32_t o_acc_ = -1, lse_acc_ = -1, delta_ = -1, dq_acc_ = -1, dkv_acc_ = -1;
   std::vector<HeldRun> runs_;
+  std::vector<HeadRange> head_parts_;
 };
 
 }  // namespace strata::detail

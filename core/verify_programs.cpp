@@ -83,34 +83,56 @@ class ProgramVerifier {
     }
   }
 
-  /// Both ends of every pair list the same parts, in the same exchange.
+  /// Both ends of every pair list the same parts, in the same order, in the same exchange: a running digest of the
+  /// sizes per (exchange, pair) is enough to compare, since equal programs are not at stake but equal lists.
   void check_matching(Pass pass) {
     using Key = std::tuple<std::int32_t, std::int32_t, std::int32_t, std::int32_t>;  // step, lane, source, target
-    std::vector<std::pair<Key, std::int64_t>> sends, receives;
+    struct Flow {
+      Key key;
+      std::uint64_t sizes = 0;
+      std::int64_t count = 0;
+      auto operator<=>(const Flow&) const = default;
+    };
+    std::vector<Flow> sends, receives;
+    std::vector<Flow> by_peer(programs_.size());
     for (const RankProgram& program : programs_) {
-      const auto bytes = [&](const ExchangePart& part) {
-        return part.row_count * program.buffers[static_cast<std::size_t>(part.buffer)].row_bytes();
-      };
-      for (const Instruction& instruction : program.instructions(pass)) {
-        const Exchange* exchange = exchange_of(instruction.op);
-        if (exchange == nullptr) continue;
-        for (const ExchangePart& part : exchange->sends) {
-          sends.push_back({{exchange->step, exchange->lane, program.rank, part.peer}, bytes(part)});
+      const auto collect = [&](const Exchange& exchange, const std::vector<ExchangePart>& parts, bool outgoing) {
+        for (const ExchangePart& part : parts) {
+          if (part.peer < 0 || part.peer >= static_cast<std::int32_t>(programs_.size())) return false;
+          Flow& flow = by_peer[static_cast<std::size_t>(part.peer)];
+          const std::int64_t bytes =
+              part.row_count * program.buffers[static_cast<std::size_t>(part.buffer)].row_bytes();
+          flow.sizes = (flow.sizes ^ static_cast<std::uint64_t>(bytes)) * 0x9e3779b97f4a7c15ULL + 1;
+          flow.sizes ^= flow.sizes >> 31;
+          ++flow.count;
         }
-        for (const ExchangePart& part : exchange->receives) {
-          receives.push_back({{exchange->step, exchange->lane, part.peer, program.rank}, bytes(part)});
+        for (std::size_t peer = 0; peer < by_peer.size(); ++peer) {
+          if (by_peer[peer].count == 0) continue;
+          const auto other = static_cast<std::int32_t>(peer);
+          const std::int32_t source = outgoing ? program.rank : other;
+          by_peer[peer].key = {exchange.step, exchange.lane, source, outgoing ? other : program.rank};
+          (outgoing ? sends : receives).push_back(by_peer[peer]);
+          by_peer[peer] = {};
+        }
+        return true;
+      };
+      const auto& instructions = program.instructions(pass);
+      for (std::size_t i = 0; i < instructions.size(); ++i) {
+        const Exchange* exchange = exchange_of(instructions[i].op);
+        if (exchange == nullptr) continue;
+        if (!collect(*exchange, exchange->sends, true) || !collect(*exchange, exchange->receives, false)) {
+          report("matching", program, pass, i, "names a peer that does not exist");
+          return;
         }
       }
     }
-    const auto by_key = [](const auto& a, const auto& b) { return a.first < b.first; };
-    std::stable_sort(sends.begin(), sends.end(), by_key);
-    std::stable_sort(receives.begin(), receives.end(), by_key);
+    std::sort(sends.begin(), sends.end());
+    std::sort(receives.begin(), receives.end());
     if (sends == receives) return;
     const std::size_t common = std::min(sends.size(), receives.size());
     std::size_t at = 0;
     while (at < common && sends[at] == receives[at]) ++at;
-    const auto& [key, size] = at < sends.size() ? sends[at] : receives[at];
-    const auto& [step, lane, source, target] = key;
+    const auto& [step, lane, source, target] = (at < sends.size() ? sends[at] : receives[at]).key;
     if (violations_.size() >= limit_) return;
     violations_.push_back({"matching", fmt::format("{}.programs.{}", place_, to_string(pass)),
                            fmt::format("step {} lane {}: what rank {} sends rank {} is not what it expects", step, lane,
