@@ -13,6 +13,7 @@ Strategy ring_strategy() {
       .rejects =
           [](const WaveRequest& request) { return rejects_long_relay(request, "ring", request.rank_count); },
       .place = place_contiguous,
+      .groups = ring_group,
       .schedule = schedule_relay};
 }
 

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// What explain says about a plan: layout, load, bound, runner-up, reasons, scope; and how it writes numbers.
+#include "planner/explain.hpp"
+
+#include <gtest/gtest.h>
+
+#include "planner/human_units.hpp"
+#include "planner/plan_batch.hpp"
+
+namespace strata::testing {
+namespace {
+
+std::string explained(const Plan& plan) {
+  std::string text;
+  for (const std::string& line : explain_plan(plan)) {
+    EXPECT_EQ(line.find('\n'), std::string::npos);
+    text += line + "\n";
+  }
+  return text;
+}
+
+Plan plan_of(const std::string& topology) {
+  PlanRequest request;
+  request.batch = {0, true, {{600, 100, 57, 1}}};
+  request.topology = named_topology(topology);
+  request.model = named_model("tiny");
+  request.profile = default_profile(request.topology);
+  PlanResult result = plan_batch(request);
+  EXPECT_TRUE(result.plan);
+  return std::move(*result.plan);
+}
+
+TEST(Explain, NamesLayoutLoadBoundAndScope) {
+  const Plan plan = plan_of("cpu:1x3");
+  const std::string text = explained(plan);
+  for (const std::string& part :
+       {"layout: " + plan.strategy, std::string("758 tokens in 4 documents, 1 wave, 3 ranks on"),
+        "predicted step: " + human(plan.predicted.step_time), std::string("(unmeasured"),
+        std::string("rank    0:"), std::string("rank    2:"),
+        "bound: no schedule can take less than " + human(plan.bounds.lower_bound),
+        std::string("what binds: " + plan.bounds.active), std::string("runner-up: "),
+        std::string("ulysses: rejected, 4 query heads cannot be divided evenly among 3 ranks"),
+        std::string("not in it: optimiser")}) {
+    EXPECT_NE(text.find(part), std::string::npos) << part << " is missing in\n" << text;
+  }
+}
+
+TEST(Explain, RunnerUpIsTheFastestOfTheOthers) {
+  Plan plan = plan_of("cpu:1x2");
+  plan.strategy = "ring";
+  plan.predicted.step_time = {1000};
+  plan.candidates = {
+      {"ulysses", Duration{1500}, {}}, {"ring", Duration{1000}, {}}, {"allgather", Duration{1250}, {}}};
+  EXPECT_NE(explained(plan).find("runner-up: allgather at 1.25 us, 25.0 % slower"), std::string::npos);
+  plan.candidates = {{"ring", Duration{1000}, {}}, {"allgather", Duration{1000}, {}}};
+  EXPECT_NE(explained(plan).find("runner-up: allgather ties at 1.00 us"), std::string::npos);
+  plan.candidates = {{"ring", Duration{1000}, {}}, {"allgather", {}, "too long"}};
+  EXPECT_NE(explained(plan).find("runner-up: none, no other strategy was feasible"), std::string::npos);
+  plan.candidates = {{"ring", Duration{1000}, {}}};
+  EXPECT_NE(explained(plan).find("runner-up: none, no other strategy was considered"), std::string::npos);
+}
+
+TEST(HumanUnits, KeepThreeDigitsAndAUnit) {
+  EXPECT_EQ(human(Duration{0}), "0 ns");
+  EXPECT_EQ(human(Duration{812}), "812 ns");
+  EXPECT_EQ(human(Duration{3250}), "3.25 us");
+  EXPECT_EQ(human(Duration{14000000}), "14.0 ms");
+  EXPECT_EQ(human(Duration{2500000000}), "2.50 s");
+  EXPECT_EQ(human(Duration{5000000000000}), "5000 s");
+  EXPECT_EQ(human(Bytes{512}), "512 B");
+  EXPECT_EQ(human(Bytes{1536}), "1.50 KiB");
+  EXPECT_EQ(human(Bytes{std::int64_t{3} << 50}), "3072 TiB");
+}
+
+}  // namespace
+}  // namespace strata::testing
