@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <iterator>
 
 #include "core/check.hpp"
@@ -18,15 +19,35 @@ struct Overloaded : Lambdas... {
 template <typename... Lambdas>
 Overloaded(Lambdas...) -> Overloaded<Lambdas...>;
 
+/// Lists of thousands of parts touch few buffers: widens one of the last entries where it is the same buffer.
+void append_access(std::vector<Access>& out, std::size_t first, const Access& access) {
+  const std::size_t look_back = std::min<std::size_t>(out.size() - first, 3);
+  for (std::size_t i = out.size() - look_back; i < out.size(); ++i) {
+    Access& known = out[i];
+    if (known.buffer != access.buffer || known.write != access.write) continue;
+    const std::int64_t end = std::max(known.row + known.row_count, access.row + access.row_count);
+    known.row = std::min(known.row, access.row);
+    known.row_count = end - known.row;
+    return;
+  }
+  out.push_back(access);
+}
+
 void exchange_accesses(const Exchange& exchange, std::vector<Access>& out) {
-  for (const ExchangePart& part : exchange.sends) out.push_back({part.buffer, part.row, part.row_count, false});
-  for (const ExchangePart& part : exchange.receives) out.push_back({part.buffer, part.row, part.row_count, true});
+  const std::size_t first = out.size();
+  for (const ExchangePart& part : exchange.sends) {
+    append_access(out, first, {part.buffer, part.row, part.row_count, false});
+  }
+  for (const ExchangePart& part : exchange.receives) {
+    append_access(out, first, {part.buffer, part.row, part.row_count, true});
+  }
 }
 
 void copy_accesses(const std::vector<RowCopy>& copies, std::vector<Access>& out) {
+  const std::size_t first = out.size();
   for (const RowCopy& copy : copies) {
-    out.push_back({copy.source, copy.source_row, copy.row_count, false});
-    out.push_back({copy.target, copy.target_row, copy.row_count, true});
+    append_access(out, first, {copy.source, copy.source_row, copy.row_count, false});
+    append_access(out, first, {copy.target, copy.target_row, copy.row_count, true});
   }
 }
 

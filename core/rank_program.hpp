@@ -220,7 +220,8 @@ struct Access {
   std::int64_t row_count = 0;
   bool write = false;
 };
-/// Appends every access of `op`, in a fixed order.
+/// Appends the accesses of `op`, in a fixed order; neighbouring ranges of one buffer may be reported as the range
+/// that spans them.
 void append_accesses(const RankProgram& program, const Operation& op, std::vector<Access>& out);
 /// Payload bytes that the operation sends / moves locally / allowed pairs x heads that it computes.
 Bytes sent_bytes(const RankProgram& program, const Operation& op);
