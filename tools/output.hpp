@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a command prints. With --json exactly one document goes to stdout and all else to stderr; --quiet drops what
+// is only for people. Progress bars appear on stderr when it is a terminal.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/units.hpp"
+
+namespace strata {
+class JsonWriter;
+}
+
+namespace strata::tools {
+
+class Output {
+ public:
+  bool json = false;
+  bool quiet = false;
+  std::uint64_t seed = 0;
+
+  /// A line for people: stdout, or stderr under --json; nothing under --quiet.
+  void line(std::string_view text) const;
+  /// A line that is the result itself (a violation, say): printed under --quiet too.
+  void result(std::string_view text) const;
+  /// Writes the one JSON document to stdout when --json was given.
+  void document(const std::function<void(JsonWriter&)>& write) const;
+};
+
+/// Columns aligned by content: text left, numbers right. Rows are as wide as the header.
+class Table {
+ public:
+  explicit Table(std::vector<std::string> header) : header_(std::move(header)) {}
+  void add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
+  std::string text() const;
+
+ private:
+  std::vector<std::string> header_;
+  std::vector<std::vector<std::string>> rows_;
+};
+
+/// A bar on stderr while `total` units of work are done; silent when stderr is no terminal or --quiet.
+class Progress {
+ public:
+  Progress(const Output& output, std::string what, std::int64_t total);
+  ~Progress();
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+  void advance(std::int64_t units = 1);
+
+ private:
+  void draw() const;
+  std::string what_;
+  std::int64_t total_ = 0, done_ = 0;
+  int drawn_percent_ = -1;
+  bool visible_ = false;
+};
+
+/// "1.234 s", "56.7 ms", "8.90 us", "123 ns".
+std::string human_time(Duration duration);
+/// "1.23 GiB", "45.6 MiB", "789 B".
+std::string human_bytes(Bytes bytes);
+std::string human_count(std::int64_t count);
+/// "12.3 %".
+std::string percent(double fraction);
+
+}  // namespace strata::tools
