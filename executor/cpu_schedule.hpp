@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which item of which rank runs next: the state of all ranks' programs, as dependency counts. An instruction
+// is posted when its stream's previous one and everything it waits for have ended; its items then wait for a
+// worker. Ranks meet in exchanges only. Not thread-safe: the executor calls it under one lock. Allocates
+// nothing after construction.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "executor/prepared_run.hpp"
+
+namespace strata {
+
+/// A fixed-capacity first-in first-out queue.
+template <typename Entry>
+class Ring {
+ public:
+  explicit Ring(std::size_t capacity = 0) : entries_(capacity + 1) {}
+  bool empty() const { return head_ == tail_; }
+  Entry& front() { return entries_[head_]; }
+  void push(const Entry& entry) {
+    entries_[tail_] = entry;
+    tail_ = next(tail_);
+  }
+  void pop() { head_ = next(head_); }
+  void clear() { head_ = tail_ = 0; }
+
+ private:
+  std::size_t next(std::size_t index) const { return index + 1 == entries_.size() ? 0 : index + 1; }
+  std::vector<Entry> entries_;
+  std::size_t head_ = 0, tail_ = 0;
+};
+
+/// One link of the wave and pass that both its ends are in.
+struct LinkNumber {
+  std::int32_t wave = 0;
+  Pass pass = Pass::forward;
+  std::int32_t link = 0;
+};
+
+/// One item handed to a worker: an item of `operation`, or `chunk` of a link.
+struct Claim {
+  std::int32_t rank = 0;
+  std::int32_t instruction = 0;
+  const PreparedOperation* operation = nullptr;
+  std::int64_t item = 0;
+  const CopyChunk* chunk = nullptr;
+  LinkNumber link;
+};
+
+class CpuSchedule {
+ public:
+  CpuSchedule(PreparedRun& run, const Execution& execution, const CpuOptions& options);
+
+  /// All ranks make their inputs; the clock starts when the last one is ready.
+  void begin_repeat(std::int32_t repeat, std::int64_t now_ns);
+  bool finished() const { return unfinished_ranks_ == 0; }
+  bool any_running() const { return running_ > 0; }
+  /// Takes an item: copies first, because other ranks wait for them; then from the rank that has the fewest
+  /// workers and, among those, has been served least. False when there is nothing to take now.
+  bool claim(Claim& claim);
+  /// `begin_ns` and `end_ns` are when the item ran. True when new items may be there to take.
+  bool complete(const Claim& claim, std::int64_t begin_ns, std::int64_t end_ns);
+
+  /// From the clock's start to the last instruction's end, and the payload copied, in this repeat.
+  Duration wall() const { return {last_end_ns_ - start_ns_}; }
+  Bytes sent() const { return sent_; }
+  std::vector<TimelineEvent> take_events() { return std::move(events_); }
+
+  /// An instruction that is not finished, and why, in words. Call when nothing can run.
+  struct Stuck {
+    std::int32_t rank = 0;
+    std::string sentence;
+  };
+  Stuck describe_stuck() const;
+
+ private:
+  enum class Phase : std::uint8_t { waiting, posted, ended };
+  struct InstructionState {
+    std::int32_t waiting = 0;
+    std::int32_t links_left = 0;
+    std::int64_t items_left = 0;
+    Phase phase = Phase::waiting;
+  };
+  struct ActiveWork {
+    std::int32_t instruction = 0;
+    const PreparedOperation* operation = nullptr;
+    std::int64_t next = 0, count = 0;
+  };
+  struct RankState {
+    std::int32_t wave = 0, layer = 0;
+    Pass pass = Pass::forward;
+    std::vector<InstructionState> instructions;
+    std::vector<char> poisoned;  ///< [buffer] in this pass
+    std::vector<ActiveWork> active;
+    std::int64_t unfinished = 0;
+    std::int64_t items_left = 0;  ///< of the load or store in progress
+    std::int32_t running = 0;
+    std::int64_t served_ns = 0;
+    std::int64_t first_event = -1;
+    bool done = false;
+  };
+  struct LinkState {
+    std::int32_t arrived = 0;
+    std::int64_t next = 0, left = 0;
+  };
+  /// What has happened and still has consequences.
+  struct Happening {
+    enum class Kind : std::uint8_t { loaded, stored, posted, ended };
+    Kind kind = Kind::posted;
+    std::int32_t rank = 0, instruction = 0;
+  };
+
+  const PreparedPass& pass_of(const RankState& state) const;
+  const RankProgram& program_of(std::int32_t rank) const;
+  PreparedInstruction& prepared(std::int32_t rank, std::int32_t instruction);
+  LinkState& link_state(const LinkNumber& number);
+  TimelineEvent* event(std::int32_t rank, std::int32_t instruction);
+  std::int64_t first_event(std::int32_t rank) const;
+
+  void settle(std::int64_t now_ns);
+  void begin_load(std::int32_t rank);
+  void loaded(std::int32_t rank, std::int64_t now_ns);
+  void begin_pass(std::int32_t rank);
+  void end_pass(std::int32_t rank);
+  void begin_store(std::int32_t rank);
+  void stored(std::int32_t rank);
+  void post(std::int32_t rank, std::int32_t instruction, std::int64_t now_ns);
+  void post_exchange(std::int32_t rank, std::int32_t instruction, std::int64_t now_ns);
+  void end_link(const LinkNumber& number);
+  void end_instruction(std::int32_t rank, std::int32_t instruction, std::int64_t now_ns);
+  void activate(std::int32_t rank, std::int32_t instruction, const PreparedOperation& operation);
+  void poison(std::int32_t rank, const Buffer& buffer);
+
+  PreparedRun& run_;
+  const Execution& execution_;
+  const CpuOptions& options_;
+  std::int32_t repeat_ = 0;
+  std::vector<RankState> ranks_;
+  std::vector<std::array<std::vector<LinkState>, 2>> links_;  ///< [wave][pass]
+  Ring<LinkNumber> copies_;
+  Ring<Happening> happenings_;
+  std::int64_t events_per_repeat_ = 0;
+  std::vector<std::int64_t> first_event_of_wave_;
+  std::vector<TimelineEvent> events_;
+  std::int64_t start_ns_ = 0, last_end_ns_ = 0;
+  std::int32_t loading_ = 0, unfinished_ranks_ = 0, running_ = 0;
+  bool more_work_ = false;
+  Bytes sent_;
+};
+
+}  // namespace strata

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "executor/prepared_operation.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/check.hpp"
+#include "executor/row_items.hpp"
+
+namespace strata {
+
+namespace {
+
+template <typename... Lambdas>
+struct Overloaded : Lambdas... {
+  using Lambdas::operator()...;
+};
+template <typename... Lambdas>
+Overloaded(Lambdas...) -> Overloaded<Lambdas...>;
+
+kernels::AttentionShape kernel_shape(const ModelShape& model) {
+  kernels::AttentionShape shape;
+  shape.element = kernel_element(model.element_type);
+  shape.query_heads = model.query_heads;
+  shape.kv_heads = model.kv_heads;
+  shape.k_dim = model.head_dim;
+  shape.v_dim = model.value_head_dim;
+  shape.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(model.head_dim)));
+  return shape;
+}
+
+kernels::QueryRows query_rows(const RankProgram& program, const QueryBuffers& query, std::byte* arena) {
+  const auto floats = [&](std::int32_t buffer) {
+    return reinterpret_cast<float*>(buffer_data(program, buffer, arena));
+  };
+  const Buffer& q = program.buffers[static_cast<std::size_t>(query.q)];
+  kernels::QueryRows rows;
+  rows.q = buffer_data(program, query.q, arena);
+  rows.out = buffer_data(program, query.out, arena);
+  rows.lse = floats(query.lse);
+  rows.grad_out = buffer_data(program, query.d_o, arena);
+  rows.delta = floats(query.delta);
+  rows.grad_q = floats(query.dq);
+  rows.rows = q.rows;
+  rows.head_begin = q.heads.begin;
+  rows.head_count = q.heads.count();
+  return rows;
+}
+
+kernels::KeyRows key_rows(const RankProgram& program, const KeyBuffers& key, std::byte* arena) {
+  const Buffer& kv = program.buffers[static_cast<std::size_t>(key.kv)];
+  kernels::KeyRows rows;
+  rows.kv = buffer_data(program, key.kv, arena);
+  rows.grad_kv = reinterpret_cast<float*>(buffer_data(program, key.dkv, arena));
+  rows.rows = kv.rows;
+  rows.head_begin = kv.heads.begin;
+  rows.head_count = kv.heads.count();
+  return rows;
+}
+
+std::vector<kernels::AttentionBlock> kernel_blocks(const std::vector<AttentionBlock>& blocks) {
+  std::vector<kernels::AttentionBlock> result;
+  result.reserve(blocks.size());
+  for (const AttentionBlock& block : blocks) {
+    kernels::AttentionBlock& out = result.emplace_back();
+    out.query_source = block.query_source;
+    out.key_source = block.key_source;
+    out.query_begin = block.query_begin;
+    out.query_count = block.query_count;
+    out.key_begin = block.key_begin;
+    out.key_count = block.key_count;
+    out.head_begin = block.heads.begin;
+    out.head_end = block.heads.end;
+    out.lo = block.lo;
+    out.hi = block.hi;
+    out.key_stride = block.key_stride;
+  }
+  return result;
+}
+
+/// `op` is an Attention or an AttentionBackward.
+template <typename AttentionOperation>
+PreparedOperation prepare_attention(const RankProgram& program, const AttentionOperation& op,
+                                    const ModelShape& model, kernels::OutputMode mode, std::byte* arena) {
+  if (op.blocks.empty()) return {};
+  AttentionItems items;
+  const std::vector<kernels::AttentionBlock> blocks = kernel_blocks(op.blocks);
+  if constexpr (std::is_same_v<AttentionOperation, Attention>) {
+    items.work = kernels::build_forward_work(kernel_shape(model), blocks, mode);
+  } else {
+    items.work = kernels::build_backward_work(kernel_shape(model), blocks, mode);
+  }
+  for (const QueryBuffers& query : op.queries) items.queries.push_back(query_rows(program, query, arena));
+  for (const KeyBuffers& key : op.keys) items.keys.push_back(key_rows(program, key, arena));
+  items.order = kernels::longest_first(items.work);
+  return PreparedOperation(std::move(items));
+}
+
+/// Kernels index arrays without checks, so a block that leaves its buffers is stopped here.
+template <typename AttentionOperation>
+void check_blocks(const RankProgram& program, const AttentionOperation& op) {
+  for (const AttentionBlock& block : op.blocks) {
+    const auto& query = op.queries.at(static_cast<std::size_t>(block.query_source));
+    const auto& key = op.keys.at(static_cast<std::size_t>(block.key_source));
+    const Buffer& q = program.buffers.at(static_cast<std::size_t>(query.q));
+    const Buffer& kv = program.buffers.at(static_cast<std::size_t>(key.kv));
+    STRATA_CHECK(block.query_begin >= 0 && block.query_begin + block.query_count <= q.rows &&
+                     contains(q.heads, block.heads),
+                 "rank {}: query rows {}+{} of a buffer of {}", program.rank, block.query_begin,
+                 block.query_count, q.rows);
+    STRATA_CHECK(block.key_begin >= 0 && block.key_begin + block.key_count <= kv.rows,
+                 "rank {}: key rows {}+{} of a buffer of {}", program.rank, block.key_begin, block.key_count,
+                 kv.rows);
+  }
+}
+
+void run_task(const RowItems& items, const RowTask& task, kernels::Scratch& scratch) {
+  std::visit(
+      Overloaded{
+          [](const CopyTask& t) {
+            kernels::copy_rows(t.target, t.target_stride, t.source, t.source_stride, t.row_bytes, t.rows);
+          },
+          [](const AddTask& t) {
+            kernels::add_rows(t.target, t.target_stride, t.source, kernels::Element::f32, t.source_stride,
+                              t.columns, t.rows);
+          },
+          [](const ConvertTask& t) {
+            kernels::convert_rows(t.target, t.target_element, t.columns, t.source, t.source_element,
+                                  t.columns, t.columns, t.rows);
+          },
+          [](const FillTask& t) { kernels::fill(t.target, t.value, t.count); },
+          [&](const MergeTask& t) {
+            const std::span parts(items.parts.data() + t.part_begin, static_cast<std::size_t>(t.part_count));
+            kernels::merge_partials(t.target, parts, t.rows, t.heads, t.dim);
+          },
+          [](const DeltaTask& t) {
+            kernels::compute_delta(t.delta, t.grad_out, t.grad_out_element, t.out, t.out_element, t.rows,
+                                   t.heads, t.dim);
+          },
+          [&](const SeedTask& t) {
+            const std::span values(reinterpret_cast<float*>(scratch.data()), scratch.bytes() / sizeof(float));
+            fill_rows(t.seed, t.tensor, t.span, t.shape, t.type, t.target, values);
+          },
+      },
+      task);
+}
+
+}  // namespace
+
+std::int64_t PreparedOperation::item_count() const {
+  if (const auto* attention = std::get_if<AttentionItems>(&items_)) {
+    return static_cast<std::int64_t>(attention->order.size());
+  }
+  if (const auto* rows = std::get_if<RowItems>(&items_)) {
+    return static_cast<std::int64_t>(rows->item_begin.size()) - 1;
+  }
+  return 0;
+}
+
+std::size_t PreparedOperation::scratch_bytes() const {
+  if (const auto* attention = std::get_if<AttentionItems>(&items_)) {
+    return kernels::scratch_bytes(attention->work.shape);
+  }
+  std::size_t bytes = 0;
+  if (const auto* rows = std::get_if<RowItems>(&items_)) {
+    for (const RowTask& task : rows->tasks) {
+      const auto* seed = std::get_if<SeedTask>(&task);
+      if (seed == nullptr) continue;
+      bytes = std::max(bytes, sizeof(float) * static_cast<std::size_t>(seed->shape.heads) *
+                                  static_cast<std::size_t>(seed->shape.width));
+    }
+  }
+  return bytes;
+}
+
+void PreparedOperation::run_item(std::int64_t item, kernels::Scratch& scratch) const {
+  if (const auto* attention = std::get_if<AttentionItems>(&items_)) {
+    const kernels::Operands operands{attention->queries, attention->keys};
+    kernels::run_item(attention->work, operands, attention->order[static_cast<std::size_t>(item)], scratch);
+    return;
+  }
+  const auto& rows = std::get<RowItems>(items_);
+  const auto begin = static_cast<std::size_t>(rows.item_begin[static_cast<std::size_t>(item)]);
+  const auto end = static_cast<std::size_t>(rows.item_begin[static_cast<std::size_t>(item) + 1]);
+  for (std::size_t i = begin; i < end; ++i) run_task(rows, rows.tasks[i], scratch);
+}
+
+PreparedOperation prepare_operation(const RankProgram& program, const Operation& op, const ModelShape& model,
+                                    std::byte* arena) {
+  return std::visit(
+      Overloaded{
+          [](const Exchange&) { return PreparedOperation(); },
+          [](const Collective&) { return PreparedOperation(); },
+          [&](const CopyRows& copy) { return PreparedOperation(copy_items(program, copy, arena)); },
+          [&](const Attention& attention) {
+            check_blocks(program, attention);
+            const auto mode = attention.merge ? kernels::OutputMode::merge : kernels::OutputMode::write;
+            return prepare_attention(program, attention, model, mode, arena);
+          },
+          [&](const AttentionBackward& attention) {
+            check_blocks(program, attention);
+            return prepare_attention(program, attention, model, kernels::OutputMode::merge, arena);
+          },
+          [&](const MergePartials& merge) { return PreparedOperation(merge_items(program, merge, arena)); },
+          [&](const AccumulateGradient& sum) { return PreparedOperation(sum_items(program, sum, arena)); },
+          [&](const TokenWork& work) {
+            if (work.kind == TokenWorkKind::linear) return PreparedOperation();
+            return PreparedOperation(token_work_items(program, work, arena));
+          },
+      },
+      op);
+}
+
+PreparedOperation prepare_inputs(const RankProgram& program, std::span<const TokenSpan> spans,
+                                 const ModelShape& model, std::uint64_t seed, std::byte* arena) {
+  return PreparedOperation(input_items(program, spans, model, seed, arena));
+}
+
+PreparedOperation prepare_copy_out(const RankProgram& program, std::span<const std::int32_t> buffers,
+                                   std::span<std::byte* const> targets, const std::byte* arena) {
+  return PreparedOperation(copy_out_items(program, buffers, targets, arena));
+}
+
+}  // namespace strata

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a run is given and what it returns, the same for every executor: programs with their placement in,
+// local results and a timeline out.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/model_shape.hpp"
+#include "core/rank_program.hpp"
+#include "core/sequence_layout.hpp"
+#include "core/timeline.hpp"
+#include "core/units.hpp"
+
+namespace strata {
+
+/// One wave's programs, [rank], and which rows their local buffers hold.
+struct ExecutableWave {
+  std::vector<RankProgram> programs;
+  SequenceLayout placement;
+};
+
+/// A whole training step. All waves have the same ranks.
+struct Execution {
+  ModelShape model;
+  std::vector<ExecutableWave> waves;
+  std::string plan_digest;  ///< recorded in the timeline
+};
+
+/// One rank's own rows of one wave, dense, in the types of its buffers (lse f32, the others the model's).
+struct LocalResults {
+  std::vector<std::byte> o, lse, dq, dkv;
+  bool operator==(const LocalResults&) const = default;
+};
+
+struct RunResult {
+  Timeline timeline;           ///< without events when none were asked for
+  std::vector<Duration> wall;  ///< [repeat]
+  std::vector<Bytes> arena;    ///< [rank] allocated, the largest of its waves
+  Bytes sent;                  ///< payload copied between ranks in one repeat, all layers
+  std::vector<std::vector<LocalResults>>
+      results;  ///< [wave][rank] of the last repeat; empty when not asked for
+};
+
+}  // namespace strata
