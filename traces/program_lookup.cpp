@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "traces/program_lookup.hpp"
+
+#include <fmt/format.h>
+
+#include "core/check.hpp"
+
+namespace strata {
+
+const RankProgram& program_of(const Timeline& timeline, const TimelineEvent& event, WavePrograms programs) {
+  const auto waves = std::ssize(programs);
+  if (event.wave < 0 || event.wave >= waves) {
+    throw InputError(fmt::format("timeline \"{}\"", timeline.source),
+                     fmt::format("an event of wave {}", event.wave),
+                     fmt::format("the plan's {} waves", waves));
+  }
+  const std::vector<RankProgram>& ranks = programs[static_cast<std::size_t>(event.wave)];
+  if (event.rank < 0 || event.rank >= std::ssize(ranks)) {
+    throw InputError(fmt::format("timeline \"{}\"", timeline.source),
+                     fmt::format("an event of rank {}", event.rank),
+                     fmt::format("the plan's {} ranks", ranks.size()));
+  }
+  return ranks[static_cast<std::size_t>(event.rank)];
+}
+
+const Instruction& instruction_of(const Timeline& timeline, const TimelineEvent& event,
+                                  WavePrograms programs) {
+  const auto& instructions = program_of(timeline, event, programs).instructions(event.pass);
+  if (event.instruction < 0 || event.instruction >= std::ssize(instructions)) {
+    throw InputError(fmt::format("timeline \"{}\"", timeline.source),
+                     fmt::format("instruction {} of wave {}, {}, rank {}", event.instruction, event.wave,
+                                 to_string(event.pass), event.rank),
+                     fmt::format("the program's {} instructions", instructions.size()));
+  }
+  return instructions[static_cast<std::size_t>(event.instruction)];
+}
+
+}  // namespace strata
