@@ -41,9 +41,9 @@ class Plane {
 
   /// `tasks` sorted by query, then key. Returns whether all is well.
   bool check() const {
+    if (!check_disjoint()) return false;
     std::int64_t pairs = 0;
     for (const TaskRef& ref : tasks_) pairs += pair_count(wave_.mask(), ref.task->query, ref.task->key);
-    if (!check_disjoint()) return false;
     if (pairs == document_pair_count(wave_.mask(), wave_.length(document_))) return true;
     report_gap();
     return false;

@@ -142,4 +142,7 @@ void verify_forward_flow(const WaveIndex& wave, const ScheduleIndex& forward, Fi
 void verify_backward_flow(const WaveIndex& wave, const ScheduleIndex& forward, const ScheduleIndex& backward,
                           Findings& findings);
 
+/// The numbers of a plan whose inputs and waves have been checked.
+void verify_numbers(const Plan& plan, Findings& findings);
+
 }  // namespace strata::detail

@@ -25,7 +25,12 @@ struct Violation {
 std::vector<Violation> verify_wave(const Wave& wave, const ModelShape& model, std::int32_t rank_count,
                                    const std::string& place, std::size_t limit = 100);
 
-/// Checks everything of a plan that can be checked without lowering: batch <-> waves, digests, every wave.
+/// Checks everything of a plan that can be checked without lowering: inputs and their digests, batch <-> waves, every
+/// wave, and the numbers that follow from them (bytes, imbalance, gap, the chosen candidate).
 std::vector<Violation> verify_plan(const Plan& plan, std::size_t limit = 100);
+
+/// Lowers every wave of a plan that passed verify_plan and checks the programs: their digests, verify_programs, and
+/// the largest arena.
+std::vector<Violation> verify_plan_programs(const Plan& plan, std::size_t limit = 100);
 
 }  // namespace strata
