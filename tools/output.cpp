@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cctype>
 #include <cstdio>
 #include <iostream>
@@ -86,25 +85,6 @@ void Progress::draw() const {
   std::cerr << fmt::format("\r{} [{}{}] {}%", what_, std::string(static_cast<std::size_t>(filled), '#'),
                            std::string(static_cast<std::size_t>(kCells - filled), '.'), drawn_percent_)
             << std::flush;
-}
-
-std::string human_time(Duration duration) {
-  const auto ns = static_cast<double>(duration.ns);
-  if (duration.ns >= 1'000'000'000) return fmt::format("{:.3f} s", ns / 1e9);
-  if (duration.ns >= 1'000'000) return fmt::format("{:.2f} ms", ns / 1e6);
-  if (duration.ns >= 1'000) return fmt::format("{:.1f} us", ns / 1e3);
-  return fmt::format("{} ns", duration.ns);
-}
-
-std::string human_bytes(Bytes bytes) {
-  static constexpr std::array<const char*, 5> kUnits = {"B", "KiB", "MiB", "GiB", "TiB"};
-  auto value = static_cast<double>(bytes.count);
-  std::size_t unit = 0;
-  while (value >= 1024 && unit + 1 < kUnits.size()) {
-    value /= 1024;
-    ++unit;
-  }
-  return unit == 0 ? fmt::format("{} B", bytes.count) : fmt::format("{:.2f} {}", value, kUnits[unit]);
 }
 
 std::string human_count(std::int64_t count) {

@@ -9,8 +9,6 @@
 #include <string_view>
 #include <vector>
 
-#include "core/units.hpp"
-
 namespace strata {
 class JsonWriter;
 }
@@ -60,10 +58,7 @@ class Progress {
   bool visible_ = false;
 };
 
-/// "1.234 s", "56.7 ms", "8.90 us", "123 ns".
-std::string human_time(Duration duration);
-/// "1.23 GiB", "45.6 MiB", "789 B".
-std::string human_bytes(Bytes bytes);
+/// "1,234,567".
 std::string human_count(std::int64_t count);
 /// "12.3 %".
 std::string percent(double fraction);

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// strata explain: why this layout, which bound binds, the runner-up and its gap.
+#include "planner/explain.hpp"
+
+#include <memory>
+
+#include "core/json_writer.hpp"
+#include "core/plan_json.hpp"
+#include "tools/command.hpp"
+#include "tools/plan_report.hpp"
+
+namespace strata::tools {
+
+Command explain_command() {
+  auto path = std::make_shared<std::string>();
+  Command command;
+  command.name = "explain";
+  command.summary = "Why this layout, which bound binds, the runner-up and its gap";
+  command.declare = [path](Options& declared) { declared.required("PLAN", *path, "Plan file"); };
+  command.run = [path](Output& output) {
+    const Plan plan = read_plan(*path);
+    for (const std::string& line : explain_plan(plan)) output.line(line);
+    output.document([&](JsonWriter& json) { write_plan_summary(json, plan, *path); });
+    return 0;
+  };
+  return command;
+}
+
+}  // namespace strata::tools

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// strata lint: verifies a plan file independently of whoever wrote it; one line per violated rule.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "core/json_writer.hpp"
+#include "core/plan_json.hpp"
+#include "core/verify_schedule.hpp"
+#include "tools/command.hpp"
+
+namespace strata::tools {
+
+namespace {
+
+struct LintOptions {
+  std::string plan;
+  std::int64_t limit = 100;
+  bool schedule_only = false;
+};
+
+void write_document(JsonWriter& json, const std::string& path, const Plan& plan,
+                    const std::vector<Violation>& violations) {
+  json.open_object(JsonLayout::lines);
+  json.member("plan", std::string_view(path));
+  json.member("strategy", std::string_view(plan.strategy));
+  json.member("passed", violations.empty());
+  json.key("violations");
+  json.open_array(JsonLayout::lines);
+  for (const Violation& violation : violations) {
+    json.open_object(JsonLayout::compact);
+    json.member("rule", std::string_view(violation.rule));
+    json.member("place", std::string_view(violation.place));
+    json.member("message", std::string_view(violation.message));
+    json.close();
+  }
+  json.close();
+  json.close();
+}
+
+}  // namespace
+
+Command lint_command() {
+  auto options = std::make_shared<LintOptions>();
+  Command command;
+  command.name = "lint";
+  command.summary = "Verify a plan file, one line per violated rule";
+  command.declare = [options](Options& declared) {
+    declared.required("PLAN", options->plan, "Plan file");
+    declared.add("--limit", options->limit, "Stop after this many violations");
+    declared.flag("--schedule-only", options->schedule_only, "Do not lower and check the rank programs");
+  };
+  command.run = [options](Output& output) {
+    const Plan plan = read_plan(options->plan);
+    const auto limit = static_cast<std::size_t>(std::max<std::int64_t>(1, options->limit));
+    std::vector<Violation> violations = verify_plan(plan, limit);
+    if (violations.empty() && !options->schedule_only) violations = verify_plan_programs(plan, limit);
+    for (const Violation& violation : violations) {
+      output.result(fmt::format("{}: {}: {}: {}", options->plan, violation.place, violation.rule, violation.message));
+    }
+    if (violations.empty()) {
+      std::size_t transfers = 0, tasks = 0;
+      for (const Wave& wave : plan.waves) {
+        for (const ScheduleStep& step : wave.schedule.steps) {
+          transfers += step.transfers.size();
+          tasks += step.tasks.size();
+        }
+      }
+      output.line(fmt::format("{}: clean ({}, {} waves, {} ranks, {} transfers, {} tasks)", options->plan,
+                              plan.strategy, plan.waves.size(), plan.topology.rank_count(), transfers, tasks));
+    }
+    output.document([&](JsonWriter& json) { write_document(json, options->plan, plan, violations); });
+    return violations.empty() ? 0 : 1;
+  };
+  return command;
+}
+
+}  // namespace strata::tools

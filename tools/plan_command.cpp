@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// strata plan: batch + topology + model -> plan.json and the ranked candidates.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "core/json_writer.hpp"
+#include "core/plan_json.hpp"
+#include "tools/inputs.hpp"
+#include "tools/plan_report.hpp"
+
+namespace strata::tools {
+
+namespace {
+
+struct PlanCommandOptions {
+  PlanInputs inputs;
+  std::string batch, output;
+};
+
+}  // namespace
+
+Command plan_command() {
+  auto options = std::make_shared<PlanCommandOptions>();
+  Command command;
+  command.name = "plan";
+  command.summary = "Find a layout for a batch on a cluster and write it to a plan file";
+  command.declare = [options](Options& declared) {
+    declared.required("-o,--output", options->output, "Plan file to write");
+    declared.required("--batch", options->batch, "Recorded batches or lengths, FILE or FILE:LINE");
+    options->inputs.declare(declared);
+  };
+  command.run = [options](Output& output) {
+    PlanRequest request = options->inputs.request(output);
+    request.batch = load_batch(options->batch, options->inputs.packs_per_step);
+    const PlanResult result = plan_batch(request);
+    if (!result.plan) throw_no_plan(result.rejections);
+    const Plan& plan = *result.plan;
+    write_plan(plan, options->output);
+    for (const std::string& line : plan_summary(plan, request.profile)) output.line(line);
+    output.line(fmt::format("wrote {}", options->output));
+    output.document([&](JsonWriter& json) { write_plan_summary(json, plan, options->output); });
+    return 0;
+  };
+  return command;
+}
+
+}  // namespace strata::tools

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/plan_programs.hpp"
+
+#include <fmt/format.h>
+
+#include "core/check.hpp"
+#include "core/lower.hpp"
+#include "core/plan_json.hpp"
+#include "core/verify_schedule.hpp"
+#include "tools/inputs.hpp"
+
+namespace strata::tools {
+
+LoadedPlan load_plan(const std::string& path) {
+  LoadedPlan loaded{read_plan(path), {}};
+  const auto refuse = [&](const Violation& violation) {
+    throw InputError(path + ": " + violation.place, violation.rule + ": " + violation.message,
+                     "a plan that strata lint accepts");
+  };
+  if (const auto violations = verify_plan(loaded.plan, 1); !violations.empty()) refuse(violations.front());
+  for (std::size_t w = 0; w < loaded.plan.waves.size(); ++w) {
+    loaded.programs.push_back(lower_wave(loaded.plan.waves[w], loaded.plan.model));
+    const auto& programs = loaded.programs.back();
+    for (std::size_t rank = 0; rank < programs.size(); ++rank) {
+      const std::string digest = program_digest(programs[rank]);
+      if (loaded.plan.program_digests[w][rank] == digest) continue;
+      throw InputError(fmt::format("{}: program_digests[{}][{}]", path, w, rank), loaded.plan.program_digests[w][rank],
+                       fmt::format("{}: this build lowers the schedule differently (lowering version {})", digest,
+                                   kLoweringVersion));
+    }
+  }
+  return loaded;
+}
+
+CostProfile profile_of(const Plan& plan, const std::string& profile_path) {
+  if (!profile_path.empty()) return load_profile(profile_path, plan.topology);
+  if (plan.profile.content.empty()) {
+    throw InputError("inputs.profile", "only a digest", "--profile FILE with the profile of digest " +
+                                                            plan.profile.digest);
+  }
+  return read_profile(plan.profile.content, "inputs.profile.content");
+}
+
+}  // namespace strata::tools

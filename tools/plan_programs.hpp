@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// A plan file made ready to simulate or run: read, verified, lowered, and the programs' digests compared.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/plan.hpp"
+#include "core/rank_program.hpp"
+#include "cost_models/cost_profile.hpp"
+
+namespace strata::tools {
+
+struct LoadedPlan {
+  Plan plan;
+  std::vector<std::vector<RankProgram>> programs;  ///< [wave][rank]
+};
+
+/// Throws InputError naming `path` and the first violated rule when the plan does not verify or was lowered by a
+/// version that made other programs.
+LoadedPlan load_plan(const std::string& path);
+
+/// `profile_path`, else the profile that the plan carries, else (the plan names it by digest only) an InputError.
+CostProfile profile_of(const Plan& plan, const std::string& profile_path);
+
+}  // namespace strata::tools

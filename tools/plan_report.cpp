@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "planner/human_units.hpp"
+#include "tools/plan_report.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/json_writer.hpp"
+#include "core/model_json.hpp"
+#include "tools/output.hpp"
+
+namespace strata::tools {
+
+std::string excluded_sentence() {
+  return "step time = layers x (attention + linear layers), forward and backward; excluded: embedding and loss, "
+         "optimiser, gradient synchronisation, pipeline bubbles";
+}
+
+std::vector<std::string> plan_summary(const Plan& plan, const CostProfile& profile) {
+  const ModelShape& model = plan.model;
+  std::vector<std::string> lines;
+  lines.push_back(fmt::format("{} tokens in {} documents, {} wave{}; {} ranks on {}",
+                              human_count(plan.batch.token_count()), plan.batch.document_count(), plan.waves.size(),
+                              plan.waves.size() == 1 ? "" : "s", plan.topology.rank_count(), plan.topology.name));
+  lines.push_back(fmt::format("model: {} layers, {}:{} heads of {}, {}; profile {}{}", model.layers, model.query_heads,
+                              model.kv_heads, model.head_dim, to_string(model.element_type), profile.name,
+                              unmeasured_note(profile)));
+  std::vector<Candidate> ranked = plan.candidates;
+  std::stable_sort(ranked.begin(), ranked.end(), [](const Candidate& a, const Candidate& b) {
+    if (a.step_time.has_value() != b.step_time.has_value()) return a.step_time.has_value();
+    return a.step_time && *a.step_time < *b.step_time;
+  });
+  Table table({"strategy", "step time", "vs best", "verdict"});
+  for (const Candidate& candidate : ranked) {
+    if (!candidate.step_time) {
+      table.add({candidate.strategy, "-", "-", "rejected: " + candidate.rejected.value_or("")});
+      continue;
+    }
+    const double ratio = static_cast<double>(candidate.step_time->ns) /
+                         static_cast<double>(std::max<std::int64_t>(1, plan.predicted.step_time.ns));
+    table.add({candidate.strategy, human(*candidate.step_time), fmt::format("{:.3f}x", ratio),
+               candidate.strategy == plan.strategy ? "chosen" : ""});
+  }
+  lines.push_back(table.text());
+  const Prediction& predicted = plan.predicted;
+  lines.push_back(fmt::format("{}: step {} (lower bound {}, gap {}, bound by {}), imbalance {:.3f}", plan.strategy,
+                              human(predicted.step_time), human(plan.bounds.lower_bound),
+                              percent(plan.bounds.gap), plan.bounds.active, predicted.imbalance));
+  lines.push_back(fmt::format("bytes moved {} (device {}, node {}, network {}); KV per layer {}; peak memory {}",
+                              human(predicted.bytes_by_level.total()),
+                              human(predicted.bytes_by_level.device), human(predicted.bytes_by_level.node),
+                              human(predicted.bytes_by_level.network), human(predicted.kv_bytes),
+                              human(predicted.peak_memory)));
+  lines.push_back(excluded_sentence());
+  return lines;
+}
+
+void write_prediction(JsonWriter& json, const Prediction& prediction) {
+  json.open_object(JsonLayout::compact);
+  json.member("step_time_ns", prediction.step_time.ns);
+  json.member("forward_ns", prediction.forward.ns);
+  json.member("backward_ns", prediction.backward.ns);
+  json.member("imbalance", prediction.imbalance);
+  json.member("peak_memory_bytes", prediction.peak_memory.count);
+  json.member("arena_bytes", prediction.arena.count);
+  json.member("kv_bytes", prediction.kv_bytes.count);
+  json.key("bytes_by_level");
+  json.open_object(JsonLayout::compact);
+  json.member("device", prediction.bytes_by_level.device.count);
+  json.member("node", prediction.bytes_by_level.node.count);
+  json.member("network", prediction.bytes_by_level.network.count);
+  json.close();
+  json.close();
+}
+
+void write_bounds(JsonWriter& json, const Bounds& bounds) {
+  json.open_object(JsonLayout::compact);
+  json.member("lower_bound_ns", bounds.lower_bound.ns);
+  json.key("in_family_ns");
+  if (bounds.in_family) {
+    json.value(bounds.in_family->ns);
+  } else {
+    json.null();
+  }
+  json.member("gap", bounds.gap);
+  json.member("active", std::string_view(bounds.active));
+  json.close();
+}
+
+void write_plan_summary(JsonWriter& json, const Plan& plan, const std::string& path) {
+  json.open_object(JsonLayout::lines);
+  json.member("plan", std::string_view(path));
+  json.member("strategy", std::string_view(plan.strategy));
+  json.member("ranks", plan.topology.rank_count());
+  json.member("waves", static_cast<std::int64_t>(plan.waves.size()));
+  json.key("predicted");
+  write_prediction(json, plan.predicted);
+  json.key("bounds");
+  write_bounds(json, plan.bounds);
+  json.key("candidates");
+  json.open_array(JsonLayout::lines);
+  for (const Candidate& candidate : plan.candidates) {
+    json.open_object(JsonLayout::compact);
+    json.member("strategy", std::string_view(candidate.strategy));
+    json.key("step_time_ns");
+    if (candidate.step_time) {
+      json.value(candidate.step_time->ns);
+    } else {
+      json.null();
+    }
+    json.key("rejected");
+    if (candidate.rejected) {
+      json.value(std::string_view(*candidate.rejected));
+    } else {
+      json.null();
+    }
+    json.close();
+  }
+  json.close();
+  json.close();
+}
+
+}  // namespace strata::tools

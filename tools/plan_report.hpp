@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// A plan as a ranked table of its candidates, for plan, simulate and compare.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/plan.hpp"
+#include "cost_models/cost_profile.hpp"
+
+namespace strata {
+class JsonWriter;
+}
+
+namespace strata::tools {
+
+/// Heading (workload, cluster, model, profile), candidates by step time, and what the step time leaves out.
+std::vector<std::string> plan_summary(const Plan& plan, const CostProfile& profile);
+/// The members that scripts need, keys as in the plan file.
+void write_plan_summary(JsonWriter& json, const Plan& plan, const std::string& path);
+/// `predicted` and `bounds` as in the plan file.
+void write_prediction(JsonWriter& json, const Prediction& prediction);
+void write_bounds(JsonWriter& json, const Bounds& bounds);
+
+/// What step times leave out, one sentence; printed wherever a step time is.
+std::string excluded_sentence();
+
+}  // namespace strata::tools

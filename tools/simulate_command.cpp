@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// strata simulate: the predicted timeline of a plan, load per rank, exposed communication, memory.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "core/json_writer.hpp"
+#include "core/plan_json.hpp"
+#include "core/timeline_json.hpp"
+#include "cost_models/simulator.hpp"
+#include "planner/human_units.hpp"
+#include "tools/command.hpp"
+#include "tools/plan_programs.hpp"
+#include "tools/plan_report.hpp"
+#include "traces/chrome_trace.hpp"
+
+namespace strata::tools {
+
+namespace {
+
+struct SimulateOptions {
+  std::string plan, profile, timeline, trace;
+  std::int64_t layers = 0;
+  bool attention_only = false;
+};
+
+void print(const Output& output, const Simulation& simulation, const CostProfile& profile) {
+  const Prediction& predicted = simulation.prediction;
+  output.line(fmt::format("step {} (forward {}, backward {}){}", human(predicted.step_time), human(predicted.forward),
+                          human(predicted.backward), unmeasured_note(profile)));
+  Table table({"rank", "end", "busy", "exposed communication", "idle", "pairs x heads"});
+  for (std::size_t rank = 0; rank < simulation.ranks.size(); ++rank) {
+    const RankLoad& load = simulation.ranks[rank];
+    table.add({fmt::format("{}", rank), human(load.end), human(load.busy), human(load.exposed),
+               human(load.end - load.busy - load.exposed), human_count(load.pairs)});
+  }
+  output.line(table.text());
+  output.line(fmt::format("bytes moved {} (device {}, node {}, network {}); peak memory {}; imbalance {:.3f}",
+                          human(predicted.bytes_by_level.total()), human(predicted.bytes_by_level.device),
+                          human(predicted.bytes_by_level.node), human(predicted.bytes_by_level.network),
+                          human(predicted.peak_memory), predicted.imbalance));
+  if (simulation.extrapolated_share > 0) {
+    output.line(fmt::format("{} of the device work was costed outside the profile's measured range",
+                            percent(simulation.extrapolated_share)));
+  }
+  output.line(excluded_sentence());
+}
+
+void write_document(JsonWriter& json, const Simulation& simulation) {
+  json.open_object(JsonLayout::lines);
+  json.key("predicted");
+  write_prediction(json, simulation.prediction);
+  json.member("measured_profile", simulation.measured);
+  json.member("extrapolated_share", simulation.extrapolated_share);
+  json.member("instructions", simulation.instructions);
+  json.key("ranks");
+  json.open_array(JsonLayout::lines);
+  for (std::size_t rank = 0; rank < simulation.ranks.size(); ++rank) {
+    const RankLoad& load = simulation.ranks[rank];
+    json.open_object(JsonLayout::compact);
+    json.member("rank", static_cast<std::int64_t>(rank));
+    json.member("end_ns", load.end.ns);
+    json.member("busy_ns", load.busy.ns);
+    json.member("exposed_ns", load.exposed.ns);
+    json.member("pairs", load.pairs);
+    json.close();
+  }
+  json.close();
+  json.close();
+}
+
+}  // namespace
+
+Command simulate_command() {
+  auto options = std::make_shared<SimulateOptions>();
+  Command command;
+  command.name = "simulate";
+  command.summary = "Predicted timeline of a plan, load per rank, exposed communication, memory";
+  command.declare = [options](Options& declared) {
+    declared.required("PLAN", options->plan, "Plan file");
+    declared.add("--profile", options->profile, "Cost profile; without it the one the plan carries");
+    declared.add("--layers", options->layers, "Layers to simulate; 0: as the model says");
+    declared.flag("--attention-only", options->attention_only, "Leave the linear layers out");
+    declared.add("--timeline", options->timeline, "Write the timeline to this file");
+    declared.add("--trace", options->trace, "Write a Chrome/Perfetto trace to this file");
+  };
+  command.run = [options](Output& output) {
+    const LoadedPlan loaded = load_plan(options->plan);
+    const CostProfile profile = profile_of(loaded.plan, options->profile);
+    SimulatorOptions settings;
+    settings.layers = static_cast<std::int32_t>(std::clamp<std::int64_t>(options->layers, 0, 100'000));
+    settings.include_linear = !options->attention_only;
+    Simulation simulation =
+        simulate_step(loaded.programs, loaded.plan.topology, loaded.plan.model, profile, settings);
+    simulation.timeline.plan_digest = plan_digest(loaded.plan);
+    if (!options->timeline.empty()) write_timeline(simulation.timeline, options->timeline);
+    if (!options->trace.empty()) write_chrome_trace(simulation.timeline, loaded.programs, options->trace);
+    print(output, simulation, profile);
+    output.document([&](JsonWriter& json) { write_document(json, simulation); });
+    return 0;
+  };
+  return command;
+}
+
+}  // namespace strata::tools

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// strata validate: a measured timeline against the prediction for the machine that measured it.
+#include <fmt/format.h>
+
+#include <cmath>
+#include <memory>
+
+#include "core/check.hpp"
+#include "core/json_writer.hpp"
+#include "core/plan_json.hpp"
+#include "core/timeline_json.hpp"
+#include "cost_models/simulator.hpp"
+#include "planner/human_units.hpp"
+#include "tools/command.hpp"
+#include "tools/execution_topology.hpp"
+#include "tools/plan_programs.hpp"
+#include "traces/compare_timelines.hpp"
+
+namespace strata::tools {
+
+namespace {
+
+struct ValidateOptions {
+  std::string plan, measured, profile;
+  std::int64_t tolerance_percent = 0;
+};
+
+void write_errors(JsonWriter& json, const ErrorSummary& error) {
+  json.member("count", error.count);
+  json.member("predicted_ns", error.predicted_ns);
+  json.member("measured_ns", error.measured_ns);
+  json.member("median_absolute_relative_error", error.median);
+  json.member("p95_absolute_relative_error", error.p95);
+  json.member("max_absolute_relative_error", error.max);
+  json.member("bias", error.bias);
+}
+
+void write_document(JsonWriter& json, const TimelineComparison& comparison) {
+  json.open_object(JsonLayout::lines);
+  json.key("step");
+  json.open_object(JsonLayout::compact);
+  json.member("predicted_ns", comparison.step.predicted_ns);
+  json.member("measured_ns", comparison.step.measured_ns);
+  json.member("relative_error", comparison.step.relative_error);
+  json.close();
+  json.key("kinds");
+  json.open_array(JsonLayout::lines);
+  for (const KindError& kind : comparison.kinds) {
+    json.open_object(JsonLayout::compact);
+    json.member("kind", std::string_view(kind.kind));
+    write_errors(json, kind.error);
+    json.close();
+  }
+  json.close();
+  json.key("below_noise_floor");
+  json.open_object(JsonLayout::compact);
+  json.member("noise_floor_ns", comparison.noise_floor_ns);
+  write_errors(json, comparison.below_floor);
+  json.close();
+  json.member("matched", comparison.matched);
+  json.member("unmatched", comparison.only_predicted + comparison.only_measured);
+  json.member("repeats", comparison.repeats);
+  json.close();
+}
+
+}  // namespace
+
+Command validate_command() {
+  auto options = std::make_shared<ValidateOptions>();
+  Command command;
+  command.name = "validate";
+  command.summary = "Predicted against measured, per kind of instruction, per rank and for the step";
+  command.declare = [options](Options& declared) {
+    declared.required("PLAN", options->plan, "Plan file");
+    declared.required("MEASURED", options->measured, "Timeline that strata run wrote");
+    declared.add("--profile", options->profile, "Cost profile of the measuring machine; without it the plan's");
+    declared.add("--tolerance-percent", options->tolerance_percent,
+                 "Exit 1 when the step's error is larger; 0: never");
+  };
+  command.run = [options](Output& output) {
+    const LoadedPlan loaded = load_plan(options->plan);
+    const CostProfile profile = profile_of(loaded.plan, options->profile);
+    const Timeline measured = read_timeline(options->measured);
+    const std::string digest = plan_digest(loaded.plan);
+    if (measured.plan_digest != digest) {
+      throw InputError(options->measured, "a run of plan " + measured.plan_digest, "plan " + digest);
+    }
+    SimulatorOptions settings;
+    settings.layers = measured.layers;
+    settings.include_linear = measured.linear_included;
+    settings.exact = true;
+    Simulation simulation =
+        simulate_step(loaded.programs, execution_topology(measured, options->measured), loaded.plan.model, profile,
+                      settings);
+    simulation.timeline.plan_digest = digest;
+    const TimelineComparison comparison = compare_timelines(simulation.timeline, measured, loaded.programs);
+    output.line(fmt::format("predicted for the machine of the run: {} ranks on {} cores{}", measured.rank_count,
+                            measured.cores_per_device, unmeasured_note(profile)));
+    output.line(to_text(comparison));
+    if (!measured.linear_included) output.line("linear layers were neither run nor predicted here");
+    output.document([&](JsonWriter& json) { write_document(json, comparison); });
+    const double error = std::abs(comparison.step.relative_error) * 100;
+    const bool passed =
+        options->tolerance_percent <= 0 || error <= static_cast<double>(options->tolerance_percent);
+    if (!passed) {
+      output.result(fmt::format("step error {:.1f} % is above the tolerance of {} %", error,
+                                options->tolerance_percent));
+    }
+    return passed ? 0 : 1;
+  };
+  return command;
+}
+
+}  // namespace strata::tools
