@@ -67,7 +67,7 @@ class RecordCheck {
     };
     if (step.collective > CollectiveKind::all_to_all) {
       add(fmt::format("kind {} does not exist", static_cast<int>(step.collective)));
-    } else if (step.collective != CollectiveKind::none && step.transfers.empty()) {
+    } else if (step.collective != CollectiveKind::none && step.transfers.empty() && pass_ == Pass::forward) {
       add("a collective without transfers");
     } else if (step.collective == CollectiveKind::all_gather &&
                !std::all_of(step.transfers.begin(), step.transfers.end(), is_kv)) {
