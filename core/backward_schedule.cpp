@@ -46,6 +46,24 @@ class UseTable {
       const HeadRange heads = keys ? model.kv_heads_of(task.heads) : task.heads;
       uses_[next[cell(task)]++] = {span.begin, span.end, heads, step};
     });
+    for (std::size_t i = 0; i + 1 < offsets_.size(); ++i) {
+      std::sort(uses_.begin() + static_cast<std::ptrdiff_t>(offsets_[i]),
+                uses_.begin() + static_cast<std::ptrdiff_t>(offsets_[i + 1]), latest_and_longest_first);
+    }
+  }
+
+  /// The step of the last use of the whole slice by `rank`; -1 when it is unused or used in pieces, which
+  /// cut_into_returns sorts out. This is the common case, and there are hundreds of thousands.
+  std::int32_t last_whole_use(const TokenSpan& span, HeadRange heads, std::int32_t rank) const {
+    if (any_later_ || !holds(span.document, rank)) return -1;
+    const std::size_t at = index(span.document, rank);
+    for (std::size_t i = offsets_[at]; i < offsets_[at + 1]; ++i) {
+      const Use& use = uses_[i];
+      if (use.begin >= span.end || span.begin >= use.end) continue;
+      const bool whole = use.begin <= span.begin && span.end <= use.end && contains(use.heads, heads);
+      return whole ? use.step : -1;
+    }
+    return -1;
   }
 
   bool holds(std::int32_t document, std::int32_t rank) const {
@@ -73,6 +91,10 @@ class UseTable {
   }
 
  private:
+  static bool latest_and_longest_first(const Use& a, const Use& b) {
+    return std::tuple(-a.step, a.begin - a.end, a.begin, a.heads) <
+           std::tuple(-b.step, b.begin - b.end, b.begin, b.heads);
+  }
   std::size_t index(std::int32_t document, std::int32_t rank) const {
     return static_cast<std::size_t>(document - first_) * static_cast<std::size_t>(rank_count_) +
            static_cast<std::size_t>(rank);
@@ -204,6 +226,11 @@ class BackwardDerivation {
     const bool keys = transfer.tensor == TensorKind::kv;
     if (!keys && transfer.tensor != TensorKind::q) return;
     const UseTable& table = keys ? key_uses_ : query_uses_;
+    const bool climb = keys && wave_.backward.gradient_return == GradientReturn::reverse_tree;
+    if (const std::int32_t step = common_last_use(table, transfer); step >= 0) {
+      emit(transfer, {transfer.span.begin, transfer.span.end, transfer.heads, step, 0}, transfer.targets, climb);
+      return;
+    }
     returns_.clear();
     for (const RankRange& range : transfer.targets) {
       for (std::int32_t rank = range.begin; rank < range.end; ++rank) {
@@ -213,7 +240,6 @@ class BackwardDerivation {
       }
     }
     std::sort(returns_.begin(), returns_.end());
-    const bool climb = keys && wave_.backward.gradient_return == GradientReturn::reverse_tree;
     for (std::size_t i = 0; i < returns_.size();) {
       const std::size_t first = i;
       const auto same = [&](const Return& other) {
@@ -221,23 +247,27 @@ class BackwardDerivation {
         return std::tie(own.begin, own.end, own.heads, own.last_step) ==
                std::tie(other.begin, other.end, other.heads, other.last_step);
       };
-      while (i < returns_.size() && same(returns_[i])) ++i;
-      emit(transfer, first, i, climb);
+      std::vector<std::int32_t> ranks;
+      for (; i < returns_.size() && same(returns_[i]); ++i) ranks.push_back(returns_[i].rank);
+      emit(transfer, returns_[first], rank_ranges(std::move(ranks)), climb);
     }
   }
 
-  /// One Reduction per receiver for returns [first, last), which differ in rank only.
-  void emit(const Transfer& transfer, std::size_t first, std::size_t last, bool climb) {
-    std::vector<RankRange> sources;
-    for (std::size_t i = first; i < last; ++i) {
-      const std::int32_t rank = returns_[i].rank;
-      if (!sources.empty() && sources.back().end == rank) {
-        ++sources.back().end;
-      } else {
-        sources.push_back({rank, rank + 1});
+  /// The step after which every target sends the whole slice home; -1 when they differ.
+  static std::int32_t common_last_use(const UseTable& table, const Transfer& transfer) {
+    std::int32_t common = -1;
+    for (const RankRange& range : transfer.targets) {
+      for (std::int32_t rank = range.begin; rank < range.end; ++rank) {
+        const std::int32_t step = table.last_whole_use(transfer.span, transfer.heads, rank);
+        if (step < 0 || (common >= 0 && step != common)) return -1;
+        common = step;
       }
     }
-    const Return& piece = returns_[first];
+    return common;
+  }
+
+  /// One Reduction per receiver of what `sources` return.
+  void emit(const Transfer& transfer, const Return& piece, const std::vector<RankRange>& sources, bool climb) {
     const std::int32_t step = piece.last_step + 1;
     const TokenSpan span{transfer.span.document, piece.begin, piece.end};
     if (result_.steps.size() <= static_cast<std::size_t>(step)) {

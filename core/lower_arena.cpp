@@ -76,6 +76,8 @@ void add_wait(Instruction& instruction, std::int32_t earlier) {
   if (at == waits.end() || *at != earlier) waits.insert(at, earlier);
 }
 
+bool starts_before(const HeldRun& a, const HeldRun& b) { return a.span < b.span; }
+
 /// Places one pass's scratch buffers from `base`; returns the end of the space they take.
 std::int64_t place_pass(RankProgram& program, std::vector<Instruction>& instructions, std::int64_t base) {
   std::vector<Lifetime> lives = lifetimes(program, instructions);
@@ -187,8 +189,9 @@ void HeldRows::seal() {
   for (Variant& variant : variants_) {
     if (variant.sealed) continue;
     auto& pieces = variant.pieces;
-    std::sort(pieces.begin(), pieces.end(),
-              [](const HeldRun& a, const HeldRun& b) { return a.span < b.span; });
+    if (!std::is_sorted(pieces.begin(), pieces.end(), starts_before)) {
+      std::sort(pieces.begin(), pieces.end(), starts_before);
+    }
     std::size_t kept = 0;
     for (std::size_t i = 1; i < pieces.size(); ++i) {
       HeldRun& last = pieces[kept];
@@ -255,7 +258,7 @@ void HeldRows::resolve(const TokenSpan& span, HeadRange heads, std::vector<HeldR
     }
   }
   const auto begin = runs.begin() + static_cast<std::ptrdiff_t>(first_run);
-  std::sort(begin, runs.end(), [](const HeldRun& a, const HeldRun& b) { return a.span < b.span; });
+  if (runs.end() - begin > 1) std::sort(begin, runs.end(), starts_before);
   std::int64_t covered = span.begin;
   for (auto run = begin; run != runs.end(); ++run) {
     STRATA_CHECK(run->span.begin == covered, "rows {}..{} of document {} are not held exactly once", covered,
