@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "executor/check.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <iterator>
+#include <limits>
+
+#include "core/check.hpp"
+#include "executor/check_detail.hpp"
+#include "executor/seeded_tensors.hpp"
+
+namespace strata {
+
+double check_tolerance(ElementType type, ResultTensor tensor) {
+  const bool forward = tensor == ResultTensor::o || tensor == ResultTensor::lse;
+  if (type == ElementType::f32) return forward ? 2e-6 : 5e-6;
+  return forward ? 4e-3 : 8e-3;
+}
+
+bool CheckReport::passed() const {
+  return !tensors.empty() && std::all_of(tensors.begin(), tensors.end(),
+                                         [](const CheckedTensor& tensor) { return tensor.passed(); });
+}
+
+double CheckReport::max_relative_l2() const {
+  double largest = 0;
+  for (const CheckedTensor& tensor : tensors) {
+    if (tensor.tensor == "identity") continue;
+    if (std::isnan(tensor.error)) return tensor.error;
+    largest = std::max(largest, tensor.error);
+  }
+  return largest;
+}
+
+std::string CheckReport::to_text() const {
+  std::string text;
+  for (const CheckedTensor& tensor : tensors) {
+    fmt::format_to(std::back_inserter(text), "{:8} {:.2e} (at most {:.0e}) {}", tensor.tensor, tensor.error,
+                   tensor.tolerance, tensor.passed() ? "ok" : "FAILED");
+    if (tensor.tiles > 0) {
+      fmt::format_to(std::back_inserter(text), ", of {} tiles; wave {} document {} head {} row {} on rank {}",
+                     tensor.tiles, tensor.wave, tensor.document, tensor.head, tensor.row, tensor.rank);
+    }
+    text += '\n';
+  }
+  return text;
+}
+
+ErrorCollector::ErrorCollector(ElementType type) {
+  for (int t = 0; t < kResultTensors; ++t) {
+    const auto tensor = static_cast<ResultTensor>(t);
+    CheckedTensor& entry = worst_.emplace_back();
+    entry.tensor = to_string(tensor);
+    entry.tolerance = check_tolerance(type, tensor);
+  }
+  CheckedTensor& identity = worst_.emplace_back();
+  identity.tensor = "identity";
+  identity.tolerance = check_tolerance(type, ResultTensor::dq);
+}
+
+void ErrorCollector::add_to(CheckedTensor& worst, double error, const TilePlace& place) {
+  ++worst.tiles;
+  const bool worse =
+      worst.tiles == 1 || error > worst.error || (std::isnan(error) && !std::isnan(worst.error));
+  if (!worse) return;
+  worst.error = error;
+  worst.wave = place.wave;
+  worst.document = place.document;
+  worst.head = place.head;
+  worst.row = place.row;
+  worst.rank = place.rank;
+}
+
+void ErrorCollector::add(ResultTensor tensor, double error, const TilePlace& place) {
+  add_to(worst_[static_cast<std::size_t>(tensor)], error, place);
+}
+
+void ErrorCollector::add_identity(double error, const TilePlace& place) {
+  add_to(worst_.back(), error, place);
+}
+
+void ErrorCollector::merge(const ErrorCollector& other) {
+  for (std::size_t t = 0; t < worst_.size(); ++t) {
+    const CheckedTensor& theirs = other.worst_[t];
+    if (theirs.tiles == 0) continue;
+    const std::int64_t tiles = worst_[t].tiles + theirs.tiles;
+    add_to(worst_[t], theirs.error, {theirs.wave, theirs.document, theirs.head, theirs.row, theirs.rank});
+    worst_[t].tiles = tiles;
+  }
+}
+
+std::vector<CheckedTensor> ErrorCollector::finish() const {
+  std::vector<CheckedTensor> tensors = worst_;
+  if (tensors.back().tiles == 0) tensors.pop_back();
+  return tensors;
+}
+
+std::vector<std::int64_t> row_range(std::int64_t begin, std::int64_t end) {
+  std::vector<std::int64_t> rows;
+  for (std::int64_t row = begin; row < end; ++row) rows.push_back(row);
+  return rows;
+}
+
+OracleInput::OracleInput(const ModelShape& model, std::uint64_t seed, std::int32_t kv_head,
+                         std::int32_t document, std::span<const std::int64_t> query_rows,
+                         std::span<const std::int64_t> key_rows) {
+  const std::int32_t group = model.group_size();
+  const HeadRange query_heads{kv_head * group, (kv_head + 1) * group};
+  const auto append = [&](InputTensor tensor, std::int64_t token, HeadRange heads, std::int32_t width,
+                          std::vector<float>& row) {
+    row.resize(static_cast<std::size_t>(heads.count()) * static_cast<std::size_t>(width));
+    seeded_row(seed, tensor, document, token, heads, width, model.element_type, row.data());
+  };
+  std::vector<float> row;
+  for (const std::int64_t token : query_rows) {
+    append(InputTensor::q, token, query_heads, model.head_dim, row);
+    q.insert(q.end(), row.begin(), row.end());
+    append(InputTensor::d_o, token, query_heads, model.value_head_dim, row);
+    d_o.insert(d_o.end(), row.begin(), row.end());
+  }
+  for (const std::int64_t token : key_rows) {
+    append(InputTensor::kv, token, {kv_head, kv_head + 1}, model.head_dim + model.value_head_dim, row);
+    k.insert(k.end(), row.begin(), row.begin() + model.head_dim);
+    v.insert(v.end(), row.begin() + model.head_dim, row.end());
+  }
+  view.queries = std::ssize(query_rows);
+  view.keys = std::ssize(key_rows);
+  view.query_heads = group;
+  view.kv_heads = 1;
+  view.k_dim = model.head_dim;
+  view.v_dim = model.value_head_dim;
+  // The scale that the kernels are given is an fp32 number; the function under test is defined with that
+  // number.
+  view.scale = static_cast<double>(static_cast<float>(1.0 / std::sqrt(static_cast<double>(model.head_dim))));
+  view.q = q;
+  view.k = k;
+  view.v = v;
+  view.grad_out = d_o;
+}
+
+namespace {
+
+/// A NaN or infinity anywhere in the results, also in rows that are not compared.
+void check_finite(const GatheredResults& results, const ModelShape& model, const PlacedDocument& document,
+                  std::int32_t wave, ErrorCollector& errors) {
+  std::vector<double> row(static_cast<std::size_t>(std::max(model.head_dim, model.value_head_dim)));
+  for (int t = 0; t < kResultTensors; ++t) {
+    const auto tensor = static_cast<ResultTensor>(t);
+    const bool of_kv = tensor == ResultTensor::dk || tensor == ResultTensor::dv;
+    for (std::int64_t token = 0; token < document.length; ++token) {
+      for (std::int32_t head = 0; head < (of_kv ? model.kv_heads : model.query_heads); ++head) {
+        results.read(tensor, document.document, token, head, row.data());
+        const auto end = row.begin() + results.width(tensor);
+        if (std::all_of(row.begin(), end, [](double value) { return std::isfinite(value); })) continue;
+        errors.add(tensor, std::numeric_limits<double>::quiet_NaN(),
+                   {wave, document.document, head, token, results.owner(document.document, token)});
+      }
+    }
+  }
+}
+
+}  // namespace
+
+CheckReport check_results(const Execution& execution, std::span<const std::vector<LocalResults>> results,
+                          const CheckOptions& options) {
+  STRATA_CHECK(results.size() == execution.waves.size(), "results of {} waves, plan of {}", results.size(),
+               execution.waves.size());
+  const ModelShape& model = execution.model;
+  ErrorCollector errors(model.element_type);
+  for (std::size_t w = 0; w < execution.waves.size(); ++w) {
+    const SequenceLayout& placement = execution.waves[w].placement;
+    const GatheredResults gathered(model, placement, results[w]);
+    const auto wave = static_cast<std::int32_t>(w);
+    if (options.mode == CheckMode::full) {
+      const FullOracle oracle(model, placed_documents(placement), options.seed, options.threads);
+      compare_full(oracle, model, gathered, wave, options.threads, errors);
+    } else {
+      compare_sampled(model, placement, gathered, wave, options, errors);
+      for (const PlacedDocument& document : placed_documents(placement)) {
+        check_finite(gathered, model, document, wave, errors);
+      }
+    }
+  }
+  return {options.mode, errors.finish()};
+}
+
+}  // namespace strata

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// Is the result what one device would compute? Compares a run with dense attention in float64. The error is
+// norm(x - reference) / max(norm(reference), s) over tiles of at most 64 rows of one head of one document; s
+// is 1 for outputs and LSE, and for a gradient the norm that the reference has with absolute values in every
+// sum.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "executor/gathered_results.hpp"
+#include "executor/run.hpp"
+
+namespace strata {
+
+enum class CheckMode : std::uint8_t { full, sampled };
+
+/// The largest error of one tensor and where it is; `row` is the first token of the tile.
+struct CheckedTensor {
+  std::string tensor;  ///< "o", "lse", "dq", "dk", "dv" or "identity"
+  double error = 0;
+  double tolerance = 0;
+  std::int64_t tiles = 0;  ///< compared
+  std::int32_t wave = 0, document = -1, head = -1;
+  std::int64_t row = -1;
+  std::int32_t rank = -1;  ///< owner of that row
+  /// False for NaN and for a tensor that was never compared.
+  bool passed() const { return tiles > 0 && error <= tolerance; }
+};
+
+struct CheckReport {
+  CheckMode mode = CheckMode::full;
+  std::vector<CheckedTensor> tensors;
+
+  bool passed() const;
+  /// Over all tensors, the identity excluded; NaN when any is.
+  double max_relative_l2() const;
+  /// One line per tensor: error, tolerance and place.
+  std::string to_text() const;
+};
+
+/// fp32: 2e-6 forward and 5e-6 backward; bf16: 4e-3 and 8e-3.
+double check_tolerance(ElementType type, ResultTensor tensor);
+
+struct CheckOptions {
+  CheckMode mode = CheckMode::full;
+  std::int32_t threads = 0;       ///< 0: one per hardware thread
+  std::uint64_t seed = 0;         ///< of the run's inputs; also draws the samples
+  std::int64_t query_rows = 256;  ///< sampled: at least so many; more when the borders alone are more
+  std::int64_t key_rows = 64;     ///< sampled
+};
+
+/// full: every row. sampled: o, lse and dq of `query_rows` rows, among them the first and the last of every
+/// document and of every shard; dK and dV of `key_rows` rows, each over all queries that see it; and for
+/// every document and KV head the identity sum(dQ * Q) = sum(dK * K), which every pair enters, with both
+/// sides' norms as its scale; and every value of every result is finite. Half of the key rows lie where the
+/// LSE and delta of all their queries can be recomputed in float64, and are independent of the run. The
+/// others lie anywhere and take LSE and output of their queries from the run: given those the comparison is
+/// exact, and those are what the query rows sample. `results` is RunResult::results.
+CheckReport check_results(const Execution& execution, std::span<const std::vector<LocalResults>> results,
+                          const CheckOptions& options);
+
+}  // namespace strata
