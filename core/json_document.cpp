@@ -121,7 +121,11 @@ class FlatBuilder {
     if (data_.line > 0)
       place = fmt::format("line {}{}", data_.line, place.substr(std::min(place.size(), place.find(','))));
     text.remove_prefix(colon == std::string_view::npos ? text.size() : colon + 2);
-    throw InputError(fmt::format("{}: {}", data_.name, place), printable(text), "JSON");
+    constexpr std::string_view kExpected = "; expected ";
+    const auto expected = text.rfind(kExpected);
+    throw InputError(
+        fmt::format("{}: {}", data_.name, place), printable(text.substr(0, expected)),
+        expected == std::string_view::npos ? "JSON" : printable(text.substr(expected + kExpected.size())));
   }
 
  private:

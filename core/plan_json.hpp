@@ -25,8 +25,8 @@ std::string to_json(const Plan& plan);
 std::string to_json(const PlanOptions& options);
 /// The digests of the plan's own input contents.
 InputDigests input_digests(const Plan& plan);
-/// A profile as a plan records it. `canonical_content` is the profile's canonical JSON text.
-EmbeddedProfile embed_profile(const std::string& canonical_content);
+/// A profile as a plan records it, from its JSON text in any layout. InputError when it is not JSON.
+EmbeddedProfile embed_profile(std::string_view json_text);
 inline constexpr std::size_t kMaxEmbeddedProfileBytes = 256 << 10;
 /// The digest of the plan's canonical text: names the plan in timelines.
 std::string plan_digest(const Plan& plan);

@@ -5,6 +5,7 @@
 #include "core/batch_json.hpp"
 #include "core/check.hpp"
 #include "core/digest.hpp"
+#include "core/json_document.hpp"
 #include "core/json_writer.hpp"
 #include "core/model_json.hpp"
 #include "core/plan_json.hpp"
@@ -304,9 +305,9 @@ InputDigests input_digests(const Plan& plan) {
           digest_of(to_json(plan.options))};
 }
 
-EmbeddedProfile embed_profile(const std::string& canonical_content) {
-  return {digest_of(canonical_content),
-          canonical_content.size() <= kMaxEmbeddedProfileBytes ? canonical_content : std::string()};
+EmbeddedProfile embed_profile(std::string_view json_text) {
+  const std::string content = JsonDocument::parse_text(json_text, "profile").root().canonical_text();
+  return {digest_of(content), content.size() <= kMaxEmbeddedProfileBytes ? content : std::string()};
 }
 
 void write_plan(const Plan& plan, std::ostream& stream) {
