@@ -165,6 +165,7 @@ Plan finish_plan(const Batch& batch, const PlanRequest& request, const Strategy&
 }  // namespace
 
 Wave make_wave(const Strategy& strategy, const WaveRequest& request, const PlanOptions& options) {
+  validate(request, "wave");
   Wave wave;
   wave.documents = request.documents;
   wave.lengths = request.lengths;

@@ -40,6 +40,7 @@ struct PlanResult {
 };
 
 /// Placement, groups, schedule and backward policy of one wave, not verified. `strategy` must not reject it.
+/// Throws InputError for a request that is not valid.
 Wave make_wave(const Strategy& strategy, const WaveRequest& request, const PlanOptions& options);
 
 /// `batch` as masked_batch returns it. Verified (a violation is a bug: STRATA_CHECK), lowered, within the

@@ -183,5 +183,24 @@ TEST(PlanBatch, RefusesRequestsThatMakeNoSense) {
   EXPECT_THROW(plan_batch(request), InputError);
 }
 
+TEST(MakeWave, RefusesRequestsThatMakeNoSense) {
+  const auto message_for = [](const WaveRequest& request) -> std::string {
+    try {
+      make_wave(strategy_named("ring"), request, {});
+    } catch (const InputError& error) {
+      return error.what();
+    }
+    return "accepted";
+  };
+  EXPECT_EQ(message_for(wave_of({3, 0}, 2)), "wave: found document 1 of 0 tokens, expected at least 1 token");
+  EXPECT_EQ(message_for(wave_of({3}, 0)), "wave: found 0 ranks, expected at least 1");
+  EXPECT_EQ(message_for(wave_of({}, 2)), "wave: found no documents, expected at least one");
+  WaveRequest request = wave_of({3, 4}, 2);
+  request.documents = {5, 5};
+  EXPECT_EQ(message_for(request), "wave: found document 5 after 5, expected ascending document numbers");
+  request.documents = {5};
+  EXPECT_EQ(message_for(request), "wave: found 1 documents with 2 lengths, expected one length per document");
+}
+
 }  // namespace
 }  // namespace strata::testing
