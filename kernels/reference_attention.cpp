@@ -287,6 +287,7 @@ double tile_error(std::span<const double> x, std::span<const double> reference, 
     difference += d * d;
     norm += std::isfinite(reference[i]) ? reference[i] * reference[i] : 0.0;
   }
+  if (difference == 0) return 0;  // also where nothing contributes and every norm is zero
   return std::sqrt(difference) / std::max(std::sqrt(norm), scale_norm);
 }
 

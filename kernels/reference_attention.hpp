@@ -79,8 +79,8 @@ ReferenceGradients reference_grad_key_rows(const ReferenceInput& input, const Re
                                            std::span<const std::int64_t> rows, std::span<const double> lse,
                                            std::span<const double> delta);
 
-/// norm(x - reference) / max(norm(reference), scale_norm), the project's error figure for one tile; NaN stays
-/// NaN.
+/// norm(x - reference) / max(norm(reference), scale_norm), the project's error figure for one tile. NaN stays
+/// NaN; equal tiles have error 0 even where every norm is 0.
 double tile_error(std::span<const double> x, std::span<const double> reference, double scale_norm);
 
 }  // namespace strata::kernels
