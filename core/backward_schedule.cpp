@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A received slice goes home one step after its last use. "Use" is the rank's own tasks and, when gradients climb
-// back the multicast tree, what its children return; processing forward transfers from the last step to the first
-// guarantees that children come before parents.
+// A received slice goes home one step after its last use. "Use" is the rank's own tasks and, when gradients
+// climb back the multicast tree, what its children return; processing forward transfers from the last step to
+// the first guarantees that children come before parents.
 #include "core/backward_schedule.hpp"
 
 #include <algorithm>
@@ -228,7 +228,8 @@ class BackwardDerivation {
     const UseTable& table = keys ? key_uses_ : query_uses_;
     const bool climb = keys && wave_.backward.gradient_return == GradientReturn::reverse_tree;
     if (const std::int32_t step = common_last_use(table, transfer); step >= 0) {
-      emit(transfer, {transfer.span.begin, transfer.span.end, transfer.heads, step, 0}, transfer.targets, climb);
+      emit(transfer, {transfer.span.begin, transfer.span.end, transfer.heads, step, 0}, transfer.targets,
+           climb);
       return;
     }
     returns_.clear();
@@ -267,7 +268,8 @@ class BackwardDerivation {
   }
 
   /// One Reduction per receiver of what `sources` return.
-  void emit(const Transfer& transfer, const Return& piece, const std::vector<RankRange>& sources, bool climb) {
+  void emit(const Transfer& transfer, const Return& piece, const std::vector<RankRange>& sources,
+            bool climb) {
     const std::int32_t step = piece.last_step + 1;
     const TokenSpan span{transfer.span.document, piece.begin, piece.end};
     if (result_.steps.size() <= static_cast<std::size_t>(step)) {

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// The backward schedule derived from the forward one (Wave::backward says how), so that strategies describe only
-// forward. Tasks repeat at the same steps; kv and q are sent again or kept; d_o goes to ranks that compute for
-// queries they do not own; dq goes straight home after its last contribution, dkv as the policy says, both as
-// Reductions (ScheduleStep::reductions), so that nothing is expanded to unicasts.
+// The backward schedule derived from the forward one (Wave::backward says how), so that strategies describe
+// only forward. Tasks repeat at the same steps; kv and q are sent again or kept; d_o goes to ranks that
+// compute for queries they do not own; dq goes straight home after its last contribution, dkv as the policy
+// says, both as Reductions (ScheduleStep::reductions), so that nothing is expanded to unicasts.
 #pragma once
 
 #include "core/plan.hpp"
 
 namespace strata {
 
-/// Steps in the same form as forward: `tasks` mean AttentionBackward. For a forward schedule that does not pass
-/// verify_schedule the result is unspecified but the call returns.
+/// Steps in the same form as forward: `tasks` mean AttentionBackward. For a forward schedule that does not
+/// pass verify_schedule the result is unspecified but the call returns.
 CommSchedule derive_backward(const Wave& wave, const ModelShape& model);
 
 }  // namespace strata

@@ -52,8 +52,8 @@ struct Rejection {
 }  // namespace strata
 
 /// Always on, in release too. The sentence says what must hold and prints the values (fmt syntax).
-#define STRATA_CHECK(condition, ...)                                                               \
-  do {                                                                                             \
-    if (!(condition)) [[unlikely]]                                                                 \
+#define STRATA_CHECK(condition, ...)                                                              \
+  do {                                                                                            \
+    if (!(condition)) [[unlikely]]                                                                \
       ::strata::throw_internal_error(#condition, __FILE__, __LINE__, ::fmt::format(__VA_ARGS__)); \
   } while (false)

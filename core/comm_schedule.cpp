@@ -10,13 +10,20 @@ namespace strata {
 
 std::string_view to_string(TensorKind tensor) {
   switch (tensor) {
-    case TensorKind::q: return "q";
-    case TensorKind::kv: return "kv";
-    case TensorKind::o: return "o";
-    case TensorKind::o_part: return "o_part";
-    case TensorKind::d_o: return "do";
-    case TensorKind::dq: return "dq";
-    case TensorKind::dkv: return "dkv";
+    case TensorKind::q:
+      return "q";
+    case TensorKind::kv:
+      return "kv";
+    case TensorKind::o:
+      return "o";
+    case TensorKind::o_part:
+      return "o_part";
+    case TensorKind::d_o:
+      return "do";
+    case TensorKind::dq:
+      return "dq";
+    case TensorKind::dkv:
+      return "dkv";
   }
   STRATA_CHECK(false, "tensor kind {} has no name", static_cast<int>(tensor));
 }
@@ -51,8 +58,9 @@ void sort_canonically(ScheduleStep& step) {
 }
 
 bool targets_contain(const std::vector<RankRange>& targets, std::int32_t rank) {
-  auto after = std::upper_bound(targets.begin(), targets.end(), rank,
-                                [](std::int32_t value, const RankRange& range) { return value < range.begin; });
+  auto after =
+      std::upper_bound(targets.begin(), targets.end(), rank,
+                       [](std::int32_t value, const RankRange& range) { return value < range.begin; });
   return after != targets.begin() && rank < std::prev(after)->end;
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The schedule of one wave seen from above, for one layer: which slices move in which step, and which rank
 // computes which attention. Steps order issue, they are not barriers. What a transfer of step s brings is
-// usable from step `ready` (at least s + 1). docs/plan-format.md states every rule; verify_schedule checks them.
+// usable from step `ready` (at least s + 1). docs/plan-format.md states every rule; verify_schedule checks
+// them.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +19,8 @@ namespace strata {
 ///   o        [v_dim] E + f32 LSE: the finished output of the rows
 ///   o_part   [v_dim] E + f32 LSE: the merge of what the source computed for the rows
 ///   d_o      [v_dim] E + f32 final LSE + f32 delta        (backward)
-///   dq       [k_dim] f32          dkv     [k_dim + v_dim] f32   (backward; only in Reductions; sums, hence f32)
+///   dq       [k_dim] f32          dkv     [k_dim + v_dim] f32   (backward; only in Reductions; sums, hence
+///   f32)
 enum class TensorKind : std::uint8_t { q, kv, o, o_part, d_o, dq, dkv };
 std::string_view to_string(TensorKind tensor);
 constexpr bool counts_kv_heads(TensorKind tensor) {
@@ -38,9 +40,10 @@ struct Transfer {
   auto operator<=>(const Transfer&) const = default;
 };
 
-/// The mirror image of a multicast, in backward only: every rank of `sources` sends its accumulated dq or dkv of the
-/// slice to `target`, which adds them in (step, source rank) order. Kept as one record because a multicast to n
-/// ranks comes home as n slices. `sources` are sorted, disjoint, not adjacent, and do not contain `target`.
+/// The mirror image of a multicast, in backward only: every rank of `sources` sends its accumulated dq or dkv
+/// of the slice to `target`, which adds them in (step, source rank) order. Kept as one record because a
+/// multicast to n ranks comes home as n slices. `sources` are sorted, disjoint, not adjacent, and do not
+/// contain `target`.
 struct Reduction {
   std::int32_t target = 0;
   std::vector<RankRange> sources;
@@ -68,12 +71,13 @@ struct ScheduleStep {
   CollectiveKind collective = CollectiveKind::none;
   std::vector<Transfer> transfers;   ///< sorted by (tensor, span, heads, source, targets, lane, ready)
   std::vector<AttentionTask> tasks;  ///< sorted by (rank, query, key, heads)
-  std::vector<Reduction> reductions;  ///< backward only; sorted by (tensor, span, heads, target, sources, ...)
+  std::vector<Reduction>
+      reductions;  ///< backward only; sorted by (tensor, span, heads, target, sources, ...)
   bool operator==(const ScheduleStep&) const = default;
 };
 
-/// `needed`: every received row is used or forwarded, which lint enforces. `full`: the published behaviour of a
-/// strategy, which sends rows that the mask does not need.
+/// `needed`: every received row is used or forwarded, which lint enforces. `full`: the published behaviour of
+/// a strategy, which sends rows that the mask does not need.
 enum class ExchangeMode : std::uint8_t { needed, full };
 
 struct CommSchedule {

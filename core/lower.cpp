@@ -49,7 +49,8 @@ RankProgram RankLowering::lower() {
 
 }  // namespace detail
 
-RankProgram lower(const Wave& wave, const CommSchedule& backward, const ModelShape& model, std::int32_t rank) {
+RankProgram lower(const Wave& wave, const CommSchedule& backward, const ModelShape& model,
+                  std::int32_t rank) {
   STRATA_CHECK(rank >= 0 && rank < wave.placement.rank_count(), "rank {} of {} cannot be lowered", rank,
                wave.placement.rank_count());
   return detail::RankLowering(wave, backward, model, rank).lower();

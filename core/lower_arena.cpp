@@ -215,7 +215,8 @@ bool HeldRows::touches(const TokenSpan& span) const {
         variant.pieces.begin(), variant.pieces.end(), span, [](const TokenSpan& value, const HeldRun& held) {
           return std::pair(value.document, value.begin) < std::pair(held.span.document, held.span.end);
         });
-    if (piece != variant.pieces.end() && piece->span.document == span.document && piece->span.begin <= span.begin) {
+    if (piece != variant.pieces.end() && piece->span.document == span.document &&
+        piece->span.begin <= span.begin) {
       return true;
     }
   }
@@ -265,7 +266,8 @@ void HeldRows::resolve(const TokenSpan& span, HeadRange heads, std::vector<HeldR
                  run->span.begin, span.document);
     covered = run->span.end;
   }
-  STRATA_CHECK(covered == span.end, "rows {}..{} of document {} are not held", covered, span.end, span.document);
+  STRATA_CHECK(covered == span.end, "rows {}..{} of document {} are not held", covered, span.end,
+               span.document);
 }
 
 }  // namespace strata::detail

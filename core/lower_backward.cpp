@@ -30,11 +30,13 @@ void RankLowering::create_key_gradient(std::int32_t group) {
   KeyBuffers& buffers = key_groups_[static_cast<std::size_t>(group)];
   if (buffers.dkv >= 0) return;
   const Buffer kv = builder_.buffer(buffers.kv);
-  buffers.dkv = builder_.add_buffer(BufferRole::dkv_acc, ElementType::f32, kv.rows, kv.heads, kv_width(), false);
+  buffers.dkv =
+      builder_.add_buffer(BufferRole::dkv_acc, ElementType::f32, kv.rows, kv.heads, kv_width(), false);
   emit_zero(buffers.dkv);
 }
 
-/// Adds what has arrived and is ready: what this rank passes on (`relayed`) before it sends, its own afterwards.
+/// Adds what has arrived and is ready: what this rank passes on (`relayed`) before it sends, its own
+/// afterwards.
 void RankLowering::add_ready_gradients(std::int32_t step, bool relayed) {
   AccumulateGradient sum;
   std::vector<ReceivedGradient> ready;
@@ -93,7 +95,8 @@ void RankLowering::lower_backward() {
   if (local_rows_ > 0) {
     const double flops = 2.0 * linear_flops_per_token(model_) * static_cast<double>(local_rows_);
     builder_.emit(TokenWork{TokenWorkKind::linear, local_rows_, {flops}, -1, -1, -1}, kComputeStream);
-    builder_.emit(TokenWork{TokenWorkKind::delta, local_rows_, {}, delta_, local.d_o, local.o}, kComputeStream);
+    builder_.emit(TokenWork{TokenWorkKind::delta, local_rows_, {}, delta_, local.d_o, local.o},
+                  kComputeStream);
   }
   emit_zero(dq_acc_);
   emit_zero(dkv_acc_);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inside of lowering: the builder that turns operations into instructions with their waits, the table of rows a
-// rank holds, and the arena. Not for use outside core/lower*.cpp.
+// Inside of lowering: the builder that turns operations into instructions with their waits, the table of rows
+// a rank holds, and the arena. Not for use outside core/lower*.cpp.
 #pragma once
 
 #include <cstdint>
@@ -11,14 +11,14 @@
 
 namespace strata::detail {
 
-/// Appends instructions and derives their waits from which buffers they read and write: a read waits for the last
-/// writers, a write for the last readers and writers, on every other stream.
+/// Appends instructions and derives their waits from which buffers they read and write: a read waits for the
+/// last writers, a write for the last readers and writers, on every other stream.
 class ProgramBuilder {
  public:
   explicit ProgramBuilder(RankProgram& program) : program_(program) {}
 
-  std::int32_t add_buffer(BufferRole role, ElementType type, std::int64_t rows, HeadRange heads, std::int32_t width,
-                          bool persistent);
+  std::int32_t add_buffer(BufferRole role, ElementType type, std::int64_t rows, HeadRange heads,
+                          std::int32_t width, bool persistent);
   const Buffer& buffer(std::int32_t index) const { return program_.buffers[static_cast<std::size_t>(index)]; }
   void keep(std::int32_t index) { program_.buffers[static_cast<std::size_t>(index)].persistent = true; }
 
@@ -49,12 +49,13 @@ class HeldRows {
   void add(HeadRange heads, const TokenSpan& span, std::int32_t group, std::int64_t row);
   /// Sorts what was added since the last call and joins neighbours; needed before `resolve`.
   void seal();
-  /// Appends the runs that make up `span` for `heads`, in token order, each as long as possible. STRATA_CHECKs that
-  /// every row is held.
+  /// Appends the runs that make up `span` for `heads`, in token order, each as long as possible.
+  /// STRATA_CHECKs that every row is held.
   void resolve(const TokenSpan& span, HeadRange heads, std::vector<HeldRun>& runs) const;
   /// Whether the first row of `span` is held for any heads.
   bool touches(const TokenSpan& span) const;
-  /// `heads` cut at the borders of what was received, so that `resolve` can serve each part from one head range.
+  /// `heads` cut at the borders of what was received, so that `resolve` can serve each part from one head
+  /// range.
   std::vector<HeadRange> head_parts(HeadRange heads) const;
   void head_parts(HeadRange heads, std::vector<HeadRange>& parts) const;
 
@@ -67,9 +68,9 @@ class HeldRows {
   std::vector<Variant> variants_;
 };
 
-/// Gives every buffer its place: persistent ones first, then each pass's own by first fit over the issue order, both
-/// passes sharing the space. Where bytes change hands within a pass the new user waits for the last users of the
-/// old. Sets RankProgram::arena.
+/// Gives every buffer its place: persistent ones first, then each pass's own by first fit over the issue
+/// order, both passes sharing the space. Where bytes change hands within a pass the new user waits for the
+/// last users of the old. Sets RankProgram::arena.
 void assign_arena(RankProgram& program);
 
 }  // namespace strata::detail

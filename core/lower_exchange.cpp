@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// One step's traffic at one rank. Whole-head slices are sent from and received into the tensors themselves; head
-// slices, and slices that lie in several places, are packed first, so that a slice is one part on both ends.
+// One step's traffic at one rank. Whole-head slices are sent from and received into the tensors themselves;
+// head slices, and slices that lie in several places, are packed first, so that a slice is one part on both
+// ends.
 #include <algorithm>
 
 #include "core/check.hpp"
@@ -11,8 +12,8 @@ namespace strata::detail {
 namespace {
 
 /// Adds the rows of a packed slice run by run, head part by head part.
-void pack_run(const Buffer& source, std::int32_t from, std::int32_t to, const HeldRun& run, std::int64_t first_token,
-              HeadRange heads, CopyRows& pack) {
+void pack_run(const Buffer& source, std::int32_t from, std::int32_t to, const HeldRun& run,
+              std::int64_t first_token, HeadRange heads, CopyRows& pack) {
   STRATA_CHECK(contains(source.heads, heads), "a packed slice needs heads {}..{} of a buffer with {}..{}",
                heads.begin, heads.end, source.heads.begin, source.heads.end);
   pack.copies.push_back({from, to, run.row, run.span.begin - first_token, run.span.length(), heads});
@@ -30,13 +31,19 @@ void RankLowering::send(std::int32_t lane, std::int32_t peer, std::int64_t rows,
 RankLowering::BufferList RankLowering::buffers_of(TensorKind tensor, std::int32_t group) const {
   const auto g = static_cast<std::size_t>(group);
   switch (tensor) {
-    case TensorKind::q: return {{query_groups_[g].q}, 1};
-    case TensorKind::kv: return {{key_groups_[g].kv}, 1};
+    case TensorKind::q:
+      return {{query_groups_[g].q}, 1};
+    case TensorKind::kv:
+      return {{key_groups_[g].kv}, 1};
     case TensorKind::o:
-    case TensorKind::o_part: return {{query_groups_[g].out, query_groups_[g].lse}, 2};
-    case TensorKind::d_o: return {{query_groups_[g].d_o, query_groups_[g].lse, query_groups_[g].delta}, 3};
-    case TensorKind::dq: return {{query_groups_[g].dq}, 1};
-    case TensorKind::dkv: return {{key_groups_[g].dkv}, 1};
+    case TensorKind::o_part:
+      return {{query_groups_[g].out, query_groups_[g].lse}, 2};
+    case TensorKind::d_o:
+      return {{query_groups_[g].d_o, query_groups_[g].lse, query_groups_[g].delta}, 3};
+    case TensorKind::dq:
+      return {{query_groups_[g].dq}, 1};
+    case TensorKind::dkv:
+      return {{key_groups_[g].dkv}, 1};
   }
   STRATA_CHECK(false, "tensor kind {} cannot be sent", static_cast<int>(tensor));
 }
@@ -51,7 +58,8 @@ RankLowering::Slice RankLowering::slice(TensorKind tensor, const TokenSpan& span
   held.resolve(span, head_parts_.front(), runs_);
   const BufferList first = buffers_of(tensor, runs_.front().group);
   for (const std::int32_t buffer : first) {
-    STRATA_CHECK(buffer >= 0, "rank {} has no {} of document {} to send", rank_, to_string(tensor), span.document);
+    STRATA_CHECK(buffer >= 0, "rank {} has no {} of document {} to send", rank_, to_string(tensor),
+                 span.document);
   }
   const bool direct =
       head_parts_.size() == 1 && runs_.size() == 1 && builder_.buffer(first.index[0]).heads == heads;
@@ -68,8 +76,8 @@ RankLowering::Slice RankLowering::slice(TensorKind tensor, const TokenSpan& span
     for (const HeldRun& run : runs_) {
       const BufferList sources = buffers_of(tensor, run.group);
       for (std::size_t i = 0; i < static_cast<std::size_t>(sources.count); ++i) {
-        pack_run(builder_.buffer(sources.index[i]), sources.index[i], packed.buffers.index[i], run, span.begin, part,
-                 traffic.pack);
+        pack_run(builder_.buffer(sources.index[i]), sources.index[i], packed.buffers.index[i], run,
+                 span.begin, part, traffic.pack);
       }
     }
   }
@@ -77,9 +85,10 @@ RankLowering::Slice RankLowering::slice(TensorKind tensor, const TokenSpan& span
 }
 
 RankLowering::Slice RankLowering::merged_output(const TokenSpan& span, HeadRange heads) {
-  const std::int32_t out =
-      builder_.add_buffer(BufferRole::o, model_.element_type, span.length(), heads, model_.value_head_dim, false);
-  const std::int32_t lse = builder_.add_buffer(BufferRole::lse, ElementType::f32, span.length(), heads, 1, false);
+  const std::int32_t out = builder_.add_buffer(BufferRole::o, model_.element_type, span.length(), heads,
+                                               model_.value_head_dim, false);
+  const std::int32_t lse =
+      builder_.add_buffer(BufferRole::lse, ElementType::f32, span.length(), heads, 1, false);
   MergePartials merge{out, lse, {}};
   for (const HeadRange part : queries_.head_parts(heads)) {
     runs_.clear();
@@ -149,8 +158,8 @@ void RankLowering::create_arrival_buffers(Arrival& arrival) {
       QueryBuffers group;
       group.q = add(BufferRole::q, element, model_.head_dim, retain);
       if (!in_backward_) {
-        group.out = add(accumulate_ ? BufferRole::o_acc : BufferRole::o, accumulate_ ? ElementType::f32 : element,
-                        model_.value_head_dim, false);
+        group.out = add(accumulate_ ? BufferRole::o_acc : BufferRole::o,
+                        accumulate_ ? ElementType::f32 : element, model_.value_head_dim, false);
         group.lse = add(accumulate_ ? BufferRole::lse_acc : BufferRole::lse, ElementType::f32, 1, false);
         if (accumulate_) {
           emit_zero(group.out);
@@ -179,7 +188,8 @@ void RankLowering::create_arrival_buffers(Arrival& arrival) {
     case TensorKind::dkv:
       arrival.buffers = {{add(BufferRole::dkv, ElementType::f32, kv_width(), false)}, 1};
       return;
-    case TensorKind::d_o: break;
+    case TensorKind::d_o:
+      break;
   }
   STRATA_CHECK(false, "tensor kind {} has no buffers of its own", static_cast<int>(arrival.tensor));
 }
@@ -193,7 +203,8 @@ void RankLowering::receive_slice(const Transfer& transfer, StepTraffic& traffic)
     receives.push_back({transfer.source, buffer, row, transfer.span.length()});
   }
   if (transfer.tensor == TensorKind::o || transfer.tensor == TensorKind::o_part) {
-    received_outputs_.push_back({transfer.span, transfer.heads, arrival.buffers.index[0], arrival.buffers.index[1], row});
+    received_outputs_.push_back(
+        {transfer.span, transfer.heads, arrival.buffers.index[0], arrival.buffers.index[1], row});
     return;
   }
   const bool keys = transfer.tensor == TensorKind::kv;
@@ -205,8 +216,8 @@ void RankLowering::receive_gradient_input(const Transfer& transfer, StepTraffic&
   const bool refetch = wave_.backward.kv == BackwardKeep::refetch;
   runs_.clear();
   (refetch ? incoming_queries_ : queries_).resolve(transfer.span, transfer.heads, runs_);
-  STRATA_CHECK(runs_.size() == 1, "d_o of document {} rows {}..{} does not lie beside one q", transfer.span.document,
-               transfer.span.begin, transfer.span.end);
+  STRATA_CHECK(runs_.size() == 1, "d_o of document {} rows {}..{} does not lie beside one q",
+               transfer.span.document, transfer.span.begin, transfer.span.end);
   const HeldRun run = runs_.front();
   create_query_gradient(run.group);
   const QueryBuffers& group = query_groups_[static_cast<std::size_t>(run.group)];
@@ -217,7 +228,8 @@ void RankLowering::receive_gradient_input(const Transfer& transfer, StepTraffic&
   }
 }
 
-void RankLowering::receive_reduction(const Reduction& reduction, std::int32_t step_index, StepTraffic& traffic) {
+void RankLowering::receive_reduction(const Reduction& reduction, std::int32_t step_index,
+                                     StepTraffic& traffic) {
   Arrival& arrival = arrival_of(reduction.lane, reduction.tensor, reduction.heads);
   auto& receives = traffic.lanes[static_cast<std::size_t>(reduction.lane)].receives;
   for (const RankRange& range : reduction.sources) {

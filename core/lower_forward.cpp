@@ -14,7 +14,8 @@ std::pair<std::size_t, std::size_t> tasks_of(const ScheduleStep& step, std::int3
   const auto after = [](std::int32_t value, const AttentionTask& task) { return value < task.rank; };
   const auto first = std::lower_bound(step.tasks.begin(), step.tasks.end(), rank, before);
   const auto last = std::upper_bound(first, step.tasks.end(), rank, after);
-  return {static_cast<std::size_t>(first - step.tasks.begin()), static_cast<std::size_t>(last - step.tasks.begin())};
+  return {static_cast<std::size_t>(first - step.tasks.begin()),
+          static_cast<std::size_t>(last - step.tasks.begin())};
 }
 
 /// Numbers the groups that one instruction uses in order of first use.
@@ -93,8 +94,8 @@ void RankLowering::lower_forward() {
   accumulate_ = needs_accumulators();
   QueryBuffers own{program_.local.q, program_.local.o, program_.local.lse, -1, -1, -1};
   if (accumulate_) {
-    own.out = o_acc_ = builder_.add_buffer(BufferRole::o_acc, ElementType::f32, local_rows_, all_query_heads(),
-                                           model_.value_head_dim, false);
+    own.out = o_acc_ = builder_.add_buffer(BufferRole::o_acc, ElementType::f32, local_rows_,
+                                           all_query_heads(), model_.value_head_dim, false);
     own.lse = lse_acc_ =
         builder_.add_buffer(BufferRole::lse_acc, ElementType::f32, local_rows_, all_query_heads(), 1, false);
     emit_zero(o_acc_);
@@ -159,7 +160,8 @@ void RankLowering::emit_attention(const ScheduleStep& step, bool backward) {
   if (backward) {
     builder_.emit(AttentionBackward{std::move(queries), std::move(keys), std::move(blocks)}, kComputeStream);
   } else {
-    builder_.emit(Attention{std::move(queries), std::move(keys), std::move(blocks), accumulate_}, kComputeStream);
+    builder_.emit(Attention{std::move(queries), std::move(keys), std::move(blocks), accumulate_},
+                  kComputeStream);
   }
 }
 
@@ -189,7 +191,8 @@ std::vector<MergeRange> RankLowering::merge_ranges() const {
         const std::int64_t row = base + rows[r] - span.begin;
         MergeRange range{row, rows[r + 1] - rows[r], part, {{o_acc_, lse_acc_, row}}};
         for (const ReceivedOutput* output : here) {
-          if (output->span.begin <= rows[r] && rows[r + 1] <= output->span.end && contains(output->heads, part)) {
+          if (output->span.begin <= rows[r] && rows[r + 1] <= output->span.end &&
+              contains(output->heads, part)) {
             range.parts.push_back({output->out, output->lse, output->row + rows[r] - output->span.begin});
           }
         }

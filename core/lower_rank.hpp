@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inside of lowering: one rank's forward and backward pass, step by step. A step issues the copies that pack head
-// slices, one Exchange per lane, and the attention of the step; what the step receives becomes visible afterwards.
+// Inside of lowering: one rank's forward and backward pass, step by step. A step issues the copies that pack
+// head slices, one Exchange per lane, and the attention of the step; what the step receives becomes visible
+// afterwards.
 #pragma once
 
 #include <array>
@@ -118,7 +119,7 @@ class RankLowering {
   RankProgram program_;
   ProgramBuilder builder_;
   HeldRows queries_, keys_;
-  HeldRows local_queries_;  ///< own rows only, for finding the place of what comes home
+  HeldRows local_queries_;     ///< own rows only, for finding the place of what comes home
   HeldRows incoming_queries_;  ///< of the current step only: d_o lands beside the q of the same step
   std::vector<PendingRows> pending_;
   std::vector<QueryBuffers> query_groups_;

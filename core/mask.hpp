@@ -20,7 +20,8 @@ struct Mask {
 };
 
 /// Allowed (query, key) pairs with 0 <= i < query_count, 0 <= j < key_count and lo <= j - i <= hi.
-std::int64_t band_pair_count(std::int64_t query_count, std::int64_t key_count, std::int64_t lo, std::int64_t hi);
+std::int64_t band_pair_count(std::int64_t query_count, std::int64_t key_count, std::int64_t lo,
+                             std::int64_t hi);
 
 /// Allowed pairs of queries [q.begin, q.end) and keys [k.begin, k.end), positions within one document.
 std::int64_t pair_count(const Mask& mask, const TokenSpan& queries, const TokenSpan& keys);
@@ -30,7 +31,8 @@ std::int64_t document_pair_count(const Mask& mask, std::int64_t length);
 
 /// The keys that at least one of `queries` may see: one interval, in the same document.
 constexpr TokenSpan keys_seen_by(const Mask& mask, const TokenSpan& queries) {
-  const std::int64_t first = mask.window == 0 ? 0 : std::max<std::int64_t>(0, queries.begin - mask.window + 1);
+  const std::int64_t first =
+      mask.window == 0 ? 0 : std::max<std::int64_t>(0, queries.begin - mask.window + 1);
   return {queries.document, first, queries.end};
 }
 

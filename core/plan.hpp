@@ -21,11 +21,11 @@ inline constexpr std::int32_t kPlanFormatVersion = 1;
 
 /// What the user asked for besides batch, topology and model. Part of the plan's inputs.
 struct PlanOptions {
-  Bytes memory_cap;                      ///< per rank; 0: none
+  Bytes memory_cap;  ///< per rank; 0: none
   ExchangeMode exchange = ExchangeMode::needed;
   BackwardKeep kv = BackwardKeep::refetch;
   GradientReturn gradient_return = GradientReturn::owner;
-  std::vector<std::string> strategies;   ///< names asked for, in order; empty: auto
+  std::vector<std::string> strategies;  ///< names asked for, in order; empty: auto
   std::uint64_t seed = 0;
   bool operator==(const PlanOptions&) const = default;
 };
@@ -50,18 +50,18 @@ struct LevelBytes {
 /// What the simulator says; times in integer ns, whole training step unless said otherwise.
 struct Prediction {
   Duration step_time, forward, backward;
-  double imbalance = 0;      ///< max / mean over ranks of allowed pairs x heads
-  Bytes peak_memory;         ///< of the largest rank, all layers
-  Bytes arena;               ///< of the largest rank: what `run` allocates and verifies
-  Bytes kv_bytes;            ///< forward, one layer, tensor kv
+  double imbalance = 0;  ///< max / mean over ranks of allowed pairs x heads
+  Bytes peak_memory;     ///< of the largest rank, all layers
+  Bytes arena;           ///< of the largest rank: what `run` allocates and verifies
+  Bytes kv_bytes;        ///< forward, one layer, tensor kv
   LevelBytes bytes_by_level;
   bool operator==(const Prediction&) const = default;
 };
 
 struct Bounds {
-  Duration lower_bound;                ///< for every schedule of the IR
-  std::optional<Duration> in_family;   ///< group plans only; never certified
-  double gap = 0;                      ///< step_time / lower_bound - 1
+  Duration lower_bound;               ///< for every schedule of the IR
+  std::optional<Duration> in_family;  ///< group plans only; never certified
+  double gap = 0;                     ///< step_time / lower_bound - 1
   /// Which bound binds: "compute", "longest_document", "communication", "memory".
   std::string active;
   bool operator==(const Bounds&) const = default;
@@ -81,8 +81,8 @@ struct EmbeddedProfile {
   bool operator==(const EmbeddedProfile&) const = default;
 };
 
-/// What a plan file says the digests of its input contents are. A plan that was just made has none: the writer
-/// then fills in those of the contents. Lint compares them with `input_digests` (core/plan_json.hpp).
+/// What a plan file says the digests of its input contents are. A plan that was just made has none: the
+/// writer then fills in those of the contents. Lint compares them with `input_digests` (core/plan_json.hpp).
 struct InputDigests {
   std::string batch, topology, model, request;
   bool operator==(const InputDigests&) const = default;

@@ -46,7 +46,8 @@ void add(Digest& digest, const AccumulateGradient& sum) { add(digest, sum.additi
 template <typename AttentionLike>
 void add_attention(Digest& digest, const AttentionLike& attention) {
   for (const QueryBuffers& query : attention.queries) {
-    for (const std::int32_t b : {query.q, query.out, query.lse, query.d_o, query.delta, query.dq}) digest.add(b);
+    for (const std::int32_t b : {query.q, query.out, query.lse, query.d_o, query.delta, query.dq})
+      digest.add(b);
   }
   for (const KeyBuffers& key : attention.keys) {
     digest.add(key.kv);
@@ -55,8 +56,8 @@ void add_attention(Digest& digest, const AttentionLike& attention) {
   digest.add(attention.blocks.size());
   for (const AttentionBlock& block : attention.blocks) {
     digest.add((std::int64_t{block.query_source} << 32) | block.key_source);
-    for (const std::int64_t value : {block.query_begin, block.query_count, block.key_begin, block.key_count, block.lo,
-                                     block.hi, block.key_stride}) {
+    for (const std::int64_t value : {block.query_begin, block.query_count, block.key_begin, block.key_count,
+                                     block.lo, block.hi, block.key_stride}) {
       digest.add(value);
     }
     add(digest, block.heads);

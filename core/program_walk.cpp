@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-
 namespace strata {
 
 namespace {
@@ -19,7 +18,11 @@ class Walk {
  public:
   Walk(const std::vector<RankProgram>& programs, Pass pass, LaneOrder lanes,
        const std::function<void(std::int32_t, std::int32_t)>& visit)
-      : programs_(programs), pass_(pass), visit_(visit), states_(programs.size()), exchanges_(programs.size()) {
+      : programs_(programs),
+        pass_(pass),
+        visit_(visit),
+        states_(programs.size()),
+        exchanges_(programs.size()) {
     for (std::size_t rank = 0; rank < programs.size(); ++rank) prepare(rank, lanes);
   }
 
@@ -100,7 +103,9 @@ class Walk {
         const auto index = static_cast<std::size_t>(state.queues[q][state.next[q]]);
         const Instruction& instruction = instructions(rank)[index];
         if (state.posted[index] == 0) {
-          const auto finished = [&](std::int32_t wait) { return state.done[static_cast<std::size_t>(wait)] != 0; };
+          const auto finished = [&](std::int32_t wait) {
+            return state.done[static_cast<std::size_t>(wait)] != 0;
+          };
           if (!std::all_of(instruction.wait_for.begin(), instruction.wait_for.end(), finished)) break;
           state.posted[index] = 1;
           progress = true;
@@ -125,7 +130,8 @@ class Walk {
 
 }  // namespace
 
-std::vector<StuckInstruction> walk_programs(const std::vector<RankProgram>& programs, Pass pass, LaneOrder lanes,
+std::vector<StuckInstruction> walk_programs(const std::vector<RankProgram>& programs, Pass pass,
+                                            LaneOrder lanes,
                                             const std::function<void(std::int32_t, std::int32_t)>& visit) {
   return Walk(programs, pass, lanes, visit).run();
 }

@@ -20,9 +20,10 @@ struct StuckInstruction {
 };
 
 /// Calls `visit(rank, instruction)` once per instruction, in an order that respects streams, wait_for and
-/// rendezvous. The programs must be well formed (streams, waits and buffers in range). Returns the instructions at which
-/// ranks are stuck; empty when every program finished.
-std::vector<StuckInstruction> walk_programs(const std::vector<RankProgram>& programs, Pass pass, LaneOrder lanes,
+/// rendezvous. The programs must be well formed (streams, waits and buffers in range). Returns the
+/// instructions at which ranks are stuck; empty when every program finished.
+std::vector<StuckInstruction> walk_programs(const std::vector<RankProgram>& programs, Pass pass,
+                                            LaneOrder lanes,
                                             const std::function<void(std::int32_t, std::int32_t)>& visit);
 
 }  // namespace strata

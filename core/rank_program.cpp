@@ -83,28 +83,44 @@ std::int64_t pairs_of(const std::vector<AttentionBlock>& blocks) {
 
 std::string_view to_string(BufferRole role) {
   switch (role) {
-    case BufferRole::q: return "q";
-    case BufferRole::kv: return "kv";
-    case BufferRole::o: return "o";
-    case BufferRole::lse: return "lse";
-    case BufferRole::d_o: return "do";
-    case BufferRole::delta: return "delta";
-    case BufferRole::dq: return "dq";
-    case BufferRole::dkv: return "dkv";
-    case BufferRole::o_acc: return "o_acc";
-    case BufferRole::lse_acc: return "lse_acc";
-    case BufferRole::dq_acc: return "dq_acc";
-    case BufferRole::dkv_acc: return "dkv_acc";
+    case BufferRole::q:
+      return "q";
+    case BufferRole::kv:
+      return "kv";
+    case BufferRole::o:
+      return "o";
+    case BufferRole::lse:
+      return "lse";
+    case BufferRole::d_o:
+      return "do";
+    case BufferRole::delta:
+      return "delta";
+    case BufferRole::dq:
+      return "dq";
+    case BufferRole::dkv:
+      return "dkv";
+    case BufferRole::o_acc:
+      return "o_acc";
+    case BufferRole::lse_acc:
+      return "lse_acc";
+    case BufferRole::dq_acc:
+      return "dq_acc";
+    case BufferRole::dkv_acc:
+      return "dkv_acc";
   }
   STRATA_CHECK(false, "buffer role {} has no name", static_cast<int>(role));
 }
 
 std::string_view to_string(TokenWorkKind kind) {
   switch (kind) {
-    case TokenWorkKind::linear: return "TokenWork.linear";
-    case TokenWorkKind::delta: return "TokenWork.delta";
-    case TokenWorkKind::cast: return "TokenWork.cast";
-    case TokenWorkKind::zero: return "TokenWork.zero";
+    case TokenWorkKind::linear:
+      return "TokenWork.linear";
+    case TokenWorkKind::delta:
+      return "TokenWork.delta";
+    case TokenWorkKind::cast:
+      return "TokenWork.cast";
+    case TokenWorkKind::zero:
+      return "TokenWork.zero";
   }
   STRATA_CHECK(false, "token work kind {} has no name", static_cast<int>(kind));
 }
@@ -133,7 +149,8 @@ const Exchange* exchange_of(const Operation& op) {
 
 void append_accesses(const RankProgram& program, const Operation& op, std::vector<Access>& out) {
   const auto whole = [&](std::int32_t buffer, bool write) {
-    if (buffer >= 0) out.push_back({buffer, 0, program.buffers[static_cast<std::size_t>(buffer)].rows, write});
+    if (buffer >= 0)
+      out.push_back({buffer, 0, program.buffers[static_cast<std::size_t>(buffer)].rows, write});
   };
   std::visit(Overloaded{
                  [&](const Exchange& exchange) { exchange_accesses(exchange, out); },
@@ -186,14 +203,16 @@ Flops operation_flops(const RankProgram& program, const Operation& op) {
     return static_cast<double>(program.buffers[static_cast<std::size_t>(buffer)].width);
   };
   if (const auto* work = std::get_if<TokenWork>(&op)) return work->flops;
-  if (const auto* attention = std::get_if<Attention>(&op); attention != nullptr && !attention->queries.empty()) {
+  if (const auto* attention = std::get_if<Attention>(&op);
+      attention != nullptr && !attention->queries.empty()) {
     const QueryBuffers& query = attention->queries.front();
     return {static_cast<double>(pairs_of(attention->blocks)) * 2.0 * (width(query.q) + width(query.out))};
   }
   if (const auto* attention = std::get_if<AttentionBackward>(&op);
       attention != nullptr && !attention->queries.empty()) {
     const QueryBuffers& query = attention->queries.front();
-    return {static_cast<double>(pairs_of(attention->blocks)) * (8.0 * width(query.q) + 6.0 * width(query.d_o))};
+    return {static_cast<double>(pairs_of(attention->blocks)) *
+            (8.0 * width(query.q) + 6.0 * width(query.d_o))};
   }
   return {};
 }
@@ -227,8 +246,8 @@ std::string to_text(const RankProgram& program) {
   std::string text = fmt::format("rank {}: arena {} bytes\n", program.rank, program.arena.count);
   for (std::size_t i = 0; i < program.buffers.size(); ++i) {
     const Buffer& buffer = program.buffers[i];
-    fmt::format_to(std::back_inserter(text), "  b{} {} [{}, {}-{}, {}] {} at {}{}\n", i, to_string(buffer.role),
-                   buffer.rows, buffer.heads.begin, buffer.heads.end, buffer.width,
+    fmt::format_to(std::back_inserter(text), "  b{} {} [{}, {}-{}, {}] {} at {}{}\n", i,
+                   to_string(buffer.role), buffer.rows, buffer.heads.begin, buffer.heads.end, buffer.width,
                    buffer.type == ElementType::f32 ? "f32" : "bf16", buffer.arena_offset,
                    buffer.persistent ? " persistent" : "");
   }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The IR every interpreter runs: one rank's buffers and instructions for one wave and one layer, forward and
-// backward. All tensors are token-major and dense: [rows, heads, width]. Instructions of one stream run in order;
-// `wait_for` adds edges to earlier instructions of the same pass. Buffers that share arena bytes are ordered by
-// those edges, so a reader of the program sees every reason to wait.
+// backward. All tensors are token-major and dense: [rows, heads, width]. Instructions of one stream run in
+// order; `wait_for` adds edges to earlier instructions of the same pass. Buffers that share arena bytes are
+// ordered by those edges, so a reader of the program sees every reason to wait.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +20,18 @@ namespace strata {
 /// What a buffer holds. The first row of names are the rank's own tensors (inputs q, kv, d_o; results o, lse,
 /// dq, dkv); the same names serve received rows. `*_acc` are f32 running values.
 enum class BufferRole : std::uint8_t {
-  q, kv, o, lse, d_o, delta, dq, dkv,  // E except lse, delta, and, when received or accumulated, dq, dkv: f32
-  o_acc, lse_acc, dq_acc, dkv_acc
+  q,
+  kv,
+  o,
+  lse,
+  d_o,
+  delta,
+  dq,
+  dkv,  // E except lse, delta, and, when received or accumulated, dq, dkv: f32
+  o_acc,
+  lse_acc,
+  dq_acc,
+  dkv_acc
 };
 std::string_view to_string(BufferRole role);
 constexpr bool counts_kv_heads(BufferRole role) {
@@ -33,8 +43,8 @@ struct Buffer {
   BufferRole role = BufferRole::q;
   ElementType type = ElementType::f32;
   std::int64_t rows = 0;
-  HeadRange heads;         ///< absolute heads held (KV heads for kv, dkv, dkv_acc)
-  std::int32_t width = 0;  ///< elements per row and head; 1 for lse and delta
+  HeadRange heads;          ///< absolute heads held (KV heads for kv, dkv, dkv_acc)
+  std::int32_t width = 0;   ///< elements per row and head; 1 for lse and delta
   bool persistent = false;  ///< lives over both passes; otherwise only between first write and last read
   std::int64_t arena_offset = 0;  ///< bytes, multiple of kArenaAlignment
   bool operator==(const Buffer&) const = default;
@@ -53,8 +63,8 @@ struct ExchangePart {
   bool operator==(const ExchangePart&) const = default;
 };
 
-/// Sends and receives posted together on one lane; usable when all of them have ended. The parts from one source
-/// to one target are listed in the same order on both ends.
+/// Sends and receives posted together on one lane; usable when all of them have ended. The parts from one
+/// source to one target are listed in the same order on both ends.
 struct Exchange {
   std::int32_t step = 0;
   std::int32_t lane = 0;
@@ -85,8 +95,8 @@ struct CopyRows {
   bool operator==(const CopyRows&) const = default;
 };
 
-/// The mask primitive, a band: query row i and key row j of the block (counted from its begins) form an allowed
-/// pair iff lo <= j * key_stride - i <= hi.
+/// The mask primitive, a band: query row i and key row j of the block (counted from its begins) form an
+/// allowed pair iff lo <= j * key_stride - i <= hi.
 struct AttentionBlock {
   std::int32_t query_source = 0;  ///< index into the instruction's queries
   std::int32_t key_source = 0;    ///< index into the instruction's keys
@@ -212,16 +222,16 @@ struct RankProgram {
 std::string_view kind_name(const Operation& op);
 /// The exchange of an Exchange or Collective, else nullptr.
 const Exchange* exchange_of(const Operation& op);
-/// Rows of one buffer that an operation reads or writes (an Attention's merge and every sum also read what they
-/// write).
+/// Rows of one buffer that an operation reads or writes (an Attention's merge and every sum also read what
+/// they write).
 struct Access {
   std::int32_t buffer = 0;
   std::int64_t row = 0;
   std::int64_t row_count = 0;
   bool write = false;
 };
-/// Appends the accesses of `op`, in a fixed order; neighbouring ranges of one buffer may be reported as the range
-/// that spans them.
+/// Appends the accesses of `op`, in a fixed order; neighbouring ranges of one buffer may be reported as the
+/// range that spans them.
 void append_accesses(const RankProgram& program, const Operation& op, std::vector<Access>& out);
 /// Payload bytes that the operation sends / moves locally / allowed pairs x heads that it computes.
 Bytes sent_bytes(const RankProgram& program, const Operation& op);

@@ -41,8 +41,9 @@ const std::vector<OwnedSpan>& OwnerTable::of(std::int32_t document) const {
 
 std::int64_t OwnerTable::find(std::int32_t document, std::int64_t token) const {
   const auto& pieces = of(document);
-  auto after = std::upper_bound(pieces.begin(), pieces.end(), token,
-                                [](std::int64_t value, const OwnedSpan& piece) { return value < piece.begin; });
+  auto after =
+      std::upper_bound(pieces.begin(), pieces.end(), token,
+                       [](std::int64_t value, const OwnedSpan& piece) { return value < piece.begin; });
   if (after == pieces.begin()) return -1;
   --after;
   return token < after->end ? after - pieces.begin() : -1;

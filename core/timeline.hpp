@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What happened, or would happen: one event per executed instruction, from the simulator and from every executor
-// alike, so that both can be joined on their key.
+// What happened, or would happen: one event per executed instruction, from the simulator and from every
+// executor alike, so that both can be joined on their key.
 #pragma once
 
 #include <cstdint>
@@ -28,14 +28,14 @@ struct TimelineEvent {
 bool key_less(const TimelineEvent& a, const TimelineEvent& b);
 
 struct Timeline {
-  std::string source;        ///< "simulator", "cpu", ...
-  std::string plan_digest;   ///< of the plan that was run
+  std::string source;                 ///< "simulator", "cpu", ...
+  std::string plan_digest;            ///< of the plan that was run
   std::int32_t device_count = 1;      ///< physical devices that served the ranks
   std::int32_t cores_per_device = 1;  ///< execution units of each
   std::int32_t rank_count = 0;        ///< rank r was served by device r * device_count / rank_count
   std::int32_t layers = 1;
   std::int32_t repeats = 1;
-  bool linear_included = false;  ///< whether TokenWork.linear took time
+  bool linear_included = false;       ///< whether TokenWork.linear took time
   std::vector<TimelineEvent> events;  ///< sorted by key
   bool operator==(const Timeline&) const = default;
 

@@ -52,8 +52,8 @@ struct Topology {
 void validate(const Topology& topology, std::string_view where);
 /// The first `rank_count` ranks; the rest of the machine stays. Throws InputError when there are fewer.
 Topology with_ranks(const Topology& topology, std::int32_t rank_count);
-/// "dgx_h100:8" (nodes of 8 GPUs), "cpu:2x4" (2 hosts of 4 ranks, one core each), "cpu:1x8:2" (8 ranks share 2
-/// cores). Throws InputError for anything else.
+/// "dgx_h100:8" (nodes of 8 GPUs), "cpu:2x4" (2 hosts of 4 ranks, one core each), "cpu:1x8:2" (8 ranks share
+/// 2 cores). Throws InputError for anything else.
 Topology named_topology(std::string_view spec);
 bool is_named_topology(std::string_view spec);
 

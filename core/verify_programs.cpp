@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Order within a rank is proved with vector clocks (Mattern 1989): the clock of an instruction holds, per stream,
-// the last instruction that is known to have ended before it starts.
+// Order within a rank is proved with vector clocks (Mattern 1989): the clock of an instruction holds, per
+// stream, the last instruction that is known to have ended before it starts.
 #include "core/verify_programs.hpp"
 
 #include <fmt/format.h>
@@ -36,17 +36,20 @@ class ProgramVerifier {
   }
 
  private:
-  void report(std::string rule, const RankProgram& program, Pass pass, std::size_t instruction, std::string message) {
+  void report(std::string rule, const RankProgram& program, Pass pass, std::size_t instruction,
+              std::string message) {
     if (violations_.size() >= limit_) return;
-    violations_.push_back({std::move(rule),
-                           fmt::format("{}.programs[{}].{}[{}]", place_, program.rank, to_string(pass), instruction),
-                           std::move(message)});
+    violations_.push_back(
+        {std::move(rule),
+         fmt::format("{}.programs[{}].{}[{}]", place_, program.rank, to_string(pass), instruction),
+         std::move(message)});
   }
 
   void check_buffers(const RankProgram& program) {
     for (std::size_t b = 0; b < program.buffers.size(); ++b) {
       const Buffer& buffer = program.buffers[b];
-      const bool fits = buffer.rows >= 0 && buffer.arena_offset >= 0 && buffer.arena_offset % kArenaAlignment == 0 &&
+      const bool fits = buffer.rows >= 0 && buffer.arena_offset >= 0 &&
+                        buffer.arena_offset % kArenaAlignment == 0 &&
                         buffer.arena_offset + buffer.bytes().count <= program.arena.count;
       if (fits || violations_.size() >= limit_) continue;
       violations_.push_back({"arena", fmt::format("{}.programs[{}].buffers[{}]", place_, program.rank, b),
@@ -71,22 +74,25 @@ class ProgramVerifier {
       accesses.clear();
       append_accesses(program, instruction.op, accesses);
       for (const Access& access : accesses) {
-        const bool known = access.buffer >= 0 && access.buffer < static_cast<std::int32_t>(program.buffers.size());
+        const bool known =
+            access.buffer >= 0 && access.buffer < static_cast<std::int32_t>(program.buffers.size());
         const std::int64_t rows = known ? program.buffers[static_cast<std::size_t>(access.buffer)].rows : -1;
         if (!known || access.row < 0 || access.row_count < 0 || access.row + access.row_count > rows) {
           report("rows", program, pass, i,
-                 fmt::format("rows {}..{} of buffer {} with {} rows", access.row, access.row + access.row_count,
-                             access.buffer, rows));
+                 fmt::format("rows {}..{} of buffer {} with {} rows", access.row,
+                             access.row + access.row_count, access.buffer, rows));
           break;
         }
       }
     }
   }
 
-  /// Both ends of every pair list the same parts, in the same order, in the same exchange: a running digest of the
-  /// sizes per (exchange, pair) is enough to compare, since equal programs are not at stake but equal lists.
+  /// Both ends of every pair list the same parts, in the same order, in the same exchange: a running digest
+  /// of the sizes per (exchange, pair) is enough to compare, since equal programs are not at stake but equal
+  /// lists.
   void check_matching(Pass pass) {
-    using Key = std::tuple<std::int32_t, std::int32_t, std::int32_t, std::int32_t>;  // step, lane, source, target
+    using Key =
+        std::tuple<std::int32_t, std::int32_t, std::int32_t, std::int32_t>;  // step, lane, source, target
     struct Flow {
       Key key;
       std::uint64_t sizes = 0;
@@ -96,7 +102,8 @@ class ProgramVerifier {
     std::vector<Flow> sends, receives;
     std::vector<Flow> by_peer(programs_.size());
     for (const RankProgram& program : programs_) {
-      const auto collect = [&](const Exchange& exchange, const std::vector<ExchangePart>& parts, bool outgoing) {
+      const auto collect = [&](const Exchange& exchange, const std::vector<ExchangePart>& parts,
+                               bool outgoing) {
         for (const ExchangePart& part : parts) {
           if (part.peer < 0 || part.peer >= static_cast<std::int32_t>(programs_.size())) return false;
           Flow& flow = by_peer[static_cast<std::size_t>(part.peer)];
@@ -135,15 +142,15 @@ class ProgramVerifier {
     const auto& [step, lane, source, target] = (at < sends.size() ? sends[at] : receives[at]).key;
     if (violations_.size() >= limit_) return;
     violations_.push_back({"matching", fmt::format("{}.programs.{}", place_, to_string(pass)),
-                           fmt::format("step {} lane {}: what rank {} sends rank {} is not what it expects", step, lane,
-                                       source, target)});
+                           fmt::format("step {} lane {}: what rank {} sends rank {} is not what it expects",
+                                       step, lane, source, target)});
   }
 
   void check_progress(Pass pass, LaneOrder lanes, const char* mode) {
     const auto stuck = walk_programs(programs_, pass, lanes, [](std::int32_t, std::int32_t) {});
     for (const StuckInstruction& at : stuck) {
-      report("deadlock", programs_[static_cast<std::size_t>(at.rank)], pass, static_cast<std::size_t>(at.instruction),
-             fmt::format("can never run ({})", mode));
+      report("deadlock", programs_[static_cast<std::size_t>(at.rank)], pass,
+             static_cast<std::size_t>(at.instruction), fmt::format("can never run ({})", mode));
     }
   }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A command of the strata program: its options (declared through Options, which hides the parser library) and what
-// it does. Commands return the exit code 0 or 1; everything else leaves by exception (strata.cpp).
+// A command of the strata program: its options (declared through Options, which hides the parser library) and
+// what it does. Commands return the exit code 0 or 1; everything else leaves by exception (strata.cpp).
 #pragma once
 
 #include <cstdint>
@@ -15,15 +15,16 @@
 
 namespace strata::tools {
 
-/// The options of one command. Targets must live as long as the command; a target's value at declaration is its
-/// default. `names` is like "-o,--output" or "--strategy"; a name without dash is positional.
+/// The options of one command. Targets must live as long as the command; a target's value at declaration is
+/// its default. `names` is like "-o,--output" or "--strategy"; a name without dash is positional.
 class Options {
  public:
   virtual ~Options() = default;
   virtual void required(const std::string& names, std::string& target, const std::string& help) = 0;
   virtual void add(const std::string& names, std::string& target, const std::string& help) = 0;
   virtual void add(const std::string& names, std::int64_t& target, const std::string& help) = 0;
-  virtual void add(const std::string& names, std::optional<std::int64_t>& target, const std::string& help) = 0;
+  virtual void add(const std::string& names, std::optional<std::int64_t>& target,
+                   const std::string& help) = 0;
   virtual void add(const std::string& names, std::vector<std::string>& target, const std::string& help) = 0;
   virtual void flag(const std::string& names, bool& target, const std::string& help) = 0;
 };
@@ -49,8 +50,8 @@ Command run_command();
 Command validate_command();
 Command compare_command();
 
-/// Parses the command line and runs the command it names. Returns the exit code; usage errors give one line on
-/// stderr and 2. Throws what the command throws.
+/// Parses the command line and runs the command it names. Returns the exit code; usage errors give one line
+/// on stderr and 2. Throws what the command throws.
 int run_command_line(int argc, const char* const* argv);
 
 }  // namespace strata::tools

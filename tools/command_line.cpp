@@ -46,7 +46,8 @@ std::vector<Command> all_commands() {
 }
 
 int run_command_line(int argc, const char* const* argv) {
-  CLI::App app{"Plans, simulates, runs and verifies sequence-parallel layouts for packed training batches.", "strata"};
+  CLI::App app{"Plans, simulates, runs and verifies sequence-parallel layouts for packed training batches.",
+               "strata"};
   app.set_version_flag("--version", std::string(kVersion));
   app.require_subcommand(1);
   Output output;
@@ -58,7 +59,8 @@ int run_command_line(int argc, const char* const* argv) {
     command.declare(options);
     parser->add_flag("--json", output.json, "One JSON document on stdout, everything else on stderr");
     parser->add_flag("--quiet", output.quiet, "Only results and errors");
-    parser->add_option("--seed", output.seed, "Seed of everything that is drawn at random")->capture_default_str();
+    parser->add_option("--seed", output.seed, "Seed of everything that is drawn at random")
+        ->capture_default_str();
     parsers.push_back(parser);
   }
   try {

@@ -64,7 +64,8 @@ std::vector<Row> compare(const PlanRequest& base, const std::vector<Batch>& batc
       const auto start = std::chrono::steady_clock::now();
       const StrategyOutcome outcome = plan_with(strategy, request.batch, request);
       row.plan_time_ns =
-          std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start).count();
+          std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start)
+              .count();
       if (outcome.rejection) {
         row.rejected = outcome.rejection->reason;
       } else {
@@ -116,19 +117,24 @@ std::map<std::string, Total> totals(const std::vector<Row>& rows, std::size_t pe
 }
 
 void print(const Output& output, const std::map<std::string, Total>& by_strategy,
-           const std::vector<Strategy>& strategies, const PlanRequest& request, std::size_t batches, double tie) {
-  output.line(fmt::format("{} batches on {} ranks of {}, profile {}{}", batches, request.topology.rank_count(),
-                          request.topology.name, request.profile.name, unmeasured_note(request.profile)));
-  Table table({"strategy", "mean step", "gap to bound", "imbalance", "KV/layer", "bytes moved", "peak memory", "best",
-               "tied", "rejected"});
+           const std::vector<Strategy>& strategies, const PlanRequest& request, std::size_t batches,
+           double tie) {
+  output.line(fmt::format("{} batches on {} ranks of {}, profile {}{}", batches,
+                          request.topology.rank_count(), request.topology.name, request.profile.name,
+                          unmeasured_note(request.profile)));
+  Table table({"strategy", "mean step", "gap to bound", "imbalance", "KV/layer", "bytes moved", "peak memory",
+               "best", "tied", "rejected"});
   for (const Strategy& strategy : strategies) {
     const Total& total = by_strategy.at(std::string(strategy.name));
     const auto count = static_cast<double>(std::max<std::int64_t>(1, total.steps));
     if (total.steps == 0) {
-      table.add({std::string(strategy.name), "-", "-", "-", "-", "-", "-", "-", "-", fmt::format("{}", total.rejected)});
+      table.add({std::string(strategy.name), "-", "-", "-", "-", "-", "-", "-", "-",
+                 fmt::format("{}", total.rejected)});
       continue;
     }
-    const auto mean = [&](std::int64_t sum) { return static_cast<std::int64_t>(static_cast<double>(sum) / count); };
+    const auto mean = [&](std::int64_t sum) {
+      return static_cast<std::int64_t>(static_cast<double>(sum) / count);
+    };
     const double gap = static_cast<double>(total.step_time.ns) /
                            static_cast<double>(std::max<std::int64_t>(1, total.lower_bound.ns)) -
                        1.0;
@@ -141,7 +147,8 @@ void print(const Output& output, const std::map<std::string, Total>& by_strategy
   for (const auto& [name, total] : by_strategy) {
     if (total.rejected > 0) output.line(fmt::format("{}: {}", name, total.reason));
   }
-  output.line(fmt::format("tied: within {} of the best; means are over the batches a strategy accepts", percent(tie)));
+  output.line(fmt::format("tied: within {} of the best; means are over the batches a strategy accepts",
+                          percent(tie)));
   output.line(excluded_sentence());
 }
 
@@ -197,14 +204,16 @@ Command compare_command() {
   command.run = [options](Output& output) {
     const PlanRequest request = options->inputs.request(output);
     if (options->max < 0) throw InputError("--max", std::to_string(options->max), "0 or more");
-    const std::vector<Batch> batches = load_batches(options->batches, options->max, options->inputs.packs_per_step);
+    const std::vector<Batch> batches =
+        load_batches(options->batches, options->max, options->inputs.packs_per_step);
     const std::vector<Strategy> strategies = strategies_named(options->inputs.strategies);
     const std::vector<Row> rows = compare(request, batches, strategies, output);
     const double tie = static_cast<double>(options->tie_permille) / 1000.0;
     const auto by_strategy = totals(rows, strategies.size(), tie);
     print(output, by_strategy, strategies, request, batches.size(), tie);
     output.document([&](JsonWriter& json) { write_document(json, rows); });
-    const bool any = std::any_of(rows.begin(), rows.end(), [](const Row& row) { return row.rejected.empty(); });
+    const bool any =
+        std::any_of(rows.begin(), rows.end(), [](const Row& row) { return row.rejected.empty(); });
     if (!any) throw NoPlan("no strategy accepts any of the batches");
     return 0;
   };

@@ -8,12 +8,12 @@
 namespace strata::tools {
 
 Topology execution_topology(const Timeline& timeline, const std::string& where) {
-  const bool sound = timeline.rank_count >= 1 && timeline.device_count >= 1 && timeline.cores_per_device >= 1 &&
-                     timeline.device_count <= timeline.rank_count;
+  const bool sound = timeline.rank_count >= 1 && timeline.device_count >= 1 &&
+                     timeline.cores_per_device >= 1 && timeline.device_count <= timeline.rank_count;
   if (!sound) {
     throw InputError(where,
-                     fmt::format("{} ranks on {} devices of {} cores", timeline.rank_count, timeline.device_count,
-                                 timeline.cores_per_device),
+                     fmt::format("{} ranks on {} devices of {} cores", timeline.rank_count,
+                                 timeline.device_count, timeline.cores_per_device),
                      "at least one rank per device and one core per device");
   }
   if (timeline.device_count > 1) {

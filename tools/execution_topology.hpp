@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The machine that executed a plan, as its timeline records it: a plan made for two hosts may have run with all
-// ranks on one, and is then predicted as such.
+// The machine that executed a plan, as its timeline records it: a plan made for two hosts may have run with
+// all ranks on one, and is then predicted as such.
 #pragma once
 
 #include "core/timeline.hpp"

@@ -42,7 +42,8 @@ std::int64_t parse_count(std::string_view text, const std::string& what) {
 void apply_overrides(const PlanInputs& inputs, ModelShape& model) {
   if (!inputs.heads.empty()) {
     const auto colon = inputs.heads.find(':');
-    if (colon == std::string::npos) throw InputError("--heads", "'" + inputs.heads + "'", "QUERY:KV, such as 32:8");
+    if (colon == std::string::npos)
+      throw InputError("--heads", "'" + inputs.heads + "'", "QUERY:KV, such as 32:8");
     model.query_heads = static_cast<std::int32_t>(parse_count(inputs.heads.substr(0, colon), "--heads"));
     model.kv_heads = static_cast<std::int32_t>(parse_count(inputs.heads.substr(colon + 1), "--heads"));
   }
@@ -54,9 +55,10 @@ void apply_overrides(const PlanInputs& inputs, ModelShape& model) {
     model.layers = static_cast<std::int32_t>(parse_count(std::to_string(*inputs.layers), "--layers"));
   }
   if (!inputs.element_type.empty()) {
-    model.element_type = choice(inputs.element_type, "--element-type",
-                                std::array{std::pair<std::string_view, ElementType>{"f32", ElementType::f32},
-                                           std::pair<std::string_view, ElementType>{"bf16", ElementType::bf16}});
+    model.element_type =
+        choice(inputs.element_type, "--element-type",
+               std::array{std::pair<std::string_view, ElementType>{"f32", ElementType::f32},
+                          std::pair<std::string_view, ElementType>{"bf16", ElementType::bf16}});
   }
   validate(model, "--model " + inputs.model);
 }
@@ -75,7 +77,8 @@ void PlanInputs::declare(Options& options) {
   options.add("--strategy,--strategies", strategies, "auto, all, or names separated by commas");
   options.add("--exchange", exchange, "needed (only what the mask needs) or full (as published)");
   options.add("--backward-kv", backward_kv, "refetch (send again in backward) or retain (keep)");
-  options.add("--gradient-return", gradient_return, "owner (straight home) or reverse_tree (along the way it came)");
+  options.add("--gradient-return", gradient_return,
+              "owner (straight home) or reverse_tree (along the way it came)");
   options.add("--memory-cap", memory_cap, "Per rank, such as 80GiB; candidates that need more are rejected");
   options.add("--packs-per-step", packs_per_step, "Recorded rows that form one training step");
 }
@@ -86,24 +89,26 @@ PlanRequest PlanInputs::request(const Output& output) const {
   }
   PlanRequest request;
   request.topology = load_topology(topology);
-  if (ranks) request.topology = with_ranks(request.topology, static_cast<std::int32_t>(parse_count(
-                                                                  std::to_string(*ranks), "--ranks")));
+  if (ranks)
+    request.topology = with_ranks(request.topology,
+                                  static_cast<std::int32_t>(parse_count(std::to_string(*ranks), "--ranks")));
   request.model = load_model(model);
   apply_overrides(*this, request.model);
   request.profile = load_profile(profile, request.topology);
   PlanOptions& options = request.options;
   options.seed = output.seed;
   if (!memory_cap.empty()) options.memory_cap = parse_bytes(memory_cap, "--memory-cap");
-  options.exchange = choice(exchange, "--exchange",
-                            std::array{std::pair<std::string_view, ExchangeMode>{"needed", ExchangeMode::needed},
-                                       std::pair<std::string_view, ExchangeMode>{"full", ExchangeMode::full}});
+  options.exchange =
+      choice(exchange, "--exchange",
+             std::array{std::pair<std::string_view, ExchangeMode>{"needed", ExchangeMode::needed},
+                        std::pair<std::string_view, ExchangeMode>{"full", ExchangeMode::full}});
   options.kv = choice(backward_kv, "--backward-kv",
                       std::array{std::pair<std::string_view, BackwardKeep>{"refetch", BackwardKeep::refetch},
                                  std::pair<std::string_view, BackwardKeep>{"retain", BackwardKeep::retain}});
-  options.gradient_return =
-      choice(gradient_return, "--gradient-return",
-             std::array{std::pair<std::string_view, GradientReturn>{"owner", GradientReturn::owner},
-                        std::pair<std::string_view, GradientReturn>{"reverse_tree", GradientReturn::reverse_tree}});
+  options.gradient_return = choice(
+      gradient_return, "--gradient-return",
+      std::array{std::pair<std::string_view, GradientReturn>{"owner", GradientReturn::owner},
+                 std::pair<std::string_view, GradientReturn>{"reverse_tree", GradientReturn::reverse_tree}});
   options.strategies = strategies;
   strategies_named(strategies);  // refuses unknown names before any work is done
   return request;
@@ -159,7 +164,8 @@ std::vector<Batch> load_batches(const std::string& path, std::int64_t max, std::
     steps.push_back(std::move(all));
   }
   for (Batch& batch : source.batches) {
-    const bool joins = packs_per_step > 1 && batch.fixed_packs && !steps.empty() && steps.back().fixed_packs &&
+    const bool joins = packs_per_step > 1 && batch.fixed_packs && !steps.empty() &&
+                       steps.back().fixed_packs &&
                        static_cast<std::int64_t>(steps.back().packs.size()) < packs_per_step;
     if (joins) {
       auto& packs = steps.back().packs;
@@ -181,7 +187,8 @@ Batch load_batch(const std::string& reference, std::int64_t packs_per_step) {
 
 void throw_no_plan(const std::vector<Rejection>& rejections) {
   std::string text = "no feasible plan";
-  for (const Rejection& rejection : rejections) text += fmt::format("\n  {}: {}", rejection.strategy, rejection.reason);
+  for (const Rejection& rejection : rejections)
+    text += fmt::format("\n  {}: {}", rejection.strategy, rejection.reason);
   throw NoPlan(text);
 }
 

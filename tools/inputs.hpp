@@ -33,7 +33,8 @@ struct PlanInputs {
 CostProfile load_profile(const std::string& path, const Topology& topology);
 /// "80GiB", "512MB", "1000000" -> bytes. Throws InputError naming `what`.
 Bytes parse_bytes(const std::string& text, const std::string& what);
-/// FILE or FILE:17 -> that step. Any length source is accepted; without batches its lengths are free documents.
+/// FILE or FILE:17 -> that step. Any length source is accepted; without batches its lengths are free
+/// documents.
 Batch load_batch(const std::string& reference, std::int64_t packs_per_step);
 /// The first `max` steps of a file (0: all).
 std::vector<Batch> load_batches(const std::string& path, std::int64_t max, std::int64_t packs_per_step);

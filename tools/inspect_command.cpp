@@ -54,8 +54,9 @@ Command inspect_command() {
     const LengthSource source = read_length_source(options->path);
     const LengthStatistics statistics = length_statistics(source.lengths);
     output.line(fmt::format("{}: {}", options->path, source.description));
-    const PackingPreview packing = source.batches.empty() ? preview_packing(source.lengths, options->pack_tokens)
-                                                          : packing_of(source.batches);
+    const PackingPreview packing = source.batches.empty()
+                                       ? preview_packing(source.lengths, options->pack_tokens)
+                                       : packing_of(source.batches);
     for (const std::string& text : {to_text(statistics), to_text(packing), histogram_text(statistics)}) {
       output.line(text);
     }

@@ -57,7 +57,8 @@ Command lint_command() {
     std::vector<Violation> violations = verify_plan(plan, limit);
     if (violations.empty() && !options->schedule_only) violations = verify_plan_programs(plan, limit);
     for (const Violation& violation : violations) {
-      output.result(fmt::format("{}: {}: {}: {}", options->plan, violation.place, violation.rule, violation.message));
+      output.result(
+          fmt::format("{}: {}: {}: {}", options->plan, violation.place, violation.rule, violation.message));
     }
     if (violations.empty()) {
       std::size_t transfers = 0, tasks = 0;
@@ -68,7 +69,8 @@ Command lint_command() {
         }
       }
       output.line(fmt::format("{}: clean ({}, {} waves, {} ranks, {} transfers, {} tasks)", options->plan,
-                              plan.strategy, plan.waves.size(), plan.topology.rank_count(), transfers, tasks));
+                              plan.strategy, plan.waves.size(), plan.topology.rank_count(), transfers,
+                              tasks));
     }
     output.document([&](JsonWriter& json) { write_document(json, options->plan, plan, violations); });
     return violations.empty() ? 0 : 1;

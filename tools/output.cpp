@@ -65,7 +65,9 @@ std::string Table::text() const {
 }
 
 Progress::Progress(const Output& output, std::string what, std::int64_t total)
-    : what_(std::move(what)), total_(total), visible_(!output.quiet && total > 1 && isatty(STDERR_FILENO) != 0) {}
+    : what_(std::move(what)),
+      total_(total),
+      visible_(!output.quiet && total > 1 && isatty(STDERR_FILENO) != 0) {}
 
 Progress::~Progress() {
   if (visible_ && drawn_percent_ >= 0) std::cerr << "\r\033[K" << std::flush;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a command prints. With --json exactly one document goes to stdout and all else to stderr; --quiet drops what
-// is only for people. Progress bars appear on stderr when it is a terminal.
+// What a command prints. With --json exactly one document goes to stdout and all else to stderr; --quiet
+// drops what is only for people. Progress bars appear on stderr when it is a terminal.
 #pragma once
 
 #include <cstdint>

@@ -24,9 +24,10 @@ LoadedPlan load_plan(const std::string& path) {
     for (std::size_t rank = 0; rank < programs.size(); ++rank) {
       const std::string digest = program_digest(programs[rank]);
       if (loaded.plan.program_digests[w][rank] == digest) continue;
-      throw InputError(fmt::format("{}: program_digests[{}][{}]", path, w, rank), loaded.plan.program_digests[w][rank],
-                       fmt::format("{}: this build lowers the schedule differently (lowering version {})", digest,
-                                   kLoweringVersion));
+      throw InputError(fmt::format("{}: program_digests[{}][{}]", path, w, rank),
+                       loaded.plan.program_digests[w][rank],
+                       fmt::format("{}: this build lowers the schedule differently (lowering version {})",
+                                   digest, kLoweringVersion));
     }
   }
   return loaded;
@@ -35,8 +36,8 @@ LoadedPlan load_plan(const std::string& path) {
 CostProfile profile_of(const Plan& plan, const std::string& profile_path) {
   if (!profile_path.empty()) return load_profile(profile_path, plan.topology);
   if (plan.profile.content.empty()) {
-    throw InputError("inputs.profile", "only a digest", "--profile FILE with the profile of digest " +
-                                                            plan.profile.digest);
+    throw InputError("inputs.profile", "only a digest",
+                     "--profile FILE with the profile of digest " + plan.profile.digest);
   }
   return read_profile(plan.profile.content, "inputs.profile.content");
 }

@@ -16,11 +16,12 @@ struct LoadedPlan {
   std::vector<std::vector<RankProgram>> programs;  ///< [wave][rank]
 };
 
-/// Throws InputError naming `path` and the first violated rule when the plan does not verify or was lowered by a
-/// version that made other programs.
+/// Throws InputError naming `path` and the first violated rule when the plan does not verify or was lowered
+/// by a version that made other programs.
 LoadedPlan load_plan(const std::string& path);
 
-/// `profile_path`, else the profile that the plan carries, else (the plan names it by digest only) an InputError.
+/// `profile_path`, else the profile that the plan carries, else (the plan names it by digest only) an
+/// InputError.
 CostProfile profile_of(const Plan& plan, const std::string& profile_path);
 
 }  // namespace strata::tools

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "planner/human_units.hpp"
 #include "tools/plan_report.hpp"
+#include "planner/human_units.hpp"
 
 #include <fmt/format.h>
 
@@ -13,7 +13,8 @@
 namespace strata::tools {
 
 std::string excluded_sentence() {
-  return "step time = layers x (attention + linear layers), forward and backward; excluded: embedding and loss, "
+  return "step time = layers x (attention + linear layers), forward and backward; excluded: embedding and "
+         "loss, "
          "optimiser, gradient synchronisation, pipeline bubbles";
 }
 
@@ -21,11 +22,12 @@ std::vector<std::string> plan_summary(const Plan& plan, const CostProfile& profi
   const ModelShape& model = plan.model;
   std::vector<std::string> lines;
   lines.push_back(fmt::format("{} tokens in {} documents, {} wave{}; {} ranks on {}",
-                              human_count(plan.batch.token_count()), plan.batch.document_count(), plan.waves.size(),
-                              plan.waves.size() == 1 ? "" : "s", plan.topology.rank_count(), plan.topology.name));
-  lines.push_back(fmt::format("model: {} layers, {}:{} heads of {}, {}; profile {}{}", model.layers, model.query_heads,
-                              model.kv_heads, model.head_dim, to_string(model.element_type), profile.name,
-                              unmeasured_note(profile)));
+                              human_count(plan.batch.token_count()), plan.batch.document_count(),
+                              plan.waves.size(), plan.waves.size() == 1 ? "" : "s",
+                              plan.topology.rank_count(), plan.topology.name));
+  lines.push_back(fmt::format("model: {} layers, {}:{} heads of {}, {}; profile {}{}", model.layers,
+                              model.query_heads, model.kv_heads, model.head_dim,
+                              to_string(model.element_type), profile.name, unmeasured_note(profile)));
   std::vector<Candidate> ranked = plan.candidates;
   std::stable_sort(ranked.begin(), ranked.end(), [](const Candidate& a, const Candidate& b) {
     if (a.step_time.has_value() != b.step_time.has_value()) return a.step_time.has_value();
@@ -44,14 +46,14 @@ std::vector<std::string> plan_summary(const Plan& plan, const CostProfile& profi
   }
   lines.push_back(table.text());
   const Prediction& predicted = plan.predicted;
-  lines.push_back(fmt::format("{}: step {} (lower bound {}, gap {}, bound by {}), imbalance {:.3f}", plan.strategy,
-                              human(predicted.step_time), human(plan.bounds.lower_bound),
+  lines.push_back(fmt::format("{}: step {} (lower bound {}, gap {}, bound by {}), imbalance {:.3f}",
+                              plan.strategy, human(predicted.step_time), human(plan.bounds.lower_bound),
                               percent(plan.bounds.gap), plan.bounds.active, predicted.imbalance));
-  lines.push_back(fmt::format("bytes moved {} (device {}, node {}, network {}); KV per layer {}; peak memory {}",
-                              human(predicted.bytes_by_level.total()),
-                              human(predicted.bytes_by_level.device), human(predicted.bytes_by_level.node),
-                              human(predicted.bytes_by_level.network), human(predicted.kv_bytes),
-                              human(predicted.peak_memory)));
+  lines.push_back(
+      fmt::format("bytes moved {} (device {}, node {}, network {}); KV per layer {}; peak memory {}",
+                  human(predicted.bytes_by_level.total()), human(predicted.bytes_by_level.device),
+                  human(predicted.bytes_by_level.node), human(predicted.bytes_by_level.network),
+                  human(predicted.kv_bytes), human(predicted.peak_memory)));
   lines.push_back(excluded_sentence());
   return lines;
 }

@@ -27,8 +27,8 @@ struct SimulateOptions {
 
 void print(const Output& output, const Simulation& simulation, const CostProfile& profile) {
   const Prediction& predicted = simulation.prediction;
-  output.line(fmt::format("step {} (forward {}, backward {}){}", human(predicted.step_time), human(predicted.forward),
-                          human(predicted.backward), unmeasured_note(profile)));
+  output.line(fmt::format("step {} (forward {}, backward {}){}", human(predicted.step_time),
+                          human(predicted.forward), human(predicted.backward), unmeasured_note(profile)));
   Table table({"rank", "end", "busy", "exposed communication", "idle", "pairs x heads"});
   for (std::size_t rank = 0; rank < simulation.ranks.size(); ++rank) {
     const RankLoad& load = simulation.ranks[rank];

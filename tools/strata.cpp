@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The program: runs the command and turns what it throws into one line and an exit code. 0 fine; 1 a check failed;
-// 2 bad input or usage; 3 no feasible plan; 4 device or transport failure; 70 a bug in Strata.
+// The program: runs the command and turns what it throws into one line and an exit code. 0 fine; 1 a check
+// failed; 2 bad input or usage; 3 no feasible plan; 4 device or transport failure; 70 a bug in Strata.
 #include <fmt/format.h>
 
 #include <exception>
@@ -26,12 +26,14 @@ int main(int argc, char** argv) {
     std::cerr << "strata: " << error.what() << '\n';
     return 4;
   } catch (const std::bad_alloc&) {
-    std::cerr << "strata: found too little memory for this input, expected a machine with more or a smaller batch\n";
+    std::cerr << "strata: found too little memory for this input, expected a machine with more or a smaller "
+                 "batch\n";
     return 4;
   } catch (const std::exception& error) {
-    std::cerr << fmt::format("strata: internal error: {}\nThis is a bug in Strata {}. Please report it with the "
-                             "command line and the input files.\n",
-                             error.what(), strata::kVersion);
+    std::cerr << fmt::format(
+        "strata: internal error: {}\nThis is a bug in Strata {}. Please report it with the "
+        "command line and the input files.\n",
+        error.what(), strata::kVersion);
     return 70;
   }
 }

@@ -29,7 +29,8 @@ std::vector<std::string> draw(const Topology& topology, const RouteTable& routes
     }
     lines.push_back(std::move(line));
   }
-  if (ranks < topology.rank_count()) lines.push_back(fmt::format("  ... {} ranks in all", topology.rank_count()));
+  if (ranks < topology.rank_count())
+    lines.push_back(fmt::format("  ... {} ranks in all", topology.rank_count()));
   return lines;
 }
 
@@ -46,8 +47,9 @@ Command topo_command() {
   command.run = [path](Output& output) {
     const Topology topology = load_topology(*path);
     const RouteTable routes(topology);
-    output.line(fmt::format("{}: {} nodes, {} devices, {} ranks, {} links", topology.name, topology.nodes.size(),
-                            topology.devices.size(), topology.rank_count(), topology.links.size()));
+    output.line(fmt::format("{}: {} nodes, {} devices, {} ranks, {} links", topology.name,
+                            topology.nodes.size(), topology.devices.size(), topology.rank_count(),
+                            topology.links.size()));
     Table levels({"from rank 0 to", "level", "latency", "bandwidth GB/s"});
     LinkLevel last = LinkLevel::device;
     for (std::int32_t rank = 1; rank < topology.rank_count(); ++rank) {

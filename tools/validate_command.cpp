@@ -73,7 +73,8 @@ Command validate_command() {
   command.declare = [options](Options& declared) {
     declared.required("PLAN", options->plan, "Plan file");
     declared.required("MEASURED", options->measured, "Timeline that strata run wrote");
-    declared.add("--profile", options->profile, "Cost profile of the measuring machine; without it the plan's");
+    declared.add("--profile", options->profile,
+                 "Cost profile of the measuring machine; without it the plan's");
     declared.add("--tolerance-percent", options->tolerance_percent,
                  "Exit 1 when the step's error is larger; 0: never");
   };
@@ -89,13 +90,12 @@ Command validate_command() {
     settings.layers = measured.layers;
     settings.include_linear = measured.linear_included;
     settings.exact = true;
-    Simulation simulation =
-        simulate_step(loaded.programs, execution_topology(measured, options->measured), loaded.plan.model, profile,
-                      settings);
+    Simulation simulation = simulate_step(loaded.programs, execution_topology(measured, options->measured),
+                                          loaded.plan.model, profile, settings);
     simulation.timeline.plan_digest = digest;
     const TimelineComparison comparison = compare_timelines(simulation.timeline, measured, loaded.programs);
-    output.line(fmt::format("predicted for the machine of the run: {} ranks on {} cores{}", measured.rank_count,
-                            measured.cores_per_device, unmeasured_note(profile)));
+    output.line(fmt::format("predicted for the machine of the run: {} ranks on {} cores{}",
+                            measured.rank_count, measured.cores_per_device, unmeasured_note(profile)));
     output.line(to_text(comparison));
     if (!measured.linear_included) output.line("linear layers were neither run nor predicted here");
     output.document([&](JsonWriter& json) { write_document(json, comparison); });
