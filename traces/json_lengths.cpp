@@ -36,7 +36,8 @@ class RowReader {
     if (!chosen_) choose(row);
     if (ids_) {
       const JsonValue ids = required(row, "input_ids");
-      if (ids.kind() != JsonKind::array || ids.size() == 0) ids.fail("a list of at least one token");
+      if (ids.kind() != JsonKind::array) ids.fail("a list of tokens");
+      if (ids.size() == 0) ids.fail("an empty list", "a list of at least one token");
       push(ids, static_cast<std::int64_t>(ids.size()));
     } else if (list_) {
       add_list(required(row, chosen_->name));

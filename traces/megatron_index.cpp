@@ -153,7 +153,7 @@ MegatronIndexSummary scan_megatron_index(std::istream& in, const std::string& na
     if (offset != expected_offset) {
       throw InputError(
           name, fmt::format("sequence {} at byte {} of the .bin", sequence, offset),
-          fmt::format("byte {}, where the {} tokens before it end", expected_offset, summary.token_type));
+          fmt::format("byte {}, where the {} tokens before it end", expected_offset, summary.token_count));
     }
     if (tokens > (std::numeric_limits<std::int64_t>::max() - expected_offset) / summary.bytes_per_token) {
       throw InputError(name, fmt::format("more than 2^63 bytes of tokens at sequence {}", sequence), "fewer");
