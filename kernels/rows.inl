@@ -37,7 +37,9 @@ HWY_INLINE void store_floats(Vector value, Bf16* to) {
   const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(word, 1));
   const auto rounded = hn::Add(bits, hn::Add(odd, hn::Set(word, 0x7FFF)));
   const auto quiet = hn::Or(bits, hn::Set(word, 0x400000));
-  const auto nan = hn::RebindMask(word, hn::Ne(value, value));
+  // In integers: a floating-point "not equal" is false for NaN on some instruction sets.
+  const auto magnitude = hn::BitCast(signed_word, hn::And(bits, hn::Set(word, 0x7FFFFFFF)));
+  const auto nan = hn::RebindMask(word, hn::Gt(magnitude, hn::Set(signed_word, 0x7F800000)));
   const auto upper = hn::ShiftRight<16>(hn::IfThenElse(nan, quiet, rounded));
   hn::StoreU(hn::DemoteTo(half, hn::BitCast(signed_word, upper)), half, reinterpret_cast<std::uint16_t*>(to));
 }

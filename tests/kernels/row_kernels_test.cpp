@@ -111,13 +111,15 @@ TEST_P(RowKernels, DeltaIsTheRowSumOfProducts) {
     for (std::size_t i = 0; i < 6; ++i) {
       double sum = 0;
       double half_sum = 0;
+      double absolute = 0;
       for (std::size_t c = 0; c < width; ++c) {
         sum += static_cast<double>(a[i * width + c]) * static_cast<double>(b[i * width + c]);
         half_sum +=
             static_cast<double>(a[i * width + c]) * static_cast<double>(from_bf16(half[i * width + c]));
+        absolute += std::abs(static_cast<double>(a[i * width + c]) * static_cast<double>(b[i * width + c]));
       }
-      EXPECT_NEAR(delta[i], sum, 1e-5);
-      EXPECT_NEAR(half_delta[i], half_sum, 1e-5);
+      EXPECT_NEAR(delta[i], sum, 1e-6 * absolute);
+      EXPECT_NEAR(half_delta[i], half_sum, 1e-6 * absolute);
     }
   }
 }
