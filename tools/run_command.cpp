@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// strata run: executes exactly what the plan file says, checks the result against float64, records a timeline.
+// strata run: executes exactly what the plan file says, checks the result against float64, records a
+// timeline.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -71,8 +72,8 @@ CpuOptions cpu_options(const RunOptions& options, const ModelShape& model, std::
   return cpu;
 }
 
-std::optional<CheckReport> check(const RunOptions& options, const Execution& execution, const RunResult& result,
-                                 const CpuOptions& cpu) {
+std::optional<CheckReport> check(const RunOptions& options, const Execution& execution,
+                                 const RunResult& result, const CpuOptions& cpu) {
   if (options.check == "none") return std::nullopt;
   CheckOptions settings;
   settings.mode = options.check == "full" ? CheckMode::full : CheckMode::sampled;
@@ -141,9 +142,9 @@ int run(const RunOptions& options, Output& output) {
   for (std::size_t r = 0; r < result.wall.size(); ++r) {
     output.line(fmt::format("repeat {}: {}", r, human(result.wall[r])));
   }
-  output.line(fmt::format("sent {} (device {}, node {}, network {}), as predicted; largest arena {}, as predicted",
-                          human(bytes.total()), human(bytes.device), human(bytes.node), human(bytes.network),
-                          human(arena)));
+  output.line(fmt::format(
+      "sent {} (device {}, node {}, network {}), as predicted; largest arena {}, as predicted",
+      human(bytes.total()), human(bytes.device), human(bytes.node), human(bytes.network), human(arena)));
   if (!options.timeline.empty()) write_timeline(result.timeline, options.timeline);
   if (!options.trace.empty()) write_chrome_trace(result.timeline, loaded.programs, options.trace);
   const std::optional<CheckReport> report = check(options, execution, result, cpu);

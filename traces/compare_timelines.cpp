@@ -124,6 +124,7 @@ ErrorSummary summarise(const std::vector<Pair>& pairs) {
     errors.push_back(std::abs(static_cast<double>(pair.predicted_ns - pair.measured_ns)) / measured);
   }
   std::sort(errors.begin(), errors.end());
+  for (const double error : errors) summary.mean += error / static_cast<double>(summary.count);
   const auto rank = [&](std::int64_t percent) {
     return errors[static_cast<std::size_t>((summary.count * percent + 99) / 100 - 1)];
   };

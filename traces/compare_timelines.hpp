@@ -21,7 +21,7 @@ inline constexpr std::int64_t kDefaultNoiseFloorNs = 2000;
 struct ErrorSummary {
   std::int64_t count = 0;
   std::int64_t predicted_ns = 0, measured_ns = 0;  ///< sums
-  double median = 0, p95 = 0, max = 0;             ///< absolute relative errors
+  double mean = 0, median = 0, p95 = 0, max = 0;   ///< absolute relative errors; the mean is the MAPE
   double bias = 0;                                 ///< signed: sum of predicted / sum of measured - 1
   bool operator==(const ErrorSummary&) const = default;
 };

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// Measuring this machine: attention over query length x key length by direct launches on all cores at once,
+// row operations and exchanges by running whole plans and correcting each kind by what was measured in the
+// step. Errors are reported on batches that were not used.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "cost_models/cost_profile.hpp"
+#include "executor/run.hpp"
+#include "planner/plan_batch.hpp"
+#include "tools/output.hpp"
+#include "traces/compare_timelines.hpp"
+
+namespace strata::tools {
+
+struct CalibrationRequest {
+  ModelShape model;
+  std::int32_t threads = 1;
+  bool thorough = false;  ///< finer grid and more batches
+  std::uint64_t seed = 0;
+};
+
+/// Fills the attention tables of `profile` for the model's element type and head dimension, both passes.
+/// Every cell is the median over launches during which all `threads` cores run the same.
+void measure_attention(const CalibrationRequest& request, CostProfile& profile, const Output& output);
+
+/// Errors of one operation on held-out batches; relative, (predicted - measured) / measured.
+struct FitReport {
+  std::string operation;
+  ErrorSummary held_out;
+};
+
+/// Runs plans of `threads` ranks, scales each kind's rates to what the step showed, and reports errors on
+/// other batches. Needs filled attention tables.
+std::vector<FitReport> fit_in_step(const CalibrationRequest& request, CostProfile& profile,
+                                   const Output& output);
+
+/// A plan's waves and programs, ready to run.
+Execution execution_of(const Plan& plan, const std::vector<std::vector<RankProgram>>& programs);
+
+}  // namespace strata::tools

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// strata calibrate: measures this machine and writes a cost profile with its held-out error.
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <chrono>
+#include <fstream>
+#include <memory>
+#include <thread>
+
+#include "core/atomic_file.hpp"
+#include "core/check.hpp"
+#include "core/json_writer.hpp"
+#include "core/model_json.hpp"
+#include "core/version.hpp"
+#include "kernels/cpu_features.hpp"
+#include "tools/calibrate.hpp"
+#include "tools/command.hpp"
+
+namespace strata::tools {
+
+namespace {
+
+struct CalibrateOptions {
+  std::string output, executor = "cpu", model = "tiny";
+  std::int64_t threads = 0;
+  bool thorough = false;
+};
+
+/// The processor's name as Linux states it.
+std::string processor_name() {
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);) {
+    if (!line.starts_with("model name")) continue;
+    const auto colon = line.find(':');
+    if (colon != std::string::npos && colon + 2 < line.size()) return line.substr(colon + 2);
+  }
+  return "unknown processor";
+}
+
+void stamp(const CalibrationRequest& request, CostProfile& profile) {
+  profile.name = "cpu-measured";
+  ProfileProvenance& provenance = profile.provenance;
+  provenance = {};
+  provenance.device = processor_name();
+  provenance.date = fmt::format("{:%Y-%m-%d}", fmt::gmtime(std::chrono::system_clock::now()));
+  provenance.tool_version = kVersion;
+  provenance.instruction_set = kernels::instruction_set();
+  provenance.threads = request.threads;
+  provenance.measured = true;
+  provenance.notes =
+      fmt::format("attention with {} query heads per KV head; rows and exchanges fitted in the step",
+                  request.model.group_size());
+}
+
+void write_document(JsonWriter& json, const std::string& path, const std::vector<FitReport>& fits,
+                    std::int32_t threads) {
+  json.open_object(JsonLayout::lines);
+  json.member("profile", std::string_view(path));
+  json.key("fits");
+  json.open_array(JsonLayout::lines);
+  for (const FitReport& fit : fits) {
+    json.open_object(JsonLayout::compact);
+    json.member("operation", std::string_view(fit.operation));
+    json.member("placement",
+                std::string_view(fmt::format("{} ranks on {} cores", std::max(2, threads), threads)));
+    json.key("held_out");
+    json.open_object(JsonLayout::compact);
+    json.member("count", fit.held_out.count);
+    json.member("mape", fit.held_out.mean);
+    json.member("median", fit.held_out.median);
+    json.member("p95", fit.held_out.p95);
+    json.member("max", fit.held_out.max);
+    json.member("bias", fit.held_out.bias);
+    json.close();
+    json.close();
+  }
+  json.close();
+  json.key("rejected");
+  json.open_array(JsonLayout::compact);
+  json.close();
+  json.close();
+}
+
+int calibrate(const CalibrateOptions& options, Output& output) {
+  if (options.executor != "cpu") {
+    throw InputError("--executor", "'" + options.executor + "'", "cpu, the executor of this build");
+  }
+  if (options.threads < 0 || options.threads > 4096) {
+    throw InputError("--threads", std::to_string(options.threads), "0 to 4096");
+  }
+  CalibrationRequest request;
+  request.model = load_model(options.model);
+  request.threads = options.threads > 0
+                        ? static_cast<std::int32_t>(options.threads)
+                        : static_cast<std::int32_t>(std::max(1U, std::thread::hardware_concurrency()));
+  request.thorough = options.thorough;
+  request.seed = output.seed;
+  CostProfile profile = default_profile("cpu");  // start of the fit for everything that is not a table
+  profile.attention.clear();
+  stamp(request, profile);
+  measure_attention(request, profile, output);
+  const std::vector<FitReport> fits = fit_in_step(request, profile, output);
+  for (const FitReport& fit : fits) {
+    if (fit.operation == "Attention") profile.provenance.held_out_error = fit.held_out.median;
+  }
+  validate(profile, "the measured profile");
+  write_file_atomically(options.output, [&](std::ostream& file) { file << profile_text(profile); });
+  output.line(fmt::format("{}, {}, {} threads, {} attention cells", profile.provenance.device,
+                          profile.provenance.instruction_set, request.threads, profile.provenance.points));
+  Table table({"operation", "held-out instructions", "median error", "p95", "bias"});
+  for (const FitReport& fit : fits) {
+    table.add({fit.operation, human_count(fit.held_out.count), percent(fit.held_out.median),
+               percent(fit.held_out.p95), percent(fit.held_out.bias)});
+  }
+  output.line(table.text());
+  output.line(fmt::format("wrote {}", options.output));
+  output.document([&](JsonWriter& json) { write_document(json, options.output, fits, request.threads); });
+  return 0;
+}
+
+}  // namespace
+
+Command calibrate_command() {
+  auto options = std::make_shared<CalibrateOptions>();
+  Command command;
+  command.name = "calibrate";
+  command.summary = "Measure this machine and write a cost profile with its held-out error";
+  command.declare = [options](Options& declared) {
+    declared.required("-o,--output", options->output, "Profile file to write");
+    declared.add("--executor", options->executor, "cpu: all ranks in this process");
+    declared.add("--model", options->model, "Model whose head dimensions and element type are measured");
+    declared.add("--threads", options->threads, "Cores to measure with; 0: one per hardware thread");
+    declared.flag("--thorough", options->thorough,
+                  "Finer grid and more batches (minutes instead of seconds)");
+  };
+  command.run = [options](Output& output) { return calibrate(*options, output); };
+  return command;
+}
+
+}  // namespace strata::tools
