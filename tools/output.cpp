@@ -90,11 +90,14 @@ void Progress::draw() const {
 }
 
 std::string human_count(std::int64_t count) {
-  std::string digits = fmt::format("{}", count);
-  for (auto at = static_cast<std::int64_t>(digits.size()) - 3; at > (count < 0 ? 1 : 0); at -= 3) {
-    digits.insert(static_cast<std::size_t>(at), ",");
+  const std::string digits = fmt::format("{}", count);
+  std::string grouped;
+  for (std::size_t i = 0; i < digits.size(); ++i) {
+    const std::size_t left = digits.size() - i;
+    if (i > 0 && left % 3 == 0 && digits[i - 1] != '-') grouped += ',';
+    grouped += digits[i];
   }
-  return digits;
+  return grouped;
 }
 
 std::string percent(double fraction) { return fmt::format("{:.1f} %", fraction * 100); }
