@@ -18,6 +18,14 @@ void join_adjacent(std::vector<TokenSpan>& spans) {
   if (!spans.empty()) spans.resize(kept + 1);
 }
 
+void drop_unused_last_steps(CommSchedule& schedule) {
+  auto& steps = schedule.steps;
+  while (steps.size() > 1 && steps.back().transfers.empty() && steps.back().tasks.empty() &&
+         steps[steps.size() - 2].transfers.empty()) {
+    steps.pop_back();
+  }
+}
+
 void TaskMaker::append(std::span<const TokenSpan> queries, std::span<const TokenSpan> keys,
                        std::vector<AttentionTask>& tasks) const {
   std::size_t first = 0;  // first key span of the query's document

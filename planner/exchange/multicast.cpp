@@ -157,7 +157,7 @@ CommSchedule schedule_multicast(const WaveRequest& request, const SequenceLayout
     append_gaps(owned, gaps);
     maker.append(owned, gaps, remote.tasks);
   }
-  if (remote.tasks.empty()) schedule.steps.pop_back();
+  drop_unused_last_steps(schedule);
   for (ScheduleStep& step : schedule.steps) sort_canonically(step);
   return schedule;
 }

@@ -97,9 +97,7 @@ class Relay {
   }
 
   CommSchedule finish() {
-    while (schedule_.steps.back().transfers.empty() && schedule_.steps.back().tasks.empty()) {
-      schedule_.steps.pop_back();
-    }
+    drop_unused_last_steps(schedule_);
     for (ScheduleStep& step : schedule_.steps) sort_canonically(step);
     return std::move(schedule_);
   }

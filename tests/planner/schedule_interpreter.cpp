@@ -57,9 +57,7 @@ class Interpreter {
       for (const Transfer& transfer : what.transfers) move(transfer, step);
       for (const AttentionTask& task : what.tasks) compute(task, step);
     }
-    if (schedule_.steps.back().transfers.empty() && schedule_.steps.back().tasks.empty()) {
-      complain("the last step is empty");
-    }
+    check_last_step();
     check_coverage();
     if (schedule_.exchange == ExchangeMode::needed) check_use();
     return complaints_;
@@ -84,6 +82,20 @@ class Interpreter {
   }
   bool valid(const TokenSpan& span) const {
     return span.begin >= 0 && span.begin < span.end && span.end <= length(span.document);
+  }
+
+  /// A step for rows that arrive and are never used is in order; any other empty step at the end is not.
+  void check_last_step() {
+    const auto& steps = schedule_.steps;
+    const bool empty = steps.back().transfers.empty() && steps.back().tasks.empty();
+    if (empty && (steps.size() < 2 || steps[steps.size() - 2].transfers.empty()))
+      complain("the last step is empty");
+    for (std::size_t s = 0; s < steps.size(); ++s) {
+      for (const Transfer& transfer : steps[s].transfers) {
+        const std::size_t end = transfer.tensor == TensorKind::o ? steps.size() + 1 : steps.size();
+        if (static_cast<std::size_t>(transfer.ready) >= end) complain("step {} is ready after the end", s);
+      }
+    }
   }
 
   void place() {

@@ -7,7 +7,10 @@
 #include <map>
 #include <string>
 
-#include "planner/placement/placement.hpp"
+#include "core/lower.hpp"
+#include "core/verify_programs.hpp"
+#include "core/verify_schedule.hpp"
+#include "planner/plan_batch.hpp"
 #include "planner/strategy_table.hpp"
 #include "tests/planner/random_waves.hpp"
 #include "tests/planner/schedule_interpreter.hpp"
@@ -112,6 +115,7 @@ TEST(Strategies, AreIdenticalOnOneRank) {
 
 TEST(Strategies, ContiguousShardsNeedOneRemoteIntervalOverTenThousandRows) {
   RandomWaves waves(4);
+  int several_hops = 0;
   for (int i = 0; i < 10000; ++i) {
     WaveRequest request = waves.next();
     request.exchange = ExchangeMode::needed;
@@ -123,10 +127,29 @@ TEST(Strategies, ContiguousShardsNeedOneRemoteIntervalOverTenThousandRows) {
     }
     for (auto& spans : received) {
       std::sort(spans.begin(), spans.end());
+      several_hops += spans.size() > 1 ? 1 : 0;
       for (std::size_t s = 1; s < spans.size(); ++s) {
         ASSERT_EQ(spans[s].document, spans[s - 1].document) << "row " << i;
         ASSERT_EQ(spans[s].begin, spans[s - 1].end) << "row " << i;
       }
+    }
+  }
+  EXPECT_GT(several_hops, 1000) << "the rows hardly test anything";
+}
+
+TEST(Strategies, PassTheVerifierAndLowerToValidProgramsUnderEveryPolicy) {
+  RandomWaves waves(6);
+  for (int i = 0; i < 400; ++i) {
+    const WaveRequest request = waves.next();
+    PlanOptions options;
+    options.kv = i % 2 == 0 ? BackwardKeep::retain : BackwardKeep::refetch;
+    options.gradient_return = i % 4 < 2 ? GradientReturn::owner : GradientReturn::reverse_tree;
+    for (const Strategy& strategy : all_strategies()) {
+      if (strategy.rejects(request)) continue;
+      const Wave wave = make_wave(strategy, request, options);
+      const auto violations = verify_wave(wave, request.model, request.rank_count, "waves[0]", 1);
+      ASSERT_TRUE(violations.empty()) << "wave " << i << ", " << strategy.name << ": "
+                                      << violations.front().place << ": " << violations.front().message;
     }
   }
 }
