@@ -15,7 +15,10 @@ std::string percent(double value) { return value > 99.99 ? ">9999 %" : fmt::form
 std::string signed_percent(double value) {
   return value > 99.99 ? percent(value) : fmt::format("{:+.1f} %", 100 * value);
 }
-std::string milliseconds(std::int64_t ns) { return fmt::format("{:.3f}", static_cast<double>(ns) * 1e-6); }
+std::string milliseconds(std::int64_t ns) {
+  const std::int64_t microseconds = ((ns < 0 ? -ns : ns) + 500) / 1000;
+  return fmt::format("{}{}.{:03}", ns < 0 ? "-" : "", microseconds / 1000, microseconds % 1000);
+}
 
 void add_header(std::string_view what, std::string& text) {
   text += fmt::format("{:<26}{:>8}{:>13}{:>13}{:>10}{:>10}{:>10}{:>10}\n", what, "count", "predicted ms",

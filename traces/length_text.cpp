@@ -61,10 +61,11 @@ std::string without_trailing_blanks(std::string line) {
 
 std::string to_text(const LengthStatistics& statistics) {
   const LengthStatistics& s = statistics;
-  std::string text = fmt::format("documents {}   tokens {}   mean {}\n", grouped(s.documents),
-                                 grouped(s.tokens), one_decimal(wide(s.tokens), wide(s.documents)));
-  text += fmt::format("min {}   p50 {}   p90 {}   p99 {}   p99.9 {}   max {}\n", grouped(s.shortest),
-                      grouped(s.p50), grouped(s.p90), grouped(s.p99), grouped(s.p999), grouped(s.longest));
+  std::string text = fmt::format("documents {}   tokens {}\n", grouped(s.documents), grouped(s.tokens));
+  text += fmt::format("shortest {}   longest {}   mean {}\n", grouped(s.shortest), grouped(s.longest),
+                      one_decimal(wide(s.tokens), wide(s.documents)));
+  text += fmt::format("p50 {}   p90 {}   p99 {}   p99.9 {}\n", grouped(s.p50), grouped(s.p90), grouped(s.p99),
+                      grouped(s.p999));
   text += fmt::format("the longest 1 % ({} documents) hold {} of the attention work (sum of squares)\n",
                       grouped(s.top_documents), percent(s.top_work, s.work));
   text +=
