@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "core/digest.hpp"
 #include "core/lower.hpp"
+#include "core/plan_json.hpp"
 #include "core/verify_programs.hpp"
 #include "core/verify_schedule.hpp"
 #include "cost_models/lower_bound.hpp"
@@ -17,8 +17,6 @@
 namespace strata {
 
 namespace {
-
-constexpr std::size_t kLargestEmbeddedProfile = 256 * 1024;
 
 void validate(const PlanRequest& request) {
   validate(request.batch, "batch");
@@ -121,13 +119,6 @@ StrategyOutcome fit_waves(const Strategy& strategy, const Batch& batch, const Pl
   }
 }
 
-EmbeddedProfile embed(const CostProfile& profile) {
-  std::string content = profile_text(profile);
-  EmbeddedProfile embedded{digest_of(content), {}};
-  if (content.size() <= kLargestEmbeddedProfile) embedded.content = std::move(content);
-  return embedded;
-}
-
 Bounds bounds_of(const Batch& batch, const PlanRequest& request, Duration step_time) {
   const LowerBound lower = lower_bound(batch.document_lengths(), request.model, request.topology,
                                        request.profile, request.options.memory_cap);
@@ -147,7 +138,7 @@ Plan finish_plan(const Batch& batch, const PlanRequest& request, const Strategy&
   plan.topology = request.topology;
   plan.model = request.model;
   plan.options = request.options;
-  plan.profile = embed(request.profile);
+  plan.profile = embed_profile(profile_text(request.profile));
   plan.lowering_version = kLoweringVersion;
   plan.strategy = strategy.name;
   for (std::size_t wave = 0; wave < best.programs.size(); ++wave) {
