@@ -108,7 +108,7 @@ class Explanation {
       line("  rank {:>4}: {:>9} tokens, {:>16} pairs x heads, {} of the work", work[i].rank, work[i].tokens,
            work[i].pairs, percent(share));
     }
-    if (listed < work.size()) line("  {} ranks with less are not listed", work.size() - listed);
+    if (listed < work.size()) line("  {} more ranks with no more work are not listed", work.size() - listed);
   }
 
   void bounds() {
