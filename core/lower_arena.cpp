@@ -178,20 +178,19 @@ void HeldRows::add(HeadRange heads, const TokenSpan& span, std::int32_t group, s
   auto variant = std::find_if(variants_.begin(), variants_.end(),
                               [&](const Variant& candidate) { return candidate.heads == heads; });
   if (variant == variants_.end()) {
-    variants_.push_back({heads, {}, true});
+    variants_.push_back({heads, {}, 0});
     variant = std::prev(variants_.end());
   }
   variant->pieces.push_back({group, row, span});
-  variant->sealed = false;
 }
 
 void HeldRows::seal() {
   for (Variant& variant : variants_) {
-    if (variant.sealed) continue;
     auto& pieces = variant.pieces;
-    if (!std::is_sorted(pieces.begin(), pieces.end(), starts_before)) {
-      std::sort(pieces.begin(), pieces.end(), starts_before);
-    }
+    if (variant.sealed == pieces.size()) continue;
+    const auto fresh = pieces.begin() + static_cast<std::ptrdiff_t>(variant.sealed);
+    if (!std::is_sorted(fresh, pieces.end(), starts_before)) std::sort(fresh, pieces.end(), starts_before);
+    std::inplace_merge(pieces.begin(), fresh, pieces.end(), starts_before);
     std::size_t kept = 0;
     for (std::size_t i = 1; i < pieces.size(); ++i) {
       HeldRun& last = pieces[kept];
@@ -205,7 +204,7 @@ void HeldRows::seal() {
       }
     }
     if (!pieces.empty()) pieces.resize(kept + 1);
-    variant.sealed = true;
+    variant.sealed = pieces.size();
   }
 }
 

@@ -63,7 +63,7 @@ class HeldRows {
   struct Variant {
     HeadRange heads;
     std::vector<HeldRun> pieces;
-    bool sealed = true;
+    std::size_t sealed = 0;  ///< pieces before this one are sorted and joined
   };
   std::vector<Variant> variants_;
 };

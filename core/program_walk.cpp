@@ -2,6 +2,7 @@
 #include "core/program_walk.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace strata {
 
@@ -12,6 +13,7 @@ struct RankState {
   std::vector<std::vector<std::int32_t>> queues;  ///< [queue] -> instructions in issue order
   std::vector<std::size_t> next;                  ///< [queue] -> position
   std::vector<char> posted, done;                 ///< [instruction]
+  std::vector<std::vector<std::int32_t>> peers;   ///< [instruction]
 };
 
 class Walk {
@@ -60,11 +62,13 @@ class Walk {
     RankState& state = states_[rank];
     const auto& list = instructions(rank);
     const bool serial = lanes == LaneOrder::serialised;
+    state.peers.resize(list.size());
     state.queues.resize(serial ? 2 : static_cast<std::size_t>(programs_[rank].lane_count) + 1);
     for (std::size_t i = 0; i < list.size(); ++i) {
       const std::int32_t stream = serial ? std::min(list[i].stream, 1) : list[i].stream;
       state.queues[static_cast<std::size_t>(stream)].push_back(static_cast<std::int32_t>(i));
       if (const Exchange* exchange = exchange_of(list[i].op)) {
+        state.peers[i] = peers_of(*exchange);
         exchanges_[rank].push_back({exchange->step, exchange->lane, static_cast<std::int32_t>(i)});
       }
     }
@@ -83,15 +87,24 @@ class Walk {
     return states_[static_cast<std::size_t>(peer)].posted[static_cast<std::size_t>(at->instruction)] != 0;
   }
 
-  bool complete(const Exchange& exchange) const {
-    std::int32_t last_peer = -1;
-    const auto ready = [&](const ExchangePart& part) {
-      if (part.peer == last_peer) return true;
-      last_peer = part.peer;
-      return peer_posted(part.peer, exchange);
-    };
-    return std::all_of(exchange.sends.begin(), exchange.sends.end(), ready) &&
-           std::all_of(exchange.receives.begin(), exchange.receives.end(), ready);
+  bool complete(const Exchange& exchange, const std::vector<std::int32_t>& peers) const {
+    return std::all_of(peers.begin(), peers.end(),
+                       [&](std::int32_t peer) { return peer_posted(peer, exchange); });
+  }
+
+  /// Every peer that the exchange names, once; -1 stands for those that do not exist.
+  std::vector<std::int32_t> peers_of(const Exchange& exchange) {
+    std::vector<std::int32_t> peers;
+    named_.assign(programs_.size(), 0);
+    for (const auto* parts : {&exchange.sends, &exchange.receives}) {
+      for (const ExchangePart& part : *parts) {
+        const bool exists = part.peer >= 0 && static_cast<std::size_t>(part.peer) < programs_.size();
+        if (!exists) return {-1};
+        if (std::exchange(named_[static_cast<std::size_t>(part.peer)], char{1}) == 0)
+          peers.push_back(part.peer);
+      }
+    }
+    return peers;
   }
 
   /// Posts and completes what it can on every stream of `rank`; whether anything changed.
@@ -111,7 +124,7 @@ class Walk {
           progress = true;
         }
         const Exchange* exchange = exchange_of(instruction.op);
-        if (exchange != nullptr && !complete(*exchange)) break;
+        if (exchange != nullptr && !complete(*exchange, state.peers[index])) break;
         visit_(static_cast<std::int32_t>(rank), static_cast<std::int32_t>(index));
         state.done[index] = 1;
         ++state.next[q];
@@ -126,6 +139,7 @@ class Walk {
   const std::function<void(std::int32_t, std::int32_t)>& visit_;
   std::vector<RankState> states_;
   std::vector<std::vector<Posted>> exchanges_;
+  std::vector<char> named_;
 };
 
 }  // namespace

@@ -33,21 +33,47 @@ void append_access(std::vector<Access>& out, std::size_t first, const Access& ac
   out.push_back(access);
 }
 
+/// Collects ranges of one direction; consecutive ranges of the same buffer, the usual case, cost one
+/// comparison.
+class AccessRun {
+ public:
+  AccessRun(std::vector<Access>& out, bool write)
+      : out_(out), first_(out.size()), current_{-1, 0, 0, write} {}
+  AccessRun(const AccessRun&) = delete;
+  AccessRun& operator=(const AccessRun&) = delete;
+  ~AccessRun() { flush(); }
+
+  void add(std::int32_t buffer, std::int64_t row, std::int64_t row_count) {
+    if (buffer != current_.buffer) {
+      flush();
+      current_ = {buffer, row, row_count, current_.write};
+      return;
+    }
+    const std::int64_t end = std::max(current_.row + current_.row_count, row + row_count);
+    current_.row = std::min(current_.row, row);
+    current_.row_count = end - current_.row;
+  }
+
+ private:
+  void flush() {
+    if (current_.buffer >= 0) append_access(out_, first_, current_);
+  }
+  std::vector<Access>& out_;
+  std::size_t first_;
+  Access current_;
+};
+
 void exchange_accesses(const Exchange& exchange, std::vector<Access>& out) {
-  const std::size_t first = out.size();
-  for (const ExchangePart& part : exchange.sends) {
-    append_access(out, first, {part.buffer, part.row, part.row_count, false});
-  }
-  for (const ExchangePart& part : exchange.receives) {
-    append_access(out, first, {part.buffer, part.row, part.row_count, true});
-  }
+  AccessRun sends(out, false), receives(out, true);
+  for (const ExchangePart& part : exchange.sends) sends.add(part.buffer, part.row, part.row_count);
+  for (const ExchangePart& part : exchange.receives) receives.add(part.buffer, part.row, part.row_count);
 }
 
 void copy_accesses(const std::vector<RowCopy>& copies, std::vector<Access>& out) {
-  const std::size_t first = out.size();
+  AccessRun sources(out, false), targets(out, true);
   for (const RowCopy& copy : copies) {
-    append_access(out, first, {copy.source, copy.source_row, copy.row_count, false});
-    append_access(out, first, {copy.target, copy.target_row, copy.row_count, true});
+    sources.add(copy.source, copy.source_row, copy.row_count);
+    targets.add(copy.target, copy.target_row, copy.row_count);
   }
 }
 
