@@ -12,6 +12,8 @@ namespace {
 
 std::size_t at(std::int32_t i) { return static_cast<std::size_t>(i); }
 
+constexpr std::size_t kFewCaps = 4;
+
 }  // namespace
 
 void FairShare::clear() {
@@ -67,14 +69,34 @@ void FairShare::freeze(std::int32_t flow, double rate) {
   }
 }
 
+/// Most systems have a handful of caps, for which counting beats sorting.
+void FairShare::order_by_cap() {
+  by_cap_.resize(caps_.size());
+  distinct_caps_.clear();
+  for (const double cap : caps_) {
+    const auto place = std::find(distinct_caps_.begin(), distinct_caps_.end(), cap);
+    if (place == distinct_caps_.end()) distinct_caps_.push_back(cap);
+    if (distinct_caps_.size() > kFewCaps) {
+      std::iota(by_cap_.begin(), by_cap_.end(), 0);
+      std::stable_sort(by_cap_.begin(), by_cap_.end(),
+                       [&](std::int32_t a, std::int32_t b) { return caps_[at(a)] < caps_[at(b)]; });
+      return;
+    }
+  }
+  std::sort(distinct_caps_.begin(), distinct_caps_.end());
+  std::size_t next = 0;
+  for (const double cap : distinct_caps_) {
+    for (std::size_t flow = 0; flow < caps_.size(); ++flow) {
+      if (caps_[flow] == cap) by_cap_[next++] = static_cast<std::int32_t>(flow);
+    }
+  }
+}
+
 void FairShare::solve() {
   build_resource_lists();
   rates_.assign(caps_.size(), 0);
   frozen_.assign(caps_.size(), 0);
-  by_cap_.resize(caps_.size());
-  std::iota(by_cap_.begin(), by_cap_.end(), 0);
-  std::stable_sort(by_cap_.begin(), by_cap_.end(),
-                   [&](std::int32_t a, std::int32_t b) { return caps_[at(a)] < caps_[at(b)]; });
+  order_by_cap();
   double level = 0;
   std::size_t next = 0;
   while (true) {

@@ -41,6 +41,7 @@ class FairShare {
 
  private:
   void build_resource_lists();
+  void order_by_cap();
   void freeze(std::int32_t flow, double rate);
 
   struct Resource {
@@ -57,6 +58,7 @@ class FairShare {
   std::vector<std::int32_t> users_;  // of resource r: [user_begin_[r], user_begin_[r + 1])
   std::vector<std::int32_t> user_begin_;
   std::vector<std::int32_t> by_cap_;  // flows in ascending order of cap
+  std::vector<double> distinct_caps_;
   std::vector<std::uint8_t> frozen_;
 };
 

@@ -18,6 +18,11 @@ std::int64_t units(double rate) { return static_cast<std::int64_t>(std::llround(
 constexpr double kForgivenNs = 1e-6;
 constexpr double kForgivenShare = 1e-12;
 
+/// A ragged all-to-all has thousands of ends close to each other, and each one changes the rates of all the
+/// rest.
+constexpr std::size_t kManyFlows = 256;
+constexpr std::int64_t kBatchedShare = 256;
+
 }  // namespace
 
 std::int32_t FluidSystem::add_resource(double capacity) {
@@ -56,6 +61,8 @@ std::int32_t FluidSystem::start(double work, double cap, const std::vector<Resou
   Flow& flow = flows_[at(number)];
   flow.work = work;
   flow.rate = 0;
+  flow.announced = false;
+  flow.start_ns = -1;
   flow.cap = cap;
   flow.uses.clear();
   for (const ResourceUse& use : uses) {
@@ -110,7 +117,9 @@ void FluidSystem::settle(std::int64_t now_ns) {
         visit_users(use.resource);
       }
     }
-    if (!component_.empty()) solve_component(now_ns);
+    if (component_.empty()) return;
+    solve_component(now_ns);
+    announce_first();
     component_.clear();
     component_resources_.clear();
   };
@@ -165,13 +174,31 @@ void FluidSystem::set_rate(std::int32_t flow, double rate, std::int64_t now_ns) 
     changed.work =
         std::max(0.0, changed.work - changed.rate * static_cast<double>(now_ns - changed.since_ns));
   }
+  if (changed.start_ns < 0) changed.start_ns = now_ns;
   changed.since_ns = now_ns;
   changed.rate = rate;
+  changed.announced = false;
   ++changed.generation;
   const double left = changed.work / rate;
   const double whole = std::ceil(left * (1 - kForgivenShare) - kForgivenNs);
-  const std::int64_t end_ns = now_ns + std::max<std::int64_t>(0, static_cast<std::int64_t>(whole));
-  events_.push(end_ns, EventKind::flow_end, flow, changed.generation);
+  changed.end_ns = now_ns + std::max<std::int64_t>(0, static_cast<std::int64_t>(whole));
+}
+
+/// Only the flows of a component that end first: their end settles all the others of the component anew.
+void FluidSystem::announce_first() {
+  const Flow* first = &flows_[at(component_.front())];
+  for (const std::int32_t flow : component_) {
+    if (flows_[at(flow)].end_ns < first->end_ns) first = &flows_[at(flow)];
+  }
+  std::int64_t together_ns = first->end_ns;
+  if (component_.size() > kManyFlows) together_ns += (first->end_ns - first->start_ns) / kBatchedShare;
+  for (const std::int32_t number : component_) {
+    Flow& flow = flows_[at(number)];
+    if (flow.end_ns > together_ns || flow.announced) continue;
+    flow.announced = true;
+    flow.end_ns = together_ns;
+    events_.push(flow.end_ns, EventKind::flow_end, number, flow.generation);
+  }
 }
 
 }  // namespace strata

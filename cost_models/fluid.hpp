@@ -46,7 +46,10 @@ class FluidSystem {
     double work = 0;  // left at `since_ns`
     double rate = 0;
     double cap = 0;
+    std::int64_t start_ns = -1;  // of its first rate
     std::int64_t since_ns = 0;
+    std::int64_t end_ns = 0;
+    bool announced = false;  // end_ns is, or was, in the queue
     std::uint32_t generation = 0;
     std::uint32_t visit = 0;
     std::int32_t number = 0;  // in the solver
@@ -72,6 +75,7 @@ class FluidSystem {
   void visit_users(std::int32_t resource);
   void solve_component(std::int64_t now_ns);
   void set_rate(std::int32_t flow, double rate, std::int64_t now_ns);
+  void announce_first();
 
   EventQueue& events_;
   std::vector<Resource> resources_;

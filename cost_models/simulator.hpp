@@ -1,18 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Event-driven simulation of all ranks' programs on a virtual clock of integer nanoseconds.
-//
-// Order. A rank runs its waves in order, each as all layers forward then all layers backward (last layer
-// first); we call one of those runs of a program a pass-layer. A pass-layer starts the moment the rank's
-// previous one has ended completely; ranks meet in Exchanges and nowhere else. Inside a pass-layer an
-// instruction starts when the previous instruction of its stream and everything it waits for have ended
-// (`posted`). Devices. Instructions and same-device transfers share their device's execution units and memory
-// bandwidth max-min fairly; an instruction alone runs on min(cores, its work items) units. Waiting for memory
-// does not occupy a unit. Exchanges. The k-th Exchange of a rank that names a peer on a lane meets the k-th
-// of that peer that names the rank. `matched` is when the last peer has posted. The bytes of a pair and
-// direction are one flow; it starts when both ends have posted, each plus its issue time, plus the route's
-// latency, and shares links max-min fairly under the profile's per-peer cap. An Exchange ends when its issue
-// time has passed and all its flows, both directions, have ended; from posting to end it holds
-// `communication_units` of its device (at most half of the device is ever withheld from compute).
 #pragma once
 
 #include <cstdint>
@@ -51,10 +38,29 @@ struct Simulation {
   bool measured = false;          ///< the profile's
 };
 
-/// Simulates `waves[wave][rank]`. With more than 4 layers and not `exact`, three layers are simulated and
-/// every rank's end grows by the duration of its third forward and third backward pass-layer per further
-/// layer; the step is never predicted shorter than the work of its busiest device. Programs must have passed
-/// verification: STRATA_CHECK when ranks do not meet or wait for each other in a circle.
+/// Simulates `waves[wave][rank]`.
+///
+/// Order. A rank runs its waves in order, each as all layers forward then all layers backward (last first);
+/// one of those runs of a program is a pass-layer. A pass-layer starts the moment the rank's previous one has
+/// ended completely; ranks meet in Exchanges and nowhere else. Inside a pass-layer an instruction starts, its
+/// `posted`, when the previous one of its stream and everything it waits for have ended.
+///
+/// Devices. Instructions and same-device transfers share their device's execution units and memory bandwidth
+/// max-min fairly; an instruction alone runs on min(cores, its work items) units. Waiting for memory does not
+/// occupy a unit.
+///
+/// Exchanges. An Exchange meets its peers' Exchanges of the same step and lane; `matched` is when the last
+/// peer has posted. The bytes of a pair and direction are one flow, which starts when both ends have posted,
+/// plus the later issue time, plus the route's latency. Flows share links max-min fairly under the profile's
+/// per-peer cap (of more than 256 that share, ends close together are batched, at most 1/256 late; see
+/// fluid.hpp); inside a device a flow is a copy by `copy_units` execution units. An Exchange ends when its
+/// issue time has passed and all its flows, both directions, have ended; from posting to end it holds
+/// `communication_units` of its device, though at most half of a device is ever withheld from compute.
+///
+/// Layers. With more than 4 layers and not `exact`, three are simulated and every rank's end grows by the
+/// duration of its third forward and third backward pass-layer per further layer; the step is never predicted
+/// shorter than the work of its busiest device. Programs must have passed verification: STRATA_CHECK when
+/// ranks do not meet or wait for each other in a circle.
 Simulation simulate_step(const std::vector<std::vector<RankProgram>>& waves, const Topology& topology,
                          const ModelShape& model, const CostProfile& profile,
                          const SimulatorOptions& options = {});
