@@ -123,11 +123,9 @@ CostProfile h100_profile() {
   profile.linear_flops_per_second = 794.5e12;  // best achievable bf16 product (ml-engineering)
   profile.memory_bytes_per_second = 2.9e12;
   // Send/recv inside a node fits 7.5 us + bytes / 357 GB/s (Vidur's table; the shipped topology's links carry
-  // the latency). Eight ranks' all-to-all has a floor of 76 to 83 us, seven sends and seven receives each:
-  // about 5 us a part; grouped small neighbour exchanges cost less, so half of it is charged. 16 of 132 SMs
-  // communicate.
+  // the latency). Another microsecond per part to enqueue it in a group, nominal. 16 of 132 SMs communicate.
   profile.exchange = {.launch_ns = 0,
-                      .part_ns = 2500,
+                      .part_ns = 1000,
                       .peer_bytes_per_second = 357e9,
                       .copy_units = 0.125,
                       .communication_units = 0.12};

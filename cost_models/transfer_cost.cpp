@@ -9,6 +9,8 @@
 namespace strata {
 namespace {
 
+constexpr std::size_t kFewParts = 16;
+
 std::int64_t part_bytes(const RankProgram& program, const ExchangePart& part) {
   STRATA_CHECK(part.buffer >= 0 && static_cast<std::size_t>(part.buffer) < program.buffers.size(),
                "rank {} exchanges buffer {} of {}", program.rank, part.buffer, program.buffers.size());
@@ -19,23 +21,29 @@ std::int64_t part_bytes(const RankProgram& program, const ExchangePart& part) {
 
 std::vector<PeerTraffic> peer_traffic(const RankProgram& program, const Exchange& exchange) {
   std::vector<PeerTraffic> traffic;
-  traffic.reserve(exchange.sends.size() + exchange.receives.size());
-  for (const ExchangePart& part : exchange.sends)
-    traffic.push_back({part.peer, part_bytes(program, part), 0});
+  const std::size_t parts = exchange.sends.size() + exchange.receives.size();
+  // Exchanges are short, or have far more parts than peers: search what there is, or keep a place for every
+  // rank.
+  std::vector<std::int32_t> place_of_rank;
+  const auto entry = [&](std::int32_t peer) -> PeerTraffic& {
+    STRATA_CHECK(peer >= 0, "rank {} exchanges with rank {}", program.rank, peer);
+    if (!traffic.empty() && traffic.back().peer == peer) return traffic.back();
+    if (parts <= kFewParts) {
+      const auto known =
+          std::find_if(traffic.begin(), traffic.end(), [&](const auto& t) { return t.peer == peer; });
+      return known != traffic.end() ? *known : traffic.emplace_back(PeerTraffic{peer, 0, 0});
+    }
+    const auto rank = static_cast<std::size_t>(peer);
+    if (rank >= place_of_rank.size()) place_of_rank.resize(2 * rank + 1, -1);
+    if (place_of_rank[rank] >= 0) return traffic[static_cast<std::size_t>(place_of_rank[rank])];
+    place_of_rank[rank] = static_cast<std::int32_t>(traffic.size());
+    return traffic.emplace_back(PeerTraffic{peer, 0, 0});
+  };
+  for (const ExchangePart& part : exchange.sends) entry(part.peer).sent_bytes += part_bytes(program, part);
   for (const ExchangePart& part : exchange.receives)
-    traffic.push_back({part.peer, 0, part_bytes(program, part)});
+    entry(part.peer).received_bytes += part_bytes(program, part);
   std::sort(traffic.begin(), traffic.end(),
             [](const PeerTraffic& a, const PeerTraffic& b) { return a.peer < b.peer; });
-  std::size_t kept = 0;
-  for (std::size_t i = 0; i < traffic.size(); ++i) {
-    if (kept > 0 && traffic[kept - 1].peer == traffic[i].peer) {
-      traffic[kept - 1].sent_bytes += traffic[i].sent_bytes;
-      traffic[kept - 1].received_bytes += traffic[i].received_bytes;
-    } else {
-      traffic[kept++] = traffic[i];
-    }
-  }
-  traffic.resize(kept);
   return traffic;
 }
 
