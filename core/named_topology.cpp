@@ -100,14 +100,14 @@ bool take(std::string_view& text, char expected) {
 std::optional<Topology> parse_dgx(std::string_view spec) {
   std::string_view rest = spec.substr(kDgxPrefix.size());
   const auto nodes = take_count(rest);
-  if (!nodes || !rest.empty() || *nodes * kGpusPerNode > kMaxRanks) return std::nullopt;
+  if (!nodes || !rest.empty() || *nodes > kMaxRankDevices / kGpusPerNode) return std::nullopt;
   return dgx_h100(*nodes);
 }
 
 std::optional<Topology> parse_cpu(std::string_view spec) {
   std::string_view rest = spec.substr(kCpuPrefix.size());
   const auto hosts = take_count(rest);
-  if (!hosts || !take(rest, 'x')) return std::nullopt;
+  if (!hosts || *hosts > kMaxRankDevices || !take(rest, 'x')) return std::nullopt;
   const auto ranks = take_count(rest);
   if (!ranks || std::int64_t{*hosts} * *ranks > kMaxRanks) return std::nullopt;
   std::int32_t cores = *ranks;
@@ -133,9 +133,9 @@ Topology named_topology(std::string_view spec) {
   if (topology) return *topology;
   throw InputError(
       "topology", fmt::format("'{}'", spec),
-      fmt::format("dgx_h100:NODES, cpu:HOSTSxRANKS or cpu:HOSTSxRANKS:CORES, at most {} ranks, or a "
-                  "JSON file",
-                  kMaxRanks));
+      fmt::format("dgx_h100:NODES, cpu:HOSTSxRANKS or cpu:HOSTSxRANKS:CORES, at most {} ranks on {} "
+                  "devices, or a JSON file",
+                  kMaxRanks, kMaxRankDevices));
 }
 
 }  // namespace strata

@@ -61,44 +61,44 @@ std::vector<Distance> distances_from(const Graph& graph, std::size_t source) {
   return distance;
 }
 
-/// [vertex] -> links that lead to it, ascending.
-std::vector<std::vector<std::int32_t>> links_into(const Topology& topology) {
-  std::vector<std::vector<std::int32_t>> into(vertex_count(topology));
-  for (std::size_t link = 0; link < topology.links.size(); ++link) {
-    into[static_cast<std::size_t>(topology.links[link].to)].push_back(static_cast<std::int32_t>(link));
+/// [vertex] -> the lowest numbered link that ends a shortest path to it, -1 where there is none.
+std::vector<std::int32_t> last_links(const Topology& topology, const std::vector<Distance>& distance) {
+  std::vector<std::int32_t> last(distance.size(), -1);
+  for (std::size_t i = 0; i < topology.links.size(); ++i) {
+    const Link& link = topology.links[i];
+    const auto to = static_cast<std::size_t>(link.to);
+    const Distance& from = distance[static_cast<std::size_t>(link.from)];
+    if (last[to] >= 0 || from == kFar) continue;
+    if (Extend()(from, {link.latency.ns, 1}) == distance[to]) last[to] = static_cast<std::int32_t>(i);
   }
-  return into;
+  return last;
 }
 
-Route route_to(const Topology& topology, const std::vector<std::vector<std::int32_t>>& into,
-               const std::vector<Distance>& distance, std::size_t source, std::size_t target) {
+/// Appends the route's links to `links` and returns the rest of it.
+Route route_to(const Topology& topology, const std::vector<std::int32_t>& last, std::size_t source,
+               std::size_t target, std::vector<std::int32_t>& links) {
   Route route;
-  route.latency = {distance[target].first};
+  const auto begin = static_cast<std::ptrdiff_t>(links.size());
   for (std::size_t at = target; at != source;) {
-    std::int32_t chosen = -1;
-    for (const std::int32_t index : into[at]) {
-      const Link& link = topology.links[static_cast<std::size_t>(index)];
-      if (Extend()(distance[static_cast<std::size_t>(link.from)], {link.latency.ns, 1}) == distance[at]) {
-        chosen = index;
-        break;
-      }
-    }
-    STRATA_CHECK(chosen >= 0, "vertex {} of topology '{}' must have a route from {}", at, topology.name,
+    STRATA_CHECK(last[at] >= 0, "vertex {} of topology '{}' must have a route from {}", at, topology.name,
                  source);
-    const Link& link = topology.links[static_cast<std::size_t>(chosen)];
-    route.links.push_back(chosen);
+    const Link& link = topology.links[static_cast<std::size_t>(last[at])];
+    links.push_back(last[at]);
+    route.latency += link.latency;
     route.level = std::max(route.level, link.level);
     if (route.bandwidth.value == 0 || link.bandwidth < route.bandwidth) route.bandwidth = link.bandwidth;
     at = static_cast<std::size_t>(link.from);
   }
-  std::reverse(route.links.begin(), route.links.end());
+  std::reverse(links.begin() + begin, links.end());
   return route;
 }
 
-std::vector<bool> devices_with_ranks(const Topology& topology) {
-  std::vector<bool> used(topology.devices.size(), false);
-  for (const std::int32_t device : topology.rank_device) used[static_cast<std::size_t>(device)] = true;
-  return used;
+/// The devices that serve ranks, ascending.
+std::vector<std::int32_t> devices_with_ranks(const Topology& topology) {
+  std::vector<std::int32_t> devices = topology.rank_device;
+  std::sort(devices.begin(), devices.end());
+  devices.erase(std::unique(devices.begin(), devices.end()), devices.end());
+  return devices;
 }
 
 /// The vertices that `start` reaches, or with `backwards` those that reach it.
@@ -210,6 +210,10 @@ void validate(const Topology& topology, std::string_view where) {
     check_index(at, fmt::format("ranks[{}].devices[0]", rank), topology.rank_device[rank],
                 topology.devices.size());
   }
+  if (const auto devices = devices_with_ranks(topology); devices.size() > kMaxRankDevices) {
+    throw InputError(at, fmt::format("{} devices with ranks", devices.size()),
+                     fmt::format("at most {}", kMaxRankDevices));
+  }
   check_routes(topology, at);
 }
 
@@ -224,27 +228,35 @@ Topology with_ranks(const Topology& topology, std::int32_t rank_count) {
   return smaller;
 }
 
-RouteTable::RouteTable(const Topology& topology)
-    : rank_device_(topology.rank_device),
-      device_count_(static_cast<std::int32_t>(topology.devices.size())),
-      routes_(topology.devices.size() * topology.devices.size()) {
+RouteTable::RouteTable(const Topology& topology) {
+  const std::vector<std::int32_t> devices = devices_with_ranks(topology);
+  for (const std::int32_t device : topology.rank_device) {
+    const auto at = std::lower_bound(devices.begin(), devices.end(), device);
+    rank_row_.push_back(static_cast<std::int32_t>(at - devices.begin()));
+  }
+  rows_ = devices.size();
+  routes_.resize(rows_ * rows_);
+  std::vector<std::size_t> begins(routes_.size() + 1);
   const Graph graph = graph_of(topology);
-  const auto into = links_into(topology);
-  const std::vector<bool> used = devices_with_ranks(topology);
-  for (std::size_t source = 0; source < used.size(); ++source) {
-    if (!used[source]) continue;
-    const std::vector<Distance> distance = distances_from(graph, source);
-    for (std::size_t target = 0; target < used.size(); ++target) {
-      if (!used[target] || target == source) continue;
-      routes_[source * used.size() + target] = route_to(topology, into, distance, source, target);
+  for (std::size_t row = 0; row < rows_; ++row) {
+    const auto source = static_cast<std::size_t>(devices[row]);
+    const std::vector<std::int32_t> last = last_links(topology, distances_from(graph, source));
+    for (std::size_t column = 0; column < rows_; ++column) {
+      const std::size_t at = row * rows_ + column;
+      routes_[at] = route_to(topology, last, source, static_cast<std::size_t>(devices[column]), links_);
+      begins[at + 1] = links_.size();
     }
+  }
+  const std::span<const std::int32_t> all(links_);
+  for (std::size_t at = 0; at < routes_.size(); ++at) {
+    routes_[at].links = all.subspan(begins[at], begins[at + 1] - begins[at]);
   }
 }
 
 const Route& RouteTable::between(std::int32_t source_rank, std::int32_t target_rank) const {
-  const auto source = static_cast<std::size_t>(rank_device_[static_cast<std::size_t>(source_rank)]);
-  const auto target = static_cast<std::size_t>(rank_device_[static_cast<std::size_t>(target_rank)]);
-  return routes_[source * static_cast<std::size_t>(device_count_) + target];
+  const auto source = static_cast<std::size_t>(rank_row_[static_cast<std::size_t>(source_rank)]);
+  const auto target = static_cast<std::size_t>(rank_row_[static_cast<std::size_t>(target_rank)]);
+  return routes_[source * rows_ + target];
 }
 
 }  // namespace strata

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -57,8 +58,12 @@ Topology with_ranks(const Topology& topology, std::int32_t rank_count);
 Topology named_topology(std::string_view spec);
 bool is_named_topology(std::string_view spec);
 
+/// Routes grow with the square of the devices that serve ranks.
+inline constexpr std::int32_t kMaxRankDevices = 4096;
+
 struct Route {
-  std::vector<std::int32_t> links;  ///< indices into Topology::links; empty between ranks of one device
+  /// Indices into Topology::links, kept by the RouteTable; empty between ranks of one device.
+  std::span<const std::int32_t> links;
   Duration latency;
   BytesPerSecond bandwidth;  ///< of the narrowest link; 0 when there are none
   LinkLevel level = LinkLevel::device;
@@ -67,13 +72,19 @@ struct Route {
 /// Routes between all devices that have ranks.
 class RouteTable {
  public:
+  /// `topology` must pass `validate`.
   explicit RouteTable(const Topology& topology);
+  RouteTable(const RouteTable&) = delete;
+  RouteTable& operator=(const RouteTable&) = delete;
+  RouteTable(RouteTable&&) = default;
+  RouteTable& operator=(RouteTable&&) = default;
   const Route& between(std::int32_t source_rank, std::int32_t target_rank) const;
 
  private:
-  std::vector<std::int32_t> rank_device_;
-  std::int32_t device_count_ = 0;
-  std::vector<Route> routes_;  // [source device * device_count_ + target device]
+  std::vector<std::int32_t> rank_row_;  // [rank] -> number of its device among those that have ranks
+  std::size_t rows_ = 0;
+  std::vector<std::int32_t> links_;  // of all routes, one after the other
+  std::vector<Route> routes_;        // [source row * rows_ + target row]
 };
 
 }  // namespace strata

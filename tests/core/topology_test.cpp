@@ -35,23 +35,28 @@ Topology devices(std::int32_t count, const std::vector<std::array<std::int32_t, 
   return topology;
 }
 
+std::vector<std::int32_t> links(const RouteTable& routes, std::int32_t source, std::int32_t target) {
+  const auto& found = routes.between(source, target).links;
+  return {found.begin(), found.end()};
+}
+
 TEST(RouteTable, TakesThePathOfLowestLatency) {
   const RouteTable routes(
       devices(3, {{0, 1, 10, 5}, {1, 2, 10, 7}, {0, 2, 25, 9}, {2, 0, 1, 3}, {1, 0, 2, 4}}));
-  EXPECT_EQ(routes.between(0, 2).links, (std::vector<std::int32_t>{0, 1}));
+  EXPECT_EQ(links(routes, 0, 2), (std::vector<std::int32_t>{0, 1}));
   EXPECT_EQ(routes.between(0, 2).latency, Duration{20});
   EXPECT_EQ(routes.between(0, 2).bandwidth, BytesPerSecond{5e9});
-  EXPECT_EQ(routes.between(2, 1).links, (std::vector<std::int32_t>{3, 0}));
-  EXPECT_EQ(routes.between(1, 0).links, (std::vector<std::int32_t>{4}));
+  EXPECT_EQ(links(routes, 2, 1), (std::vector<std::int32_t>{3, 0}));
+  EXPECT_EQ(links(routes, 1, 0), (std::vector<std::int32_t>{4}));
 }
 
 TEST(RouteTable, PrefersFewerLinksThenLowerNumbersAmongEqualLatencies) {
   const RouteTable direct(
       devices(3, {{0, 1, 5, 1}, {1, 2, 5, 1}, {0, 2, 10, 1}, {2, 0, 0, 1}, {1, 0, 0, 1}}));
-  EXPECT_EQ(direct.between(0, 2).links, (std::vector<std::int32_t>{2}));
+  EXPECT_EQ(links(direct, 0, 2), (std::vector<std::int32_t>{2}));
   // Two paths 0 -> {2, 1} -> 3: the last hop with the lower number is link 1, from device 2.
   const Topology diamond = devices(4, {{0, 1, 5, 1}, {2, 3, 5, 1}, {0, 2, 5, 1}, {1, 3, 5, 1}, {3, 0, 0, 1}});
-  EXPECT_EQ(RouteTable(diamond).between(0, 3).links, (std::vector<std::int32_t>{2, 1}));
+  EXPECT_EQ(links(RouteTable(diamond), 0, 3), (std::vector<std::int32_t>{2, 1}));
 }
 
 TEST(RouteTable, FindsTheSameLatenciesAsTriedPathsOnRandomMachines) {
@@ -128,13 +133,13 @@ TEST(NamedTopology, GivesCpuHostsSharedCores) {
 
 TEST(NamedTopology, RejectsWhatItCannotRead) {
   for (const char* spec :
-       {"dgx_h100:", "dgx_h100:0", "dgx_h100:8x", "dgx_h100:-1", "dgx_h100:99999", "cpu:2", "cpu:2x",
-        "cpu:x4", "cpu:2x4:", "cpu:2x4:0", "cpu:2x4:2:2", "cpu:300x300", "gpu:4"}) {
+       {"dgx_h100:", "dgx_h100:0", "dgx_h100:8x", "dgx_h100:-1", "dgx_h100:513", "cpu:2", "cpu:2x", "cpu:x4",
+        "cpu:2x4:", "cpu:2x4:0", "cpu:2x4:2:2", "cpu:300x300", "gpu:4"}) {
     EXPECT_EQ(
         input_error([&] { named_topology(spec); }),
         fmt::format(
             "topology: found '{}', expected dgx_h100:NODES, cpu:HOSTSxRANKS or cpu:HOSTSxRANKS:CORES, at "
-            "most 65536 ranks, or a JSON file",
+            "most 65536 ranks on 4096 devices, or a JSON file",
             spec));
   }
   EXPECT_TRUE(is_named_topology("cpu:2x"));
@@ -149,6 +154,17 @@ TEST(Topology, KeepsTheFirstRanks) {
             "ranks: found 9, expected 1 to 8, the ranks of topology 'dgx_h100:1'");
   EXPECT_EQ(input_error([&] { with_ranks(topology, 0); }),
             "ranks: found 0, expected 1 to 8, the ranks of topology 'dgx_h100:1'");
+}
+
+TEST(Topology, HasABoundedNumberOfRoutes) {
+  Topology topology;
+  topology.nodes = {"n"};
+  for (std::int32_t i = 0; i <= kMaxRankDevices; ++i) {
+    topology.devices.push_back({"d", 0, 1, 1.0, Bytes{}});
+    topology.rank_device.push_back(i);
+  }
+  EXPECT_EQ(input_error([&] { validate(topology, "t"); }),
+            "t: found 4097 devices with ranks, expected at most 4096");
 }
 
 TEST(TopologyJson, WritesWhatItReads) {
