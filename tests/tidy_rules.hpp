@@ -41,7 +41,7 @@ std::vector<Finding> check_words(const SourceFile& file);
 /// The licence line, and `#pragma once` in headers.
 std::vector<Finding> check_opening(const SourceFile& file);
 
-/// Every .cpp and .cu stands in the nearest CMakeLists.txt, every header is included by someone.
+/// Every .cpp and .cu stands in a CMakeLists.txt, every header is included by someone.
 std::vector<Finding> check_no_dead_files(const std::vector<SourceFile>& tree);
 
 }  // namespace strata::tidy
