@@ -125,7 +125,7 @@ void simulate(benchmark::State& state, const std::vector<RankProgram>& programs,
   options.record = record;
   options.exact = exact;
   std::int64_t instructions = 0;
-  for (auto _ : state) {
+  while (state.KeepRunning()) {
     const Simulation simulation = simulate_step({programs}, topology, model(), profile, options);
     benchmark::DoNotOptimize(simulation.prediction.step_time);
     instructions += simulation.instructions;

@@ -16,6 +16,7 @@ namespace {
 
 /// log2 of a positive length, taken as linear between powers of two.
 double octaves(std::int64_t length) {
+  STRATA_CHECK(length >= 1, "a table has the length {}", length);
   const auto whole = static_cast<int>(std::bit_width(static_cast<std::uint64_t>(length))) - 1;
   return whole - 1 + static_cast<double>(length) / static_cast<double>(std::int64_t{1} << whole);
 }

@@ -54,6 +54,7 @@ std::vector<double> plain_ends(const std::vector<double>& capacities, const std:
   double now = 0;
   while (next < arrivals.size() || !active.empty()) {
     std::vector<SharingFlow> flows;
+    flows.reserve(active.size());
     for (const std::size_t i : active) flows.push_back({arrivals[i].uses, arrivals[i].cap});
     const auto rates = fair_rates(capacities, flows);
     double until = next < arrivals.size() ? static_cast<double>(arrivals[next].time_ns) : 1e300;

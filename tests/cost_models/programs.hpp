@@ -66,6 +66,7 @@ inline RankProgram empty_program(std::int32_t rank) {
 
 inline std::vector<RankProgram> empty_programs(std::int32_t ranks) {
   std::vector<RankProgram> programs;
+  programs.reserve(static_cast<std::size_t>(ranks));
   for (std::int32_t rank = 0; rank < ranks; ++rank) programs.push_back(empty_program(rank));
   return programs;
 }
