@@ -54,8 +54,8 @@ struct CheckOptions {
 
 /// full: every row. sampled: o, lse and dq of `query_rows` rows, among them the first and the last of every
 /// document and of every shard; dK and dV of `key_rows` rows, each over all queries that see it; and for
-/// every document and KV head the identity sum(dQ * Q) = sum(dK * K), which every pair enters, with both
-/// sides' norms as its scale; and every value of every result is finite. Half of the key rows lie where the
+/// every document and KV head the identity sum(dQ * Q) = sum(dK * K), which every pair enters, on the scale
+/// of independent row errors; and every value of every result is finite. Half of the key rows lie where the
 /// LSE and delta of all their queries can be recomputed in float64, and are independent of the run. The
 /// others lie anywhere and take LSE and output of their queries from the run: given those the comparison is
 /// exact, and those are what the query rows sample. `results` is RunResult::results.

@@ -258,9 +258,9 @@ void compare_key_row(const ModelShape& model, const GatheredResults& results, st
   comparison.add(ResultTensor::dv, key.row, kv_head, sum.grad_v.data(), sum.scale_v.data());
 }
 
-/// Sum of x * y over a row, and the product of their norms.
+/// Sum of x * y over rows, and the sum of squares of what each row could contribute.
 struct RowProduct {
-  double value = 0, bound = 0;
+  double value = 0, squares = 0;
   void add(const std::vector<double>& x, const float* y) {
     double product = 0, xx = 0, yy = 0;
     for (std::size_t i = 0; i < x.size(); ++i) {
@@ -270,12 +270,13 @@ struct RowProduct {
       yy += other * other;
     }
     value += product;
-    bound += std::sqrt(xx * yy);
+    squares += xx * yy;
   }
 };
 
-/// sum(dQ * Q) = sum(dK * K): both are the sum over pairs of dS * S. A floor of one per row keeps documents
-/// apart whose gradients cancel entirely, such as a single token.
+/// sum(dQ * Q) = sum(dK * K): both are the sum over pairs of dS * S. Rounding errors of rows are independent,
+/// so the scale is the root of the sum of squares; at least one per row, for documents whose gradients cancel
+/// entirely, such as a single token.
 void compare_identity(const ModelShape& model, const GatheredResults& results, std::int32_t wave,
                       const PlacedDocument& document, std::int32_t kv_head, std::uint64_t seed,
                       ErrorCollector& errors) {
@@ -296,8 +297,8 @@ void compare_identity(const ModelShape& model, const GatheredResults& results, s
     results.read(ResultTensor::dk, document.document, token, kv_head, gradient.data());
     keys.add(gradient, kv.data());
   }
-  const double scale =
-      std::max(queries.bound + keys.bound, static_cast<double>(document.length) * static_cast<double>(group));
+  const double floor = static_cast<double>(document.length) * static_cast<double>(group);
+  const double scale = std::sqrt(std::max(queries.squares + keys.squares, floor));
   errors.add_identity(std::abs(queries.value - keys.value) / scale,
                       {wave, document.document, kv_head, 0, -1});
 }

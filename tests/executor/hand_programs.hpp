@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// Two ranks that share one document, written out instruction by instruction: rank 0 holds the first tokens
+// and sends its keys, rank 1 holds the rest, merges two partial results and sends key gradients home.
+#pragma once
+
+#include <cstdint>
+
+#include "executor/run.hpp"
+
+namespace strata::testing {
+
+ModelShape hand_model(ElementType type);
+
+struct TwoRankOptions {
+  std::int64_t first_rows = 100;  ///< tokens of rank 0
+  std::int64_t second_rows = 90;  ///< tokens of rank 1
+  std::int32_t document = 0;
+  std::int64_t unsent_rows = 0;  ///< last keys of rank 0 that are attended to but never sent
+};
+/// One wave of one document.
+ExecutableWave two_rank_wave(const ModelShape& model, const TwoRankOptions& options);
+Execution two_rank_execution(ElementType type, const TwoRankOptions& options = {});
+
+/// Places the buffers back to back and sets the arena to what they take.
+void place_buffers(RankProgram& program);
+
+}  // namespace strata::testing
