@@ -72,8 +72,8 @@ TEST(ProfileLookup, TheNearestTableStandsInForAMissingOne) {
   EXPECT_TRUE(near.extrapolated);
   EXPECT_EQ(near.table->head_dim, 64);
   EXPECT_EQ(near.scale, 1.25);
-  const auto other_type =
-      find_attention_table(default_profile("h100"), Pass::forward, ElementType::f32, 128, 128);
+  const CostProfile gpu = default_profile("h100");
+  const auto other_type = find_attention_table(gpu, Pass::forward, ElementType::f32, 128, 128);
   EXPECT_TRUE(other_type.extrapolated);
   EXPECT_EQ(other_type.table->element_type, ElementType::bf16);
 }
