@@ -62,7 +62,7 @@ std::vector<Instruction> ring_pass(std::int32_t rank, std::int32_t ranks, bool b
     if (needed >= 0) waits.push_back(needed);
     if (backward) {
       AttentionBackward launch;
-      launch.queries = {{0, 3, 4}};
+      launch.queries = {{0, 3, 4, 3, 4, 0}};
       launch.keys = {{held, -1}};
       launch.blocks = {full_block()};
       instructions.push_back({launch, kComputeStream, waits});

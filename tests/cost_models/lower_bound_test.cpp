@@ -109,7 +109,7 @@ RandomStep random_step(std::uint32_t seed) {
       forward.keys = {{1, -1}};
       forward.blocks = {block};
       AttentionBackward backward;
-      backward.queries = forward.queries;
+      backward.queries = {{0, 0, 0, 0, 0, 0}};
       backward.keys = forward.keys;
       backward.blocks = {block};
       program.forward.push_back({forward, kComputeStream, {}});
@@ -154,7 +154,7 @@ TEST(LowerBound, OneRankWithOneBigBlockReachesIt) {
   forward.keys = {{1, -1}};
   forward.blocks = {block};
   AttentionBackward backward;
-  backward.queries = forward.queries;
+  backward.queries = {{0, 0, 0, 0, 0, 0}};
   backward.keys = forward.keys;
   backward.blocks = {block};
   programs[0].forward = {{forward, kComputeStream, {}}};
