@@ -44,10 +44,14 @@ class RecordCheck {
   template <typename Record, typename Check>
   void check_list(const char* list, const std::vector<Record>& records, Check check_record) {
     list_ = list;
+    bool before_failed = false;  // then its place in the order says nothing
     for (std::size_t i = 0; i < records.size(); ++i) {
       index_ = i;
+      failed_ = false;
       check_record(records[i]);
-      if (i > 0 && !ordered(records[i - 1], records[i])) {
+      const bool comparable = i > 0 && !failed_ && !before_failed;
+      before_failed = failed_;
+      if (comparable && !ordered(records[i - 1], records[i])) {
         fail("canonical", records[i - 1] == records[i]
                               ? std::string("the same as the entry before it")
                               : std::string("not in canonical order after the entry before it"));
@@ -57,6 +61,7 @@ class RecordCheck {
   }
 
   void fail(std::string_view rule, std::string message) {
+    failed_ = true;
     findings_.add(rule, fmt::format("{}.steps[{}].{}[{}]", where_, step_, list_, index_), std::move(message));
   }
 
@@ -235,6 +240,7 @@ class RecordCheck {
   std::int32_t step_ = 0;
   const char* list_ = "";
   std::size_t index_ = 0;
+  bool failed_ = false;
 };
 
 }  // namespace

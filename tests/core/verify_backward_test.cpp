@@ -133,7 +133,7 @@ TEST(VerifyBackward, FollowsSumsAlongTheirWayHome) {
   ASSERT_EQ(backward.steps[3].reductions[0].target, 1);
   ASSERT_EQ(backward.steps[4].reductions[0].target, 0);
   expect_only(with_backward(relay_wave(), [](Steps& steps) { steps[4].reductions.clear(); }), "not_returned",
-              ".backward.steps[1].tasks[0]", "rank 1 gets a share of dkv rows [0, 4)");
+              ".backward.steps[3].reductions[0]", "rank 1 gets a share of dkv rows [0, 4)");
   expect_only(with_backward(relay_wave(), [](Steps& steps) { steps[3].reductions[0].ready = 5; }),
               "returned_early", ".backward.steps[4].reductions[0]",
               "in step 4, before backward.steps[3].reductions[0] has added to it");
@@ -146,27 +146,40 @@ TEST(VerifyBackward, FollowsSumsAlongTheirWayHome) {
 }
 
 TEST(VerifyBackward, RejectsGradientsWithoutAShareAndGradientsThatLeaveTheirOwner) {
-  expect_only(with_backward(multicast_wave(),
-                            [](Steps& steps) {
-                              steps[2].reductions[1].span = {0, 3, 8};
-                            }),
-              "returned_twice", ".backward.steps[2].reductions[1]", "rank 2 sends dkv rows [3, 4)");
   expect_only(
       with_backward(multicast_wave(),
                     [](Steps& steps) {
                       steps[2].reductions.push_back({2, {{0, 1}}, TensorKind::dkv, {0, 8, 12}, {0, 2}, 0, 3});
                     }),
       "nothing_to_return", ".backward.steps[2].reductions[2]", "rank 0 sends dkv rows [8, 12)");
+  // Rank 2 returns dkv of rows [4, 8) to rank 1 in step 2, and has them again from rank 1 by step 3.
   expect_only(
       with_backward(multicast_wave(),
                     [](Steps& steps) {
-                      steps[2].reductions.push_back({2, {{0, 2}}, TensorKind::dkv, {0, 8, 12}, {0, 2}, 0, 3});
-                      steps[2].reductions[1].sources = {{2, 3}};
-                      steps[2].reductions[2] = {2, {{1, 2}}, TensorKind::dkv, {0, 5, 6}, {0, 2}, 0, 3};
-                      std::swap(steps[2].reductions[1], steps[2].reductions[2]);
-                      std::swap(steps[2].reductions[1], steps[2].reductions[2]);
+                      steps.resize(4);
+                      steps[3].reductions = {{2, {{1, 2}}, TensorKind::dkv, {0, 8, 12}, {0, 2}, 0, 4}};
                     }),
-      "returned_by_owner", ".backward.steps[2].reductions[2]", "rank 1 sends dkv rows [5, 6)");
+      "nothing_to_return", ".backward.steps[3].reductions[0]", "rank 1 sends dkv rows [8, 12)");
+  const auto violations = with_backward(multicast_wave(), [](Steps& steps) {
+    steps.resize(4);
+    steps[3].reductions = {{2, {{1, 2}}, TensorKind::dkv, {0, 5, 6}, {0, 2}, 0, 4}};
+  });
+  ASSERT_FALSE(violations.empty());
+  EXPECT_EQ(violations.front().rule, "returned_by_owner") << listed(violations);
+  EXPECT_EQ(violations.front().place, "waves[0].backward.steps[3].reductions[0]");
+  EXPECT_NE(violations.front().message.find("rank 1 sends dkv rows [5, 6) of document 0, heads [0, 2) away"),
+            std::string::npos);
+}
+
+TEST(VerifyBackward, RejectsOverlappingReturns) {
+  Wave wave = with_explicit_backward(multicast_wave(), hand_built_model());
+  wave.backward.steps[2].reductions[1].span = {0, 3, 8};  // rank 2 returned row 3 to rank 0 already
+  const auto violations = verify(wave);
+  EXPECT_NE(listed(violations)
+                .find("returned_twice at waves[0].backward.steps[2].reductions[1]: rank 2 sends dkv "
+                      "rows [3, 4)"),
+            std::string::npos)
+      << listed(violations);
 }
 
 TEST(VerifyBackward, CountsPairsAgain) {
@@ -175,7 +188,7 @@ TEST(VerifyBackward, CountsPairsAgain) {
       "coverage", ".backward", "no task computes queries [8, 12) with keys [8, 12)");
   expect_only(with_backward(multicast_wave(),
                             [](Steps& steps) {
-                              steps[1].tasks.push_back({2, {0, 8, 9}, {0, 8, 9}, {0, 1}});
+                              steps[1].tasks.push_back({2, {0, 9, 10}, {0, 9, 10}, {0, 1}});
                             }),
               "computed_twice", ".backward.steps[1].tasks[2]",
               "are computed by backward.steps[0].tasks[2] too");

@@ -20,7 +20,7 @@ PlanRequest request_of(std::vector<std::vector<std::int64_t>> packs, const char*
   request.topology = named_topology("cpu:2x2");
   request.model = named_model("tiny");
   request.options.strategies = {strategy};
-  request.profile = default_profile();
+  request.profile = default_profile(request.topology);
   return request;
 }
 
