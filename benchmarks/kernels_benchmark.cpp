@@ -15,6 +15,8 @@
 #include <thread>
 #include <vector>
 
+#include <time.h>
+
 #include "kernels/attention_work.hpp"
 #include "kernels/cpu_features.hpp"
 #include "kernels/row_kernels.hpp"
@@ -31,28 +33,68 @@ double seconds_of(const std::function<void()>& body) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-/// Runs body(thread) on every core and waits for all.
-void on_all_cores(const std::function<void(unsigned)>& body) {
-  std::vector<std::thread> threads;
-  for (unsigned t = 1; t < kThreads; ++t) threads.emplace_back(body, t);
-  body(0);
-  for (std::thread& thread : threads) thread.join();
+double thread_seconds() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
-double peak_flops() {
-  std::vector<double> rates(kThreads);
-  on_all_cores([&](unsigned t) { rates[t] = measure_peak_flops(4'000'000); });
-  double sum = 0;
-  for (const double rate : rates) sum += rate;
-  return sum;
+/// Elapsed time of a parallel section and the processor time of its threads, averaged over them.
+struct Elapsed {
+  double wall = 0;
+  double processor = 0;
+};
+
+/// Runs body(thread) on every core and waits for all.
+Elapsed on_all_cores(const std::function<void(unsigned)>& body) {
+  std::vector<double> busy(kThreads);
+  const auto timed = [&](unsigned t) {
+    const double begin = thread_seconds();
+    body(t);
+    busy[t] = thread_seconds() - begin;
+  };
+  Elapsed elapsed;
+  elapsed.wall = seconds_of([&] {
+    std::vector<std::thread> threads;
+    for (unsigned t = 1; t < kThreads; ++t) threads.emplace_back(timed, t);
+    timed(0);
+    for (std::thread& thread : threads) thread.join();
+  });
+  for (const double seconds : busy) elapsed.processor += seconds / kThreads;
+  return elapsed;
 }
+
+/// GFLOP/s or GB/s by either clock; the best of several runs.
+struct Rate {
+  double wall = 0;
+  double processor = 0;
+
+  void take(double work, Elapsed elapsed) {
+    wall = std::max(wall, work / elapsed.wall / 1e9);
+    processor = std::max(processor, work / elapsed.processor / 1e9);
+  }
+};
 
 struct Row {
   std::string name;
-  double rate = 0;  // giga (FLOP or byte) per second
-  double yard = 0;  // the yardstick in the same unit
   const char* unit = "GFLOP/s";
+  Rate rate;
+  Rate yard;
 };
+
+/// Multiply-adds on all cores for about 20 ms.
+void take_peak(Rate& rate) {
+  constexpr std::int64_t kIterations = 2'500'000;
+  std::vector<double> flops(kThreads);
+  const Elapsed elapsed = on_all_cores([&](unsigned t) {
+    double measured = 0;
+    const double wall = seconds_of([&] { measured = measure_peak_flops(kIterations); });
+    flops[t] = measured * wall;
+  });
+  double sum = 0;
+  for (const double each : flops) sum += each;
+  rate.take(sum, elapsed);
+}
 
 /// One packed batch of causal documents on one rank.
 struct Batch {
@@ -61,7 +103,6 @@ struct Batch {
   std::vector<float> q, kv, out, grad_out, grad_q, grad_kv, lse, delta;
   std::vector<AttentionBlock> blocks;
   std::int64_t tokens = 0;
-  bool bf16 = false;
 
   Batch(AttentionShape s, std::vector<std::int64_t> lengths) : shape(s), documents(std::move(lengths)) {
     for (const std::int64_t length : documents) {
@@ -96,14 +137,14 @@ struct Batch {
     delta.resize(count(s.query_heads));
   }
 
-  void run(const AttentionWork& work) {
+  Elapsed run(const AttentionWork& work) {
     const QueryRows queries{q.data(),      out.data(), lse.data(), grad_out.data(),  delta.data(),
                             grad_q.data(), tokens,     0,          shape.query_heads};
     const KeyRows keys{kv.data(), grad_kv.data(), tokens, 0, shape.kv_heads};
     const Operands operands{{&queries, 1}, {&keys, 1}};
     const std::vector<std::int64_t> order = longest_first(work);
     std::atomic<std::size_t> next{0};
-    on_all_cores([&](unsigned) {
+    return on_all_cores([&](unsigned) {
       Scratch scratch(shape);
       for (std::size_t i = next++; i < order.size(); i = next++) run_item(work, operands, order[i], scratch);
     });
@@ -115,14 +156,79 @@ Row attention_row(const std::string& name, Batch& batch, bool backward, int repe
                                       : build_forward_work(batch.shape, batch.blocks, OutputMode::write);
   const double dims = batch.shape.k_dim + batch.shape.v_dim;
   const double flops = static_cast<double>(total_pairs(work)) * dims * (backward ? 7.0 : 2.0);
-  Row row{name, 0, 0};
-  std::vector<double> yard{peak_flops()};
+  Row row;
+  row.name = name;
+  take_peak(row.yard);
   for (int r = 0; r < repeats; ++r) {
-    row.rate = std::max(row.rate, flops / seconds_of([&] { batch.run(work); }) / 1e9);
-    yard.push_back(peak_flops());
+    row.rate.take(flops, batch.run(work));
+    take_peak(row.yard);
   }
-  row.yard = *std::max_element(yard.begin(), yard.end()) / 1e9;
   return row;
+}
+
+/// Times `body(thread)`, which moves `bytes` per thread (read plus written), against memcpy of the same array
+/// size.
+Row memory_row(const std::string& name, double bytes, const std::function<void(unsigned)>& body) {
+  constexpr std::size_t kBytes = std::size_t{64} << 20;
+  std::vector<std::vector<char>> from(kThreads), to(kThreads);
+  on_all_cores([&](unsigned t) {
+    from[t].assign(kBytes, 1);
+    to[t].assign(kBytes, 2);
+  });
+  Row row;
+  row.name = name;
+  row.unit = "GB/s";
+  for (int r = 0; r < 5; ++r) {
+    row.yard.take(2.0 * kBytes * kThreads,
+                  on_all_cores([&](unsigned t) { std::memcpy(to[t].data(), from[t].data(), kBytes); }));
+    row.rate.take(bytes * kThreads, on_all_cores(body));
+  }
+  return row;
+}
+
+/// Rows of 8 heads x 128, as the executor moves them; about 64 MiB an array and thread.
+void memory_rows(std::vector<Row>& rows, const std::string& only) {
+  constexpr std::int64_t kRows = 16384, kHeads = 8, kDim = 128, kWidth = kHeads * kDim;
+  constexpr double kArray = static_cast<double>(kRows * kWidth * 4);
+  std::vector<std::vector<float>> target(kThreads), lse(kThreads), target_lse(kThreads);
+  std::vector<std::vector<std::vector<float>>> parts(kThreads);
+  on_all_cores([&](unsigned t) {
+    target[t].assign(kRows * kWidth, 0.0F);
+    target_lse[t].assign(kRows * kHeads, 0.0F);
+    lse[t].assign(kRows * kHeads, 1.0F);
+    for (int p = 0; p < 4; ++p) parts[t].emplace_back(kRows * kWidth, static_cast<float>(p));
+  });
+  const auto add = [&](const std::string& name, double bytes, const std::function<void(unsigned)>& body) {
+    if (only.empty() || name.find(only) != std::string::npos) rows.push_back(memory_row(name, bytes, body));
+  };
+  add("copy_rows, dense", 2 * kArray, [&](unsigned t) {
+    copy_rows(target[t].data(), kWidth * 4, parts[t][0].data(), kWidth * 4, kWidth * 4, kRows);
+  });
+  add("copy_rows, 2 of 8 heads packed", kArray / 2, [&](unsigned t) {
+    copy_rows(target[t].data(), kWidth, parts[t][0].data(), kWidth * 4, kWidth, kRows);
+  });
+  add("copy_rows, 2 of 8 heads unpacked", kArray / 2, [&](unsigned t) {
+    copy_rows(target[t].data(), kWidth * 4, parts[t][0].data(), kWidth, kWidth, kRows);
+  });
+  add("add_rows", 3 * kArray, [&](unsigned t) {
+    add_rows(target[t].data(), kWidth, parts[t][0].data(), Element::f32, kWidth, kWidth, kRows);
+  });
+  add("convert_rows f32 to bf16", 1.5 * kArray, [&](unsigned t) {
+    convert_rows(target[t].data(), Element::bf16, kWidth, parts[t][0].data(), Element::f32, kWidth, kWidth,
+                 kRows);
+  });
+  add("compute_delta", 2 * kArray, [&](unsigned t) {
+    compute_delta(target_lse[t].data(), parts[t][0].data(), Element::f32, parts[t][1].data(), Element::f32,
+                  kRows, kHeads, kDim);
+  });
+  for (const std::size_t count : {2, 4}) {
+    add("merge_partials, " + std::to_string(count) + " parts", static_cast<double>(count + 1) * kArray,
+        [&, count](unsigned t) {
+          std::vector<PartialOutput> views;
+          for (std::size_t p = 0; p < count; ++p) views.push_back({parts[t][p].data(), lse[t].data()});
+          merge_partials({target[t].data(), target_lse[t].data()}, views, kRows, kHeads, kDim);
+        });
+  }
 }
 
 std::vector<std::int64_t> packed_lengths(std::int64_t tokens) {
@@ -173,19 +279,22 @@ void print(const std::vector<Row>& rows, bool json) {
     std::printf("{\"instruction_set\": \"%s\", \"threads\": %u, \"rows\": [", instruction_set().c_str(),
                 kThreads);
     for (std::size_t i = 0; i < rows.size(); ++i) {
+      const Row& row = rows[i];
       std::printf(
-          "%s\n  {\"name\": \"%s\", \"unit\": \"%s\", \"rate\": %.2f, \"yardstick\": %.2f, \"ratio\": %.4f}",
-          i == 0 ? "" : ",", rows[i].name.c_str(), rows[i].unit, rows[i].rate, rows[i].yard,
-          rows[i].rate / rows[i].yard);
+          "%s\n  {\"name\": \"%s\", \"unit\": \"%s\", \"rate\": %.2f, \"yardstick\": %.2f, \"ratio\": %.4f, "
+          "\"processor_time_ratio\": %.4f}",
+          i == 0 ? "" : ",", row.name.c_str(), row.unit, row.rate.wall, row.yard.wall,
+          row.rate.wall / row.yard.wall, row.rate.processor / row.yard.processor);
     }
     std::printf("\n]}\n");
     return;
   }
-  std::printf("instruction set %s, %u threads\n%-42s %12s %12s %8s\n", instruction_set().c_str(), kThreads,
-              "kernel", "rate", "yardstick", "ratio");
+  std::printf("instruction set %s, %u threads\n%-40s %10s %10s %8s %14s\n", instruction_set().c_str(),
+              kThreads, "kernel", "rate", "yardstick", "ratio", "processor time");
   for (const Row& row : rows) {
-    std::printf("%-42s %12.2f %12.2f %7.1f%%  %s\n", row.name.c_str(), row.rate, row.yard,
-                100.0 * row.rate / row.yard, row.unit);
+    std::printf("%-40s %10.1f %10.1f %7.1f%% %13.1f%%  %s\n", row.name.c_str(), row.rate.wall, row.yard.wall,
+                100.0 * row.rate.wall / row.yard.wall, 100.0 * row.rate.processor / row.yard.processor,
+                row.unit);
   }
 }
 
@@ -212,6 +321,7 @@ int main(int argc, char** argv) {
   }
   std::vector<Row> rows;
   attention_rows(rows, quick, only);
+  memory_rows(rows, only);
   print(rows, json);
   return 0;
 }
