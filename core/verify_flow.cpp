@@ -22,28 +22,56 @@ constexpr std::int32_t kAlways = std::numeric_limits<std::int32_t>::min();
 class Ledger {
  public:
   explicit Ledger(std::int32_t rank_count)
-      : supply_(static_cast<std::size_t>(rank_count)),
+      : newest_(static_cast<std::size_t>(rank_count)),
+        supply_(static_cast<std::size_t>(rank_count)),
         demand_(static_cast<std::size_t>(rank_count)),
         is_touched_(static_cast<std::size_t>(rank_count)) {}
 
-  void supply(std::int32_t rank, const Region& region) { supply_[touch(rank)].push_back(region); }
+  /// Supplies that continue each other become one from here on, which changes no verdict but hides which move
+  /// a row came with. A rank may receive a document in a hundred pieces; joined they are two or three.
+  void join(bool join) { join_ = join; }
+
+  void supply(std::int32_t rank, const Region& region) {
+    Region& newest = newest_[static_cast<std::size_t>(rank)];
+    if (join_ && newest.end == region.begin && newest.step == region.step && newest.heads == region.heads &&
+        same_kind(newest, region)) {
+      newest.end = region.end;
+      return;
+    }
+    auto& list = supply_[touch(rank)];
+    if (newest.end > 0) list.push_back(newest);
+    newest = region;
+  }
   void demand(std::int32_t rank, const Region& region) { demand_[touch(rank)].push_back(region); }
 
   /// Calls report(rank, problem) for every rank with a problem, ranks ascending, and empties the ledger.
+  /// Returns whether there was none.
   template <typename Report>
-  void settle(HeadRange all_heads, bool all_used, Report report) {
-    std::sort(touched_.begin(), touched_.end());
+  bool settle(HeadRange all_heads, bool all_used, Report report) {
+    bool well = true;
+    if (!join_) std::sort(touched_.begin(), touched_.end());
     for (const std::size_t rank : touched_) {
+      if (newest_[rank].end > 0) supply_[rank].push_back(newest_[rank]);
       const CoverProblem problem = check_.run(supply_[rank], demand_[rank], all_heads, all_used);
-      if (problem.fault != CoverFault::none) report(static_cast<std::int32_t>(rank), problem);
+      if (problem.fault != CoverFault::none) {
+        well = false;
+        report(static_cast<std::int32_t>(rank), problem);
+      }
+      newest_[rank] = {};
       supply_[rank].clear();
       demand_[rank].clear();
       is_touched_[rank] = 0;
     }
     touched_.clear();
+    return well;
   }
 
  private:
+  /// Both received in this pass, or of the same other origin.
+  static bool same_kind(const Region& a, const Region& b) {
+    return a.origin < 0 ? a.origin == b.origin : b.origin >= 0;
+  }
+
   std::size_t touch(std::int32_t rank) {
     const auto index = static_cast<std::size_t>(rank);
     if (is_touched_[index] == 0) {
@@ -53,6 +81,8 @@ class Ledger {
     return index;
   }
 
+  bool join_ = true;
+  std::vector<Region> newest_;  // of each rank's supplies, not yet in its list; end 0: none
   std::vector<std::vector<Region>> supply_, demand_;
   std::vector<char> is_touched_;
   std::vector<std::size_t> touched_;
@@ -91,44 +121,15 @@ class FlowCheck {
   /// `kept`: an earlier pass whose received rows are still there, or null.
   void check_input(std::size_t document, TensorKind tensor, const ScheduleIndex* kept) {
     start(document, tensor);
-    if (kept != nullptr) {
-      for (const Move& move : kept->moves(document, tensor, tensor)) supply_targets(move, 0, kKept);
-    }
-    const auto moves = schedule_.moves(document, tensor, tensor);
-    merge_by_begin(
-        wave_.owners(document), moves, [&](const OwnedSpan& piece) { supply_owner(piece); },
-        [&](const Move& move) { supply_targets(move, move.ready, number(move)); });
-    for (const Move& move : moves) {
-      if (wave_.sole_owner(document, move.begin, move.end) == move.rank) continue;
-      ledger_.demand(move.rank, {move.begin, move.end, move.heads, move.step, number(move)});
-    }
-    demand_by_tasks([](const TaskRef& ref) { return ref.step; });
-    ledger_.settle({0, wave_.head_count(tensor)}, all_used_,
-                   [&](std::int32_t rank, const CoverProblem& problem) { report_input(rank, problem); });
+    settle([&] { fill_input(kept); }, all_used_,
+           [&](std::int32_t rank, const CoverProblem& problem) { report_input(rank, problem); });
   }
 
   /// Tensors `first` to `last` carry the same output, in transfers to or reductions at `Move::rank`.
   void check_output(std::size_t document, TensorKind first, TensorKind last) {
     start(document, first);
-    const bool sums = first == TensorKind::dq || first == TensorKind::dkv;
-    const auto moves = schedule_.moves(document, first, last);
-    merge_by_begin(
-        wave_.owners(document), moves, [&](const OwnedSpan& piece) { supply_owner(piece); },
-        [&](const Move& move) {
-          const Region region{move.begin, move.end, move.heads, -move.step, number(move)};
-          if (sums) {
-            each_rank(*move.peers, [&](std::int32_t rank) { ledger_.supply(rank, region); });
-          } else {
-            ledger_.supply(move.rank, region);
-          }
-        });
-    for (const Move& move : moves) {
-      if (!sums || wave_.sole_owner(document, move.begin, move.end) == move.rank) continue;
-      ledger_.demand(move.rank, {move.begin, move.end, move.heads, -move.ready, number(move)});
-    }
-    demand_by_tasks([](const TaskRef& ref) { return -(ref.step + 1); });
-    ledger_.settle({0, wave_.head_count(first)}, true,
-                   [&](std::int32_t rank, const CoverProblem& problem) { report_output(rank, problem); });
+    settle([&] { fill_output(last); }, true,
+           [&](std::int32_t rank, const CoverProblem& problem) { report_output(rank, problem); });
   }
 
   bool full() const { return findings_.full(); }
@@ -139,6 +140,53 @@ class FlowCheck {
     tensor_ = tensor;
     moves_ = schedule_.moves(document);
     tasks_ = schedule_.tasks(document);
+  }
+
+  /// Once joined, which is fast, and again piece by piece when there is something to report.
+  template <typename Fill, typename Report>
+  void settle(Fill fill, bool all_used, Report report) {
+    const HeadRange heads{0, wave_.head_count(tensor_)};
+    ledger_.join(true);
+    fill();
+    if (ledger_.settle(heads, all_used, [](std::int32_t, const CoverProblem&) {})) return;
+    ledger_.join(false);
+    fill();
+    ledger_.settle(heads, all_used, report);
+  }
+
+  void fill_input(const ScheduleIndex* kept) {
+    if (kept != nullptr) {
+      for (const Move& move : kept->moves(document_, tensor_, tensor_)) supply_targets(move, 0, kKept);
+    }
+    const auto moves = schedule_.moves(document_, tensor_, tensor_);
+    merge_by_begin(
+        wave_.owners(document_), moves, [&](const OwnedSpan& piece) { supply_owner(piece); },
+        [&](const Move& move) { supply_targets(move, move.ready, number(move)); });
+    for (const Move& move : moves) {
+      if (wave_.sole_owner(document_, move.begin, move.end) == move.rank) continue;
+      ledger_.demand(move.rank, {move.begin, move.end, move.heads, move.step, number(move)});
+    }
+    demand_by_tasks([](const TaskRef& ref) { return ref.step; });
+  }
+
+  void fill_output(TensorKind last) {
+    const bool sums = tensor_ == TensorKind::dq || tensor_ == TensorKind::dkv;
+    const auto moves = schedule_.moves(document_, tensor_, last);
+    merge_by_begin(
+        wave_.owners(document_), moves, [&](const OwnedSpan& piece) { supply_owner(piece); },
+        [&](const Move& move) {
+          const Region region{move.begin, move.end, move.heads, -move.step, number(move)};
+          if (sums) {
+            each_rank(*move.peers, [&](std::int32_t rank) { ledger_.supply(rank, region); });
+          } else {
+            ledger_.supply(move.rank, region);
+          }
+        });
+    for (const Move& move : moves) {
+      if (!sums || wave_.sole_owner(document_, move.begin, move.end) == move.rank) continue;
+      ledger_.demand(move.rank, {move.begin, move.end, move.heads, -move.ready, number(move)});
+    }
+    demand_by_tasks([](const TaskRef& ref) { return -(ref.step + 1); });
   }
 
   std::int32_t number(const Move& move) const { return static_cast<std::int32_t>(&move - moves_.data()); }
