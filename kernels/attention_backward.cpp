@@ -27,14 +27,14 @@ HWY_INLINE float base2_lse(float lse) {
 /// grad_q of one strip of queries against the keys of the block that it sees.
 template <int kVectors>
 void grad_q_strip(const AttentionShape& shape, const TileBuffers& buffers, const Strip& strip,
-                  std::int64_t heads, const Band& band, std::int64_t keys) {
+                  std::int64_t heads, const Band& band, std::int64_t keys, RowPrefetch& prefetch) {
   const KeyWindow window = key_window(band, strip, heads, keys);
   if (window.any.empty()) return;
   const std::int64_t count = window.any.end - window.any.begin;
   const std::int64_t skipped = window.any.begin * kRowStride;
   const std::int64_t k_first = strip.first * padded_dim(shape.k_dim);
   row_products<kVectors>(buffers.natural_k + skipped, buffers.lanes_k + k_first, shape.k_dim, count,
-                         buffers.scores);
+                         buffers.scores, &prefetch);
   row_products<kVectors>(buffers.natural_v + skipped, buffers.lanes_v + strip.first * padded_dim(shape.v_dim),
                          shape.v_dim, count, buffers.slopes);
   mask_keys<kVectors>(window, band, strip, heads, buffers.scores);
@@ -97,9 +97,11 @@ void grad_q_rows(const AttentionWork& work, const AttentionTile& tile, const Ope
       const std::int64_t shift = first * segment.key_stride;
       const Band band{segment.lo - shift, segment.hi - shift, segment.key_stride};
       pack_keys<T>(shape, keys, segment.begin + first, count, tile.kv_head, buffers);
+      RowPrefetch prefetch = prefetch_keys<T>(shape, keys, segment.begin + first + count,
+                                              segment.begin + segment.count, tile.kv_head, queries.lanes());
       for_each_strip(queries.lanes(), [&](const Strip& strip) HWY_ATTR {
         with_vectors(strip.vectors, [&](auto vectors) HWY_ATTR {
-          grad_q_strip<vectors.value>(shape, buffers, strip, queries.heads(), band, count);
+          grad_q_strip<vectors.value>(shape, buffers, strip, queries.heads(), band, count, prefetch);
         });
       });
     }
@@ -141,10 +143,32 @@ HWY_INLINE void pack_queries(const AttentionShape& shape, const SegmentQueries& 
   }
 }
 
+/// The block of pairs that starts at `first`, as far as it lies before `pairs`; whole query rows at a time.
+template <class T>
+HWY_INLINE RowPrefetch prefetch_queries(const AttentionShape& shape, const SegmentQueries& queries,
+                                        std::int64_t first, std::int64_t pairs, std::int64_t lanes) {
+  RowPrefetch prefetch;
+  if (first >= pairs) return prefetch;
+  const std::int64_t count = std::min(kBlockRows, pairs - first);
+  const std::int64_t place = queries.place(first / queries.heads * queries.heads);
+  const std::int64_t k_bytes = shape.k_dim * static_cast<std::int64_t>(sizeof(T));
+  const std::int64_t v_bytes = shape.v_dim * static_cast<std::int64_t>(sizeof(T));
+  prefetch.next[0] = static_cast<const std::byte*>(queries.rows.q) + place * k_bytes;
+  prefetch.next[1] = static_cast<const std::byte*>(queries.rows.grad_out) + place * v_bytes;
+  prefetch.stride[0] = queries.rows.head_count * k_bytes;
+  prefetch.stride[1] = queries.rows.head_count * v_bytes;
+  prefetch.bytes[0] = queries.heads * k_bytes;
+  prefetch.bytes[1] = queries.heads * v_bytes;
+  prefetch.rows = count / queries.heads;
+  prefetch.rows_at_a_time = (prefetch_pace(lanes) + queries.heads - 1) / queries.heads;
+  return prefetch;
+}
+
 /// grad_k and grad_v of one strip of keys against pairs [first, first + pairs) of a segment.
 template <int kVectors>
 void grad_kv_strip(const AttentionShape& shape, const TileBuffers& buffers, const Strip& strip,
-                   std::int64_t heads, const Band& band, std::int64_t first, std::int64_t pairs) {
+                   std::int64_t heads, const Band& band, std::int64_t first, std::int64_t pairs,
+                   RowPrefetch& prefetch) {
   const std::int64_t last_key = strip.first + strip.valid - 1;
   const RowRange any = band.queries_seeing_any(strip.first, last_key);
   const RowRange all = band.queries_seeing_all(strip.first, last_key);
@@ -155,7 +179,7 @@ void grad_kv_strip(const AttentionShape& shape, const TileBuffers& buffers, cons
   const std::int64_t k_first = strip.first * padded_dim(shape.k_dim);
   const std::int64_t v_first = strip.first * padded_dim(shape.v_dim);
   row_products<kVectors>(buffers.natural_k + skipped, buffers.lanes_k + k_first, shape.k_dim, count,
-                         buffers.scores);
+                         buffers.scores, &prefetch);
   row_products<kVectors>(buffers.natural_v + skipped, buffers.lanes_v + v_first, shape.v_dim, count,
                          buffers.slopes);
   for (std::int64_t r = rows.begin; r < rows.end; ++r) {
@@ -241,9 +265,10 @@ void grad_kv_rows(const AttentionWork& work, const AttentionTile& tile, const Op
     for (std::int64_t first = 0; first < pairs; first += kBlockRows) {
       const std::int64_t count = std::min(kBlockRows, pairs - first);
       pack_queries<T>(shape, queries, first, count, buffers);
+      RowPrefetch prefetch = prefetch_queries<T>(shape, queries, first + count, pairs, tile.count);
       for_each_strip(tile.count, [&](const Strip& strip) HWY_ATTR {
         with_vectors(strip.vectors, [&](auto vectors) HWY_ATTR {
-          grad_kv_strip<vectors.value>(shape, buffers, strip, queries.heads, band, first, count);
+          grad_kv_strip<vectors.value>(shape, buffers, strip, queries.heads, band, first, count, prefetch);
         });
       });
     }

@@ -58,13 +58,13 @@ HWY_INLINE void softmax_column(float* scores, std::int64_t width, std::int64_t r
 /// One strip of queries against the keys of the block that it sees.
 template <int kVectors>
 void forward_strip(const AttentionShape& shape, const TileBuffers& buffers, const Strip& strip,
-                   std::int64_t heads, const Band& band, std::int64_t keys) {
+                   std::int64_t heads, const Band& band, std::int64_t keys, RowPrefetch& prefetch) {
   const KeyWindow window = key_window(band, strip, heads, keys);
   if (window.any.empty()) return;
   const std::int64_t count = window.any.end - window.any.begin;
   const std::int64_t skipped = window.any.begin * kRowStride;
   row_products<kVectors>(buffers.natural_k + skipped, buffers.lanes_k + strip.first * padded_dim(shape.k_dim),
-                         shape.k_dim, count, buffers.scores);
+                         shape.k_dim, count, buffers.scores, &prefetch);
   mask_keys<kVectors>(window, band, strip, heads, buffers.scores);
   HWY_ALIGN float decay[kMaxStripLanes];
   for (int vector = 0; vector < kVectors; ++vector) {
@@ -149,9 +149,11 @@ void forward_rows(const AttentionWork& work, const AttentionTile& tile, const Op
       const std::int64_t shift = first * segment.key_stride;
       const Band band{segment.lo - shift, segment.hi - shift, segment.key_stride};
       pack_keys<T>(shape, keys, segment.begin + first, count, tile.kv_head, buffers);
+      RowPrefetch prefetch = prefetch_keys<T>(shape, keys, segment.begin + first + count,
+                                              segment.begin + segment.count, tile.kv_head, queries.lanes());
       for_each_strip(queries.lanes(), [&](const Strip& strip) HWY_ATTR {
         with_vectors(strip.vectors, [&](auto vectors) HWY_ATTR {
-          forward_strip<vectors.value>(shape, buffers, strip, queries.heads(), band, count);
+          forward_strip<vectors.value>(shape, buffers, strip, queries.heads(), band, count, prefetch);
         });
       });
     }

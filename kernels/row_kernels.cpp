@@ -60,32 +60,58 @@ struct WeightedRow {
   Element element;
 };
 
-HWY_INLINE Vector load_part(const WeightedRow& part, std::int64_t column) {
-  return part.element == Element::f32 ? load_floats(Floats(), static_cast<const float*>(part.row) + column)
-                                      : load_floats(Floats(), static_cast<const Bf16*>(part.row) + column);
-}
-HWY_INLINE float read_part(const WeightedRow& part, std::int64_t column) {
-  return part.element == Element::f32 ? static_cast<const float*>(part.row)[column]
-                                      : widen(static_cast<const Bf16*>(part.row)[column]);
-}
+/// How far ahead of its use the memory of a part is asked for: hardware prefetchers give up at page
+/// boundaries and with many parts.
+inline constexpr std::int64_t kPrefetchElements = 1024;
 
-/// target = sum over parts of weight * row, in the order given. The target may be one of the rows.
-template <class Target>
+/// target = sum over parts of weight * row, in the order given. The target may be one of the rows. `Source`
+/// is the type of all parts.
+template <class Source, class Target>
 HWY_INLINE void weighted_sum(Target* target, const WeightedRow* parts, std::int64_t count, std::int64_t dim) {
   const Floats d;
   const std::int64_t n = vector_lanes();
+  const auto row = [&](std::int64_t part) HWY_ATTR { return static_cast<const Source*>(parts[part].row); };
+  for (std::int64_t p = 0; p < count; ++p) prefetch_row(row(p) + kPrefetchElements, dim);
   std::int64_t column = 0;
   for (; column + n <= dim; column += n) {
     auto sum = hn::Zero(d);
     for (std::int64_t p = 0; p < count; ++p) {
-      sum = hn::MulAdd(load_part(parts[p], column), hn::Set(d, parts[p].weight), sum);
+      sum = hn::MulAdd(load_floats(d, row(p) + column), hn::Set(d, parts[p].weight), sum);
     }
     store_floats(sum, target + column);
   }
   for (; column < dim; ++column) {
     float sum = 0.0F;
-    for (std::int64_t p = 0; p < count; ++p) sum += read_part(parts[p], column) * parts[p].weight;
+    for (std::int64_t p = 0; p < count; ++p) sum += widen(row(p)[column]) * parts[p].weight;
     narrow(sum, target + column);
+  }
+}
+
+/// The same for parts of both types.
+template <class Target>
+HWY_INLINE void mixed_sum(Target* target, const WeightedRow* parts, std::int64_t count, std::int64_t dim) {
+  for (std::int64_t column = 0; column < dim; ++column) {
+    float sum = 0.0F;
+    for (std::int64_t p = 0; p < count; ++p) {
+      const float value = parts[p].element == Element::f32
+                              ? static_cast<const float*>(parts[p].row)[column]
+                              : widen(static_cast<const Bf16*>(parts[p].row)[column]);
+      sum += value * parts[p].weight;
+    }
+    narrow(sum, target + column);
+  }
+}
+
+template <class Target>
+HWY_INLINE void sum_parts(Target* target, const WeightedRow* parts, std::int64_t count, std::int64_t dim) {
+  std::int64_t halves = 0;
+  for (std::int64_t p = 0; p < count; ++p) halves += parts[p].element == Element::bf16 ? 1 : 0;
+  if (halves == 0) {
+    weighted_sum<float>(target, parts, count, dim);
+  } else if (halves == count) {
+    weighted_sum<Bf16>(target, parts, count, dim);
+  } else {
+    mixed_sum(target, parts, count, dim);
   }
 }
 
@@ -136,9 +162,9 @@ void merge_target(const MergedOutput& target, std::span<const PartialOutput> par
       const std::int64_t count = weigh_parts(parts, row, head, heads, dim, weighted, &lse);
       const std::int64_t place = row * out_stride + head * dim;
       if (target.element == Element::f32) {
-        weighted_sum(static_cast<float*>(target.out) + place, weighted, count, dim);
+        sum_parts(static_cast<float*>(target.out) + place, weighted, count, dim);
       } else {
-        weighted_sum(static_cast<Bf16*>(target.out) + place, weighted, count, dim);
+        sum_parts(static_cast<Bf16*>(target.out) + place, weighted, count, dim);
       }
       target.lse[row * lse_stride + head] = lse;
     }
@@ -197,7 +223,14 @@ void copy_rows(void* target, std::int64_t target_stride, const void* source, std
     if (rows > 0) std::memcpy(to, from, static_cast<std::size_t>(rows * row_bytes));
     return;
   }
+  constexpr std::int64_t kRowsAhead = 10;  // hardware prefetchers do not follow from one slice to the next
+  constexpr std::int64_t kLine = 64;
   for (std::int64_t r = 0; r < rows; ++r) {
+    const std::int64_t ahead = std::min(r + kRowsAhead, rows - 1);
+    for (std::int64_t byte = 0; byte < row_bytes; byte += kLine) {
+      __builtin_prefetch(from + ahead * source_stride + byte, 0, 2);
+      __builtin_prefetch(to + ahead * target_stride + byte, 1, 2);
+    }
     std::memcpy(to + r * target_stride, from + r * source_stride, static_cast<std::size_t>(row_bytes));
   }
 }

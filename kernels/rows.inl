@@ -82,6 +82,13 @@ HWY_INLINE void blend_row(float* HWY_RESTRICT target, float old_weight, const fl
   for (; column < columns; ++column) target[column] = target[column] * old_weight + source[column] * weight;
 }
 
+/// Asks for a row that will be needed soon.
+template <class T>
+HWY_INLINE void prefetch_row(const T* row, std::int64_t columns) {
+  constexpr std::int64_t kLine = 64 / static_cast<std::int64_t>(sizeof(T));
+  for (std::int64_t column = 0; column < columns; column += kLine) __builtin_prefetch(row + column, 0, 2);
+}
+
 /// Widens one row of `dim` elements into natural row `row` of a chunked block.
 template <class T>
 HWY_INLINE void pack_natural_row(const T* source, std::int64_t dim, float* natural, std::int64_t row) {
@@ -141,6 +148,7 @@ HWY_INLINE void pack_strip(std::int64_t width, std::int64_t valid, std::int64_t 
   const auto factor = hn::Set(q, scale);
   for (std::int64_t lane = 0; lane < width; lane += 4) {
     std::int64_t column = 0;
+    for (std::int64_t l = lane + 4; l < std::min(lane + 8, valid); ++l) prefetch_row(row_of(l), dim);
     if (lane + 4 <= valid) {
       const T* from0 = row_of(lane);
       const T* from1 = row_of(lane + 1);

@@ -13,6 +13,7 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 
@@ -113,11 +114,34 @@ HWY_INLINE void micro_product(const float* HWY_RESTRICT broadcast, const float* 
   // clang-format on
 }
 
+/// Asks for the rows of the next block while the products of this one are computed, a few after every
+/// micro-tile, so that widening them later does not wait for memory. A row is `bytes` long in each of up to
+/// two arrays.
+struct RowPrefetch {
+  const std::byte* next[2] = {nullptr, nullptr};
+  std::int64_t stride[2] = {0, 0};
+  std::int64_t bytes[2] = {0, 0};
+  std::int64_t rows = 0;
+  std::int64_t rows_at_a_time = 0;
+
+  HWY_INLINE void advance() {
+    for (std::int64_t r = 0; r < rows_at_a_time && rows > 0; ++r, --rows) {
+      for (int array = 0; array < 2; ++array) {
+        constexpr std::int64_t kLine = 64;
+        for (std::int64_t byte = 0; byte < bytes[array]; byte += kLine) {
+          __builtin_prefetch(next[array] + byte, 0, 2);  // into the second-level cache
+        }
+        next[array] += stride[array];
+      }
+    }
+  }
+};
+
 /// products[row][lane] = sum over dim of natural[row][dim] * lanes[dim][lane] for `rows` rows, rounded up to
 /// whole micro-tiles: the caller's buffers have the padding, and what is computed there is not used.
 template <int kVectors>
 HWY_INLINE void row_products(const float* natural, const float* lanes, std::int64_t dim, std::int64_t rows,
-                             float* products) {
+                             float* products, RowPrefetch* prefetch = nullptr) {
   const std::int64_t width = kVectors * vector_lanes();
   for (std::int64_t chunk = 0; chunk < chunk_count(dim); ++chunk) {
     const std::int64_t columns = std::min(kChunkColumns, dim - chunk * kChunkColumns);
@@ -132,6 +156,7 @@ HWY_INLINE void row_products(const float* natural, const float* lanes, std::int6
         micro_product<Finish::add, kVectors, kRowStride, 1>(from, lanes_of_chunk, columns,
                                                             products + row * width, nullptr);
       }
+      if (prefetch != nullptr) prefetch->advance();
     }
   }
 }

@@ -43,6 +43,12 @@ HWY_INLINE void for_each_strip(std::int64_t lanes, const Body& body) {
   }
 }
 
+/// Rows to prefetch after each micro-tile so that one block's worth is done when all strips are.
+HWY_INLINE std::int64_t prefetch_pace(std::int64_t lanes) {
+  const std::int64_t strips = (lanes + kMaxVectors * vector_lanes() - 1) / (kMaxVectors * vector_lanes());
+  return (kMicroRows + strips - 1) / strips;
+}
+
 /// The rows of a query tile as lanes: row-major, the heads of one row adjacent, exactly as they lie in
 /// memory.
 struct QueryLanes {
@@ -75,6 +81,20 @@ HWY_INLINE void pack_keys(const AttentionShape& shape, const KeyRows& keys, std:
     pack_natural_row(from, shape.k_dim, buffers.natural_k, r);
     pack_natural_row(from + shape.k_dim, shape.v_dim, buffers.natural_v, r);
   }
+}
+
+/// The block of keys that follows [row, row + count), as far as it lies before `end`.
+template <class T>
+HWY_INLINE RowPrefetch prefetch_keys(const AttentionShape& shape, const KeyRows& keys, std::int64_t row,
+                                     std::int64_t end, std::int32_t kv_head, std::int64_t lanes) {
+  RowPrefetch prefetch;
+  prefetch.rows = std::min(kBlockRows, end - row);
+  if (prefetch.rows <= 0) return prefetch;
+  prefetch.next[0] = reinterpret_cast<const std::byte*>(kv_row<T>(keys, shape, row, kv_head));
+  prefetch.bytes[0] = (shape.k_dim + shape.v_dim) * static_cast<std::int64_t>(sizeof(T));
+  prefetch.stride[0] = keys.head_count * prefetch.bytes[0];
+  prefetch.rows_at_a_time = prefetch_pace(lanes);
+  return prefetch;
 }
 
 /// A strip of query lanes against one block of keys: which keys take part, and which of them need no mask.
