@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// What in-process ranks cost: four ranks against one rank that does all the work, same documents, same cores,
+// forward and backward of one layer at head dimension 128. `ratio` is the fastest step of four ranks over the
+// fastest of one, the two run in turn; the goal is at most 1.10. Also the rate of the oracle's inputs.
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "core/lower.hpp"
+#include "executor/cpu_executor.hpp"
+#include "executor/seeded_tensors.hpp"
+#include "planner/plan_batch.hpp"
+#include "planner/strategy_table.hpp"
+
+namespace strata {
+namespace {
+
+/// The first documents of a recorded pack (traces/samples/codeparrot_32k.jsonl, first line): 15,086 tokens.
+const std::vector<std::int64_t> kDocuments{5130, 3812, 1525, 1126, 1291, 1546, 656};
+
+Execution planned(std::string_view strategy, std::int32_t ranks) {
+  WaveRequest request;
+  for (std::size_t i = 0; i < kDocuments.size(); ++i)
+    request.documents.push_back(static_cast<std::int32_t>(i));
+  request.lengths = kDocuments;
+  request.rank_count = ranks;
+  request.model.query_heads = 4;
+  request.model.kv_heads = 2;
+  request.model.head_dim = request.model.value_head_dim = 128;
+  request.model.hidden = 512;
+  request.model.ffn = 2048;
+  request.model.element_type = ElementType::f32;
+  const Wave wave = make_wave(strategy_named(strategy), request, {});
+  Execution execution;
+  execution.model = request.model;
+  execution.waves.push_back({lower_wave(wave, request.model), wave.placement});
+  return execution;
+}
+
+double attention_flops(const Execution& execution) {
+  double flops = 0;
+  for (const RankProgram& program : execution.waves.front().programs) {
+    for (const Pass pass : {Pass::forward, Pass::backward}) {
+      for (const Instruction& instruction : program.instructions(pass)) {
+        if (attention_pairs(instruction.op) > 0) flops += operation_flops(program, instruction.op).count;
+      }
+    }
+  }
+  return flops;
+}
+
+void four_ranks_against_one(benchmark::State& state, const char* strategy) {
+  const Execution one = planned("whole_document", 1);
+  const Execution four = planned(strategy, 4);
+  CpuOptions options;
+  options.keep_results = false;
+  options.record_timeline = false;
+  options.repeats = 2;
+  double best_one = std::numeric_limits<double>::max(), best_four = best_one;
+  const auto fastest = [&](const Execution& execution) {
+    const auto wall = run_on_cpu(execution, options).wall;
+    return static_cast<double>(std::min_element(wall.begin(), wall.end())->ns) * 1e-9;
+  };
+  for (auto _ : state) {
+    best_one = std::min(best_one, fastest(one));
+    const double seconds = fastest(four);
+    best_four = std::min(best_four, seconds);
+    state.SetIterationTime(seconds);
+  }
+  state.counters["ratio"] = best_four / best_one;
+  state.counters["one_rank_gflops"] = attention_flops(one) / best_one * 1e-9;
+  state.counters["four_ranks_gflops"] = attention_flops(four) / best_four * 1e-9;
+}
+
+void seeded_inputs(benchmark::State& state) {
+  std::vector<std::byte> rows(std::size_t{1024} * 8 * 64 * 4);
+  std::vector<float> scratch(512);
+  for (auto _ : state) {
+    fill_rows(1, InputTensor::q, {0, 0, 1024}, {8, 64}, ElementType::f32, rows.data(), scratch);
+    benchmark::DoNotOptimize(rows.data());
+  }
+  state.SetItemsProcessed(state.iterations() * 1024 * 8 * 64);
+}
+BENCHMARK(seeded_inputs);
+
+const int kRegistered = [] {
+  for (const char* strategy : {"ring", "zigzag_ring", "per_document", "allgather", "ulysses"}) {
+    benchmark::RegisterBenchmark(("four_ranks_against_one/" + std::string(strategy)).c_str(),
+                                 four_ranks_against_one, strategy)
+        ->UseManualTime()
+        ->Unit(benchmark::kMillisecond)
+        ->Iterations(3);
+  }
+  return 0;
+}();
+
+}  // namespace
+}  // namespace strata
