@@ -184,11 +184,11 @@ TEST(TopologyJson, KeepsBandwidthsExactly) {
   }
 }
 
-const std::string kPair =
-    R"({"name":"pair","nodes":["n"],"devices":[{"name":"a","node":0},{"name":"b","node":0,"cores":4}],"links":[)"
-    R"({"from":0,"to":1,"level":"node","latency_ns":5,"bandwidth_gbytes_per_s":2.5},)"
-    R"({"from":1,"to":0,"level":"node","latency_ns":6,"bandwidth_gbytes_per_s":3}],)"
-    R"("ranks":[{"devices":[0]},{"devices":[1]}]})";
+const std::string kPair = R"({"name":"pair","nodes":["n"],)"
+                          R"("devices":[{"name":"a","node":0},{"name":"b","node":0,"cores":4}],"links":[)"
+                          R"({"from":0,"to":1,"level":"node","latency_ns":5,"bandwidth_gbytes_per_s":2.5},)"
+                          R"({"from":1,"to":0,"level":"node","latency_ns":6,"bandwidth_gbytes_per_s":3}],)"
+                          R"("ranks":[{"devices":[0]},{"devices":[1]}]})";
 
 std::string error_of(const std::string& from, const std::string& to) {
   return input_error([&] { read(test::edited(kPair, from, to)); });
