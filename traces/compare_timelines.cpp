@@ -131,9 +131,8 @@ ErrorSummary summarise(const std::vector<Pair>& pairs) {
   summary.median = rank(50);
   summary.p95 = rank(95);
   summary.max = errors.back();
-  summary.bias = static_cast<double>(summary.predicted_ns) /
-                     static_cast<double>(std::max<std::int64_t>(summary.measured_ns, 1)) -
-                 1;
+  summary.bias = static_cast<double>(summary.predicted_ns - summary.measured_ns) /
+                 static_cast<double>(std::max<std::int64_t>(summary.measured_ns, 1));
   return summary;
 }
 

@@ -22,7 +22,7 @@ struct ErrorSummary {
   std::int64_t count = 0;
   std::int64_t predicted_ns = 0, measured_ns = 0;  ///< sums
   double mean = 0, median = 0, p95 = 0, max = 0;   ///< absolute relative errors; the mean is the MAPE
-  double bias = 0;                                 ///< signed: sum of predicted / sum of measured - 1
+  double bias = 0;                                 ///< signed, of the sums
   bool operator==(const ErrorSummary&) const = default;
 };
 
