@@ -11,11 +11,16 @@ namespace {
 
 constexpr std::size_t kBlock = 64;
 
-constexpr auto kByBegin = [](const Region& a, const Region& b) { return a.begin < b.begin; };
+/// By first row, then moves before tasks, both in their order, so that reports do not depend on the sort.
+constexpr auto kByBegin = [](const Region& a, const Region& b) {
+  if (a.begin != b.begin) return a.begin < b.begin;
+  if ((a.origin < 0) != (b.origin < 0)) return b.origin < 0;
+  return a.origin < 0 ? a.origin > b.origin : a.origin < b.origin;
+};
 
 void sort_by_begin(std::vector<Region>& regions) {
   if (!std::is_sorted(regions.begin(), regions.end(), kByBegin)) {
-    std::stable_sort(regions.begin(), regions.end(), kByBegin);
+    std::sort(regions.begin(), regions.end(), kByBegin);
   }
 }
 

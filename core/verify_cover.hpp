@@ -16,7 +16,7 @@ struct Region {
   std::int64_t begin = 0, end = 0;
   HeadRange heads;
   std::int32_t step = 0;
-  std::int32_t origin = 0;  ///< of supply: kOwned, kKept or a number >= 0 that the caller gives a meaning
+  std::int32_t origin = 0;  ///< a move >= 0; else, of supply kOwned or kKept, of demand ~task
 };
 inline constexpr std::int32_t kOwned = -1;  ///< all heads, whatever `heads` says
 inline constexpr std::int32_t kKept = -2;   ///< received in an earlier pass

@@ -152,9 +152,14 @@ class Plane {
   Findings& findings_;
 };
 
-bool by_query(const TaskRef& a, const TaskRef& b) {
-  return a.task->query != b.task->query ? a.task->query < b.task->query : a.task->key < b.task->key;
-}
+/// A task of one document by the first rows and keys; of equal ones the order does not matter, they overlap.
+constexpr auto kByQuery = [](const TaskRef& a, const TaskRef& b) {
+  const AttentionTask& first = *a.task;
+  const AttentionTask& second = *b.task;
+  if (first.query.begin != second.query.begin) return first.query.begin < second.query.begin;
+  if (first.query.end != second.query.end) return first.query.end < second.query.end;
+  return first.key.begin < second.key.begin;
+};
 
 }  // namespace
 
@@ -164,7 +169,7 @@ void verify_coverage(const WaveIndex& wave, const ScheduleIndex& schedule, Findi
     const auto all = schedule.tasks(i);
     tasks.assign(all.begin(), all.end());
     each_plane(
-        tasks, wave.model().query_heads, [](const TaskRef& ref) { return ref.task->heads; }, by_query,
+        tasks, wave.model().query_heads, [](const TaskRef& ref) { return ref.task->heads; }, kByQuery,
         [&](HeadRange heads, std::span<const TaskRef> plane) {
           return Plane(wave, schedule, i, heads, plane, findings).check();
         });
