@@ -158,7 +158,7 @@ void verify_candidates(const Plan& plan, Findings& findings) {
   }
 }
 
-void verify_times(const Plan& plan, Findings& findings) {
+void verify_times_and_memory(const Plan& plan, Findings& findings) {
   const Prediction& predicted = plan.predicted;
   const Bounds& bounds = plan.bounds;
   Total passes;
@@ -168,6 +168,12 @@ void verify_times(const Plan& plan, Findings& findings) {
     findings.add("predicted", "predicted.step_time_ns",
                  fmt::format("{}, but forward and backward take {} and {}", predicted.step_time.ns,
                              predicted.forward.ns, predicted.backward.ns));
+  }
+  const Bytes cap = plan.options.memory_cap;
+  if (cap.count > 0 && std::max(predicted.peak_memory, predicted.arena) > cap) {
+    findings.add("memory_cap", "predicted.peak_memory_bytes",
+                 fmt::format("{} bytes (arena {}), over the cap of {}", predicted.peak_memory.count,
+                             predicted.arena.count, cap.count));
   }
   if (bounds.lower_bound > predicted.step_time) {
     findings.add("bounds", "bounds.lower_bound_ns",
@@ -204,7 +210,7 @@ void verify_numbers(const Plan& plan, Findings& findings) {
     findings.add("predicted", "predicted.imbalance",
                  fmt::format("{}, but the waves give {}", plan.predicted.imbalance, sums.imbalance()));
   }
-  verify_times(plan, findings);
+  verify_times_and_memory(plan, findings);
   verify_candidates(plan, findings);
 }
 

@@ -81,7 +81,7 @@ class RecordCheck {
   }
 
   /// Position of the document in the wave when the span lies inside it, else a violation and -1.
-  std::int64_t check_span(std::string_view rule, const TokenSpan& span, const char* what) {
+  std::int64_t check_span(std::string_view rule, const TokenSpan& span, std::string_view what) {
     const std::int64_t document = wave_.find(span.document);
     if (document < 0) {
       fail(rule, fmt::format("{} of document {}, which is not in the wave", what, span.document));
@@ -108,25 +108,29 @@ class RecordCheck {
   }
 
   /// The many ends of a transfer or reduction: sorted, disjoint, not adjacent, without the single end.
-  void check_peers(const std::vector<RankRange>& peers, std::int32_t single, const char* what) {
-    if (peers.empty()) fail("ranks", fmt::format("no {} ranks", what));
+  bool check_peers(const std::vector<RankRange>& peers, std::int32_t single, const char* what) {
+    if (peers.empty()) {
+      fail("ranks", fmt::format("no {} ranks", what));
+      return false;
+    }
     std::int32_t previous = -1;
     for (const RankRange& range : peers) {
       if (range.begin < 0 || range.begin >= range.end || range.end > wave_.rank_count()) {
         fail("ranks", fmt::format("{} ranks [{}, {}), empty or not below {}", what, range.begin, range.end,
                                   wave_.rank_count()));
-        return;
+        return false;
       }
       if (range.begin <= previous) {
         fail("ranks",
              fmt::format("{} ranks [{}, {}) touch or precede those before", what, range.begin, range.end));
-        return;
+        return false;
       }
       if (range.begin <= single && single < range.end) {
         fail("ranks", fmt::format("rank {} would send to itself", single));
       }
       previous = range.end;
     }
+    return true;
   }
 
   void check_timing(std::int32_t lane, std::int32_t ready, bool consumed_at_end) {
@@ -164,13 +168,13 @@ class RecordCheck {
                                        pass_ == Pass::forward ? "forward" : "backward"));
       return;
     }
-    const std::int64_t document = check_span("span", transfer.span, to_string(transfer.tensor).data());
+    const std::int64_t document = check_span("span", transfer.span, to_string(transfer.tensor));
     check_heads("heads", transfer.heads, wave_.head_count(transfer.tensor));
     check_rank("ranks", transfer.source, "source");
-    check_peers(transfer.targets, transfer.source, "target");
+    const bool reachable = check_peers(transfer.targets, transfer.source, "target");
     const bool output = transfer.tensor == TensorKind::o || transfer.tensor == TensorKind::o_part;
     check_timing(transfer.lane, transfer.ready, output);
-    if (output && document >= 0 && !findings_.full()) check_owner(transfer, document);
+    if (output && document >= 0 && reachable) check_owner(transfer, document);
   }
 
   void check_owner(const Transfer& transfer, std::int64_t document) {
@@ -199,7 +203,7 @@ class RecordCheck {
                                  static_cast<int>(reduction.tensor)));
       return;
     }
-    const std::int64_t document = check_span("span", reduction.span, to_string(reduction.tensor).data());
+    const std::int64_t document = check_span("span", reduction.span, to_string(reduction.tensor));
     check_heads("heads", reduction.heads, wave_.head_count(reduction.tensor));
     check_rank("ranks", reduction.target, "target");
     check_peers(reduction.sources, reduction.target, "source");

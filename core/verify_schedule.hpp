@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Static proof that a schedule computes exactly what the mask allows: every token owned once, every slice held
-// by whoever sends it, nothing received twice or for nothing, every allowed (query, key) pair once per head and
-// no other, every partial result and gradient home exactly once, and a canonical form. No strategy is consulted.
+// Static proof that a schedule computes exactly what the mask allows: every token owned once, every slice
+// held by whoever sends it, nothing received twice or for nothing, every allowed (query, key) pair once per
+// head and no other, every partial result and gradient home exactly once, and a canonical form. No strategy is
+// consulted.
 #pragma once
 
 #include <string>
@@ -25,12 +26,12 @@ struct Violation {
 std::vector<Violation> verify_wave(const Wave& wave, const ModelShape& model, std::int32_t rank_count,
                                    const std::string& place, std::size_t limit = 100);
 
-/// Checks everything of a plan that can be checked without lowering: inputs and their digests, batch <-> waves,
-/// every wave, and the numbers that follow from them (bytes, imbalance, gap, the chosen candidate).
+/// Checks everything of a plan that can be checked without lowering: inputs and their digests, batch <->
+/// waves, every wave, and the numbers that follow from them (bytes, imbalance, gap, the chosen candidate).
 std::vector<Violation> verify_plan(const Plan& plan, std::size_t limit = 100);
 
-/// Lowers every wave of a plan that passed verify_plan and checks the programs: their digests, verify_programs,
-/// and the largest arena.
+/// Lowers every wave of a plan that passed verify_plan and checks the programs: their digests,
+/// verify_programs, and the largest arena.
 std::vector<Violation> verify_plan_programs(const Plan& plan, std::size_t limit = 100);
 
 }  // namespace strata

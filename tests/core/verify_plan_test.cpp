@@ -137,6 +137,8 @@ TEST(VerifyPlan, RecomputesEveryNumberThatFollowsFromTheWaves) {
                "but the times give");
   expect_first(changed([](Plan& plan) { plan.bounds.lower_bound = plan.predicted.step_time + Duration{1}; }),
                "bounds", "bounds.lower_bound_ns", "above the predicted step time");
+  expect_first(changed([](Plan& plan) { plan.options.memory_cap = {1000}; }), "memory_cap",
+               "predicted.peak_memory_bytes", "over the cap of 1000");
   expect_first(changed([](Plan& plan) { plan.strategy = "magic"; }), "candidates", "candidates",
                "0 entries for the chosen strategy 'magic'");
   expect_first(changed([](Plan& plan) { plan.candidates[0].step_time = Duration{1}; }), "candidates",
