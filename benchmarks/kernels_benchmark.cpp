@@ -21,9 +21,8 @@
 #include "kernels/cpu_features.hpp"
 #include "kernels/row_kernels.hpp"
 
+namespace strata::kernels {
 namespace {
-
-using namespace strata::kernels;
 
 const unsigned kThreads = std::max(1U, std::thread::hardware_concurrency());
 
@@ -298,9 +297,7 @@ void print(const std::vector<Row>& rows, bool json) {
   }
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int run_benchmark(int argc, char** argv) {
   bool json = false;
   bool quick = false;
   std::string only;
@@ -325,3 +322,8 @@ int main(int argc, char** argv) {
   print(rows, json);
   return 0;
 }
+
+}  // namespace
+}  // namespace strata::kernels
+
+int main(int argc, char** argv) { return strata::kernels::run_benchmark(argc, argv); }

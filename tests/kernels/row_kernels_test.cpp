@@ -81,6 +81,7 @@ TEST_P(RowKernels, AddsRowsOfBothElementsWithStrides) {
     const auto width = static_cast<std::size_t>(columns);
     const std::vector<float> source = random(3 * (width + 2));
     std::vector<std::uint16_t> half;
+    half.reserve(source.size());
     for (const float value : source) half.push_back(to_bf16(value));
     const std::vector<float> before = random(3 * (width + 1));
     std::vector<float> sum = before;
@@ -104,6 +105,7 @@ TEST_P(RowKernels, DeltaIsTheRowSumOfProducts) {
     const std::vector<float> a = random(6 * width);
     const std::vector<float> b = random(6 * width);
     std::vector<std::uint16_t> half;
+    half.reserve(b.size());
     for (const float value : b) half.push_back(to_bf16(value));
     std::vector<float> delta(6), half_delta(6);
     compute_delta(delta.data(), a.data(), Element::f32, b.data(), Element::f32, 3, 2, dim);
