@@ -7,6 +7,7 @@
 #include "core/check.hpp"
 #include "core/digest.hpp"
 #include "core/lower_rank.hpp"
+#include "core/parallel_for.hpp"
 
 namespace strata {
 
@@ -56,13 +57,27 @@ RankProgram lower(const Wave& wave, const CommSchedule& backward, const ModelSha
   return detail::RankLowering(wave, backward, model, rank).lower();
 }
 
-std::vector<RankProgram> lower_wave(const Wave& wave, const ModelShape& model) {
-  const CommSchedule backward = derive_backward(wave, model);
-  std::vector<RankProgram> programs;
-  programs.reserve(static_cast<std::size_t>(wave.placement.rank_count()));
-  for (std::int32_t rank = 0; rank < wave.placement.rank_count(); ++rank) {
-    programs.push_back(lower(wave, backward, model, rank));
+namespace {
+
+/// Slices on the wire of one pass, multicasts counted per target; lowering costs about as much.
+std::int64_t slice_count(const CommSchedule& schedule) {
+  std::int64_t count = 0;
+  for (const ScheduleStep& step : schedule.steps) {
+    for (const Transfer& transfer : step.transfers) count += target_count(transfer);
   }
+  return count;
+}
+
+}  // namespace
+
+std::vector<RankProgram> lower_wave(const Wave& wave, const ModelShape& model) {
+  constexpr std::int64_t kWorthThreads = 10'000;
+  const CommSchedule backward = derive_backward(wave, model);
+  const std::int32_t ranks = wave.placement.rank_count();
+  std::vector<RankProgram> programs(static_cast<std::size_t>(ranks));
+  parallel_for(ranks, slice_count(wave.schedule) < kWorthThreads ? 1 : 0, [&](std::int64_t rank) {
+    programs[static_cast<std::size_t>(rank)] = lower(wave, backward, model, static_cast<std::int32_t>(rank));
+  });
   return programs;
 }
 

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "core/plan.hpp"
 #include "core/rank_program.hpp"
@@ -18,5 +20,8 @@ RankProgram lower(const Wave& wave, const CommSchedule& backward, const ModelSha
 std::vector<RankProgram> lower_wave(const Wave& wave, const ModelShape& model);
 /// A digest of everything in the program, as "sha256:..."-style text; see core/digest.hpp.
 std::string program_digest(const RankProgram& program);
+
+/// The digests of one wave's programs, [rank].
+std::vector<std::string> program_digests(const std::vector<RankProgram>& programs);
 
 }  // namespace strata

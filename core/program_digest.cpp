@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/digest.hpp"
 #include "core/lower.hpp"
+#include "core/parallel_for.hpp"
 
 namespace strata {
 
@@ -123,6 +124,14 @@ std::string program_digest(const RankProgram& program) {
     }
   }
   return digest.text();
+}
+
+std::vector<std::string> program_digests(const std::vector<RankProgram>& programs) {
+  std::vector<std::string> digests(programs.size());
+  parallel_for(static_cast<std::int64_t>(programs.size()), 0, [&](std::int64_t rank) {
+    digests[static_cast<std::size_t>(rank)] = program_digest(programs[static_cast<std::size_t>(rank)]);
+  });
+  return digests;
 }
 
 }  // namespace strata

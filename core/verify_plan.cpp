@@ -169,10 +169,11 @@ std::vector<Violation> verify_plan_programs(const Plan& plan, std::size_t limit)
   for (std::size_t w = 0; w < plan.waves.size() && found.size() < limit; ++w) {
     const std::string place = detail::wave_place(w);
     const std::vector<RankProgram> programs = lower_wave(plan.waves[w], plan.model);
+    const std::vector<std::string> actual_digests = program_digests(programs);
     detail::Findings digests("", limit - found.size());
     for (std::size_t rank = 0; rank < programs.size(); ++rank) {
       arena = std::max(arena, programs[rank].arena);
-      const std::string actual = program_digest(programs[rank]);
+      const std::string& actual = actual_digests[rank];
       const bool stated = w < plan.program_digests.size() && rank < plan.program_digests[w].size();
       if (stated && plan.program_digests[w][rank] == actual) continue;
       digests.add("program_digest", fmt::format("program_digests[{}][{}]", w, rank),

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "core/parallel_for.hpp"
 #include "core/program_walk.hpp"
 
 namespace strata {
@@ -20,22 +21,54 @@ class ProgramVerifier {
       : programs_(programs), place_(place), limit_(limit) {}
 
   std::vector<Violation> verify() {
-    for (std::size_t rank = 0; rank < programs_.size(); ++rank) {
-      check_buffers(programs_[rank]);
-      for (const Pass pass : {Pass::forward, Pass::backward}) check_structure(programs_[rank], pass);
+    each_rank([](ProgramVerifier& own, const RankProgram& program) {
+      own.check_buffers(program);
+      for (const Pass pass : {Pass::forward, Pass::backward}) own.check_structure(program, pass);
+    });
+    for (const Pass pass : {Pass::forward, Pass::backward}) {
+      if (violations_.empty()) check_matching(pass);
     }
     if (!violations_.empty()) return std::move(violations_);
     for (const Pass pass : {Pass::forward, Pass::backward}) {
-      check_matching(pass);
-      if (!violations_.empty()) break;
       check_progress(pass, LaneOrder::concurrent, "lanes concurrent");
       check_progress(pass, LaneOrder::serialised, "lanes serialised");
-      for (const RankProgram& program : programs_) check_order(program, pass);
     }
+    each_rank([](ProgramVerifier& own, const RankProgram& program) {
+      for (const Pass pass : {Pass::forward, Pass::backward}) own.check_order(program, pass);
+    });
     return std::move(violations_);
   }
 
  private:
+  /// Runs `check` for every rank on all cores and appends what it finds in rank order.
+  template <typename Check>
+  void each_rank(const Check& check) {
+    std::vector<std::vector<Violation>> found(programs_.size());
+    parallel_for(static_cast<std::int64_t>(programs_.size()), worth_threads() ? 0 : 1,
+                 [&](std::int64_t rank) {
+                   ProgramVerifier own(programs_, place_, limit_);
+                   check(own, programs_[static_cast<std::size_t>(rank)]);
+                   found[static_cast<std::size_t>(rank)] = std::move(own.violations_);
+                 });
+    for (auto& violations : found) {
+      for (Violation& violation : violations) {
+        if (violations_.size() < limit_) violations_.push_back(std::move(violation));
+      }
+    }
+  }
+
+  /// Starting threads costs as much as checking a few thousand parts.
+  bool worth_threads() const {
+    constexpr std::size_t kParts = 10'000;
+    std::size_t parts = 0;
+    for (const RankProgram& program : programs_) {
+      for (const Instruction& instruction : program.forward) {
+        if (const Exchange* exchange = exchange_of(instruction.op)) parts += exchange->receives.size();
+      }
+    }
+    return parts > kParts;
+  }
+
   void report(std::string rule, const RankProgram& program, Pass pass, std::size_t instruction,
               std::string message) {
     if (violations_.size() >= limit_) return;

@@ -7,7 +7,7 @@
 #include <mutex>
 
 #include "executor/check_detail.hpp"
-#include "executor/parallel_for.hpp"
+#include "core/parallel_for.hpp"
 
 namespace strata {
 

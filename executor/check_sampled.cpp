@@ -6,7 +6,7 @@
 
 #include "core/mask.hpp"
 #include "executor/check_detail.hpp"
-#include "executor/parallel_for.hpp"
+#include "core/parallel_for.hpp"
 #include "executor/seeded_tensors.hpp"
 
 namespace strata {

@@ -143,8 +143,7 @@ Plan finish_plan(const Batch& batch, const PlanRequest& request, const Strategy&
   plan.strategy = strategy.name;
   for (std::size_t wave = 0; wave < best.programs.size(); ++wave) {
     check_valid(verify_programs(best.programs[wave], fmt::format("waves[{}]", wave), 1), strategy.name);
-    std::vector<std::string>& digests = plan.program_digests.emplace_back();
-    for (const RankProgram& program : best.programs[wave]) digests.push_back(program_digest(program));
+    plan.program_digests.push_back(program_digests(best.programs[wave]));
   }
   plan.waves = std::move(best.waves);
   plan.predicted = best.predicted;

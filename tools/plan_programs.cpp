@@ -11,18 +11,22 @@
 
 namespace strata::tools {
 
+Plan load_verified_plan(const std::string& path) {
+  Plan plan = read_plan(path);
+  const std::vector<Violation> violations = verify_plan(plan, 1);
+  if (violations.empty()) return plan;
+  const Violation& first = violations.front();
+  throw InputError(path + ": " + first.place, first.rule + ": " + first.message,
+                   "a plan that strata lint accepts");
+}
+
 LoadedPlan load_plan(const std::string& path) {
-  LoadedPlan loaded{read_plan(path), {}};
-  const auto refuse = [&](const Violation& violation) {
-    throw InputError(path + ": " + violation.place, violation.rule + ": " + violation.message,
-                     "a plan that strata lint accepts");
-  };
-  if (const auto violations = verify_plan(loaded.plan, 1); !violations.empty()) refuse(violations.front());
+  LoadedPlan loaded{load_verified_plan(path), {}};
   for (std::size_t w = 0; w < loaded.plan.waves.size(); ++w) {
     loaded.programs.push_back(lower_wave(loaded.plan.waves[w], loaded.plan.model));
-    const auto& programs = loaded.programs.back();
-    for (std::size_t rank = 0; rank < programs.size(); ++rank) {
-      const std::string digest = program_digest(programs[rank]);
+    const std::vector<std::string> digests = program_digests(loaded.programs.back());
+    for (std::size_t rank = 0; rank < digests.size(); ++rank) {
+      const std::string& digest = digests[rank];
       if (loaded.plan.program_digests[w][rank] == digest) continue;
       throw InputError(fmt::format("{}: program_digests[{}][{}]", path, w, rank),
                        loaded.plan.program_digests[w][rank],

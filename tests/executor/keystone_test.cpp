@@ -6,7 +6,6 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <mutex>
 #include <string>
 
@@ -15,9 +14,10 @@
 #include "core/verify_schedule.hpp"
 #include "executor/check_detail.hpp"
 #include "executor/cpu_executor.hpp"
-#include "executor/parallel_for.hpp"
+#include "core/parallel_for.hpp"
 #include "planner/strategy_table.hpp"
 #include "tests/executor/random_batches.hpp"
+#include "tests/support/test_scale.hpp"
 
 namespace strata {
 namespace {
@@ -139,11 +139,6 @@ class Keystone {
   std::vector<StrategyTally> tallies_;
   std::vector<std::string> faults_;
 };
-
-bool small_scale() {
-  const char* scale = std::getenv("STRATA_TEST_SCALE");
-  return scale != nullptr && std::string(scale) == "small";
-}
 
 void run_batches(std::uint64_t first, std::int64_t count, BatchSize size) {
   Keystone keystone;

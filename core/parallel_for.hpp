@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Independent jobs over threads, for checks and other work outside the issue loop.
+// Independent jobs over threads: checks, lowering, and other work outside an issue loop.
 #pragma once
 
 #include <algorithm>
