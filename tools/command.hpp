@@ -16,13 +16,15 @@
 namespace strata::tools {
 
 /// The options of one command. Targets must live as long as the command; a target's value at declaration is
-/// its default. `names` is like "-o,--output" or "--strategy"; a name without dash is positional.
+/// its default. `names` is like "-o,--output FILE" or "--strategy NAMES", the last word standing for the
+/// value in the help text; a name without dash is positional. A list is separated by commas.
 class Options {
  public:
   virtual ~Options() = default;
   virtual void required(const std::string& names, std::string& target, const std::string& help) = 0;
   virtual void add(const std::string& names, std::string& target, const std::string& help) = 0;
   virtual void add(const std::string& names, std::int64_t& target, const std::string& help) = 0;
+  virtual void add(const std::string& names, std::uint64_t& target, const std::string& help) = 0;
   virtual void add(const std::string& names, std::optional<std::int64_t>& target,
                    const std::string& help) = 0;
   virtual void add(const std::string& names, std::vector<std::string>& target, const std::string& help) = 0;
@@ -50,8 +52,8 @@ Command run_command();
 Command validate_command();
 Command compare_command();
 
-/// Parses the command line and runs the command it names. Returns the exit code; usage errors give one line
-/// on stderr and 2. Throws what the command throws.
+/// Parses the command line and runs the command it names. Returns the exit code. Throws InputError for a
+/// command line that makes no sense, and what the command throws.
 int run_command_line(int argc, const char* const* argv);
 
 }  // namespace strata::tools

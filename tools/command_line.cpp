@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The only file that knows the option parser.
+// The only file that knows the option parser. Values are converted here, so that a bad one is reported like
+// every other bad input.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <charconv>
 #include <iostream>
 
+#include "core/check.hpp"
 #include "core/version.hpp"
 #include "tools/command.hpp"
 
@@ -12,31 +16,114 @@ namespace strata::tools {
 
 namespace {
 
+constexpr std::size_t kHelpColumn = 34;
+
+template <typename Integer>
+Integer integer_of(const std::string& text, const std::string& option) {
+  Integer value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) {
+    throw InputError(option, "'" + text + "'",
+                     std::is_signed_v<Integer> ? "a whole number" : "a whole number from 0 to 2^64 - 1");
+  }
+  return value;
+}
+
+/// "-o,--output FILE": the names and the word that stands for the value.
+struct Declared {
+  Declared(const std::string& text, std::string help_text)
+      : names(text.substr(0, text.find(' '))),
+        help(std::move(help_text)),
+        value(text.find(' ') == std::string::npos ? "" : text.substr(text.find(' ') + 1)) {
+    const std::string first_long = names.substr(names.find("--") == std::string::npos ? 0 : names.find("--"));
+    shown = first_long.substr(0, first_long.find(','));
+  }
+  std::string names, help, value, shown;
+};
+
 class ParsedOptions : public Options {
  public:
   explicit ParsedOptions(CLI::App& app) : app_(app) {}
+
   void required(const std::string& names, std::string& target, const std::string& help) override {
-    app_.add_option(names, target, help)->required();
+    const Declared declared(names, help);
+    CLI::Option* option = app_.add_option(declared.names, target, help);
+    describe(option, declared, option->get_positional() ? "" : " (required)");
+    required_.push_back({option, declared});
   }
   void add(const std::string& names, std::string& target, const std::string& help) override {
-    app_.add_option(names, target, help)->capture_default_str();
+    const Declared declared(names, help);
+    CLI::Option* option = app_.add_option(declared.names, target, help);
+    describe(option, declared, target.empty() ? "" : " [" + target + "]");
   }
   void add(const std::string& names, std::int64_t& target, const std::string& help) override {
-    app_.add_option(names, target, help)->capture_default_str();
+    add_integer(names, target, help, fmt::format(" [{}]", target));
+  }
+  void add(const std::string& names, std::uint64_t& target, const std::string& help) override {
+    add_integer(names, target, help, fmt::format(" [{}]", target));
   }
   void add(const std::string& names, std::optional<std::int64_t>& target, const std::string& help) override {
-    app_.add_option(names, target, help);
+    add_integer(names, target, help, "");
   }
   void add(const std::string& names, std::vector<std::string>& target, const std::string& help) override {
-    app_.add_option(names, target, help)->delimiter(',');
+    const Declared declared(names, help);
+    CLI::Option* option =
+        app_.add_option(declared.names, target, help)->delimiter(',')->allow_extra_args(false);
+    describe(option, declared, target.empty() ? "" : fmt::format(" [{}]", fmt::join(target, ",")));
   }
   void flag(const std::string& names, bool& target, const std::string& help) override {
     app_.add_flag(names, target, help);
   }
 
+  /// After parsing; not left to the parser, which would miss a required option before it sees that the user
+  /// misspelt it.
+  void check_required() const {
+    for (const auto& [option, declared] : required_) {
+      if (option->count() > 0) continue;
+      const bool positional = option->get_positional();
+      throw InputError(app_.get_name(),
+                       positional ? "no " + declared.shown : "no " + declared.shown + " " + declared.value,
+                       declared.help);
+    }
+  }
+
  private:
+  template <typename Target>
+  void add_integer(const std::string& names, Target& target, const std::string& help,
+                   const std::string& note) {
+    const Declared declared(names, help);
+    using Integer = std::conditional_t<std::is_same_v<Target, std::uint64_t>, std::uint64_t, std::int64_t>;
+    const auto convert = [&target, shown = declared.shown](const std::string& text) {
+      target = integer_of<Integer>(text, shown);
+    };
+    describe(app_.add_option_function<std::string>(declared.names, convert, help), declared, note);
+  }
+
+  static void describe(CLI::Option* option, const Declared& declared, const std::string& note) {
+    if (option->get_positional()) return;
+    const std::string value = declared.value.empty() ? "VALUE" : declared.value;
+    option->type_name(value)->option_text(value);
+    option->description(option->get_description() + note);
+  }
+
   CLI::App& app_;
+  std::vector<std::pair<CLI::Option*, Declared>> required_;
 };
+
+/// The parser's exception as one line in the words of every other bad input.
+InputError usage_error(const std::string& where, const CLI::ParseError& error) {
+  const std::string help = where.empty() ? "strata --help" : "strata " + where + " --help";
+  std::string message = error.what();
+  std::replace(message.begin(), message.end(), '\n', ' ');
+  for (const std::string_view start :
+       {"The following argument was not expected: ", "The following arguments were not expected: "}) {
+    if (message.starts_with(start)) {
+      message = message.substr(start.size());
+      return {where, "'" + message + "'", "only what " + help + " lists"};
+    }
+  }
+  return {where, message, "what " + help + " lists"};
+}
 
 }  // namespace
 
@@ -45,42 +132,87 @@ std::vector<Command> all_commands() {
           explain_command(), simulate_command(), run_command(),       validate_command(), compare_command()};
 }
 
-int run_command_line(int argc, const char* const* argv) {
-  CLI::App app{"Plans, simulates, runs and verifies sequence-parallel layouts for packed training batches.",
-               "strata"};
-  app.set_version_flag("--version", std::string(kVersion));
-  app.require_subcommand(1);
-  Output output;
-  std::vector<Command> commands = all_commands();
-  std::vector<CLI::App*> parsers;
-  for (Command& command : commands) {
-    CLI::App* parser = app.add_subcommand(command.name, command.summary);
-    ParsedOptions options(*parser);
-    command.declare(options);
-    parser->add_flag("--json", output.json, "One JSON document on stdout, everything else on stderr");
-    parser->add_flag("--quiet", output.quiet, "Only results and errors");
-    parser->add_option("--seed", output.seed, "Seed of everything that is drawn at random")
-        ->capture_default_str();
-    parsers.push_back(parser);
-  }
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::CallForHelp& help) {
-    return app.exit(help);
-  } catch (const CLI::CallForVersion& version) {
-    return app.exit(version);
-  } catch (const CLI::ParseError& error) {
-    std::string message = error.what();
-    for (char& c : message) {
-      if (c == '\n') c = ' ';
+namespace {
+
+constexpr std::string_view kFooter =
+    "First steps:\n"
+    "  strata inspect traces/samples/codeparrot_128k.jsonl\n"
+    "  strata plan --batch traces/samples/codeparrot_128k.jsonl:1 --topology cpu:2x4 --model tiny -o "
+    "plan.json\n"
+    "  strata explain plan.json\n"
+    "  strata run plan.json --check sampled\n"
+    "\n"
+    "strata COMMAND --help lists the options of a command.\n"
+    "Exit codes: 0 fine; 1 a check failed; 2 bad input or usage; 3 no feasible plan;\n"
+    "4 a device failed or the deadline passed; 70 a bug in Strata.";
+
+class CommandLine {
+ public:
+  CommandLine() : commands_(all_commands()) {
+    app_.set_version_flag("--version", std::string(kVersion), "Print the version and exit");
+    app_.set_help_flag("-h,--help", "Print this help and exit");
+    app_.get_formatter()->column_width(kHelpColumn);
+    app_.get_formatter()->label("OPTIONS", "OPTIONS");
+    app_.get_formatter()->label("SUBCOMMAND", "COMMAND");
+    app_.get_formatter()->label("Subcommands", "Commands");
+    app_.get_formatter()->label("Positionals", "Arguments");
+    app_.footer(std::string(kFooter));
+    app_.require_subcommand(0, 1);
+    for (Command& command : commands_) {
+      CLI::App* parser = app_.add_subcommand(command.name, command.summary)->group("Commands");
+      parser->footer("");
+      ParsedOptions& options = *options_.emplace_back(std::make_unique<ParsedOptions>(*parser));
+      command.declare(options);
+      parser->add_flag("--json", output_.json, "One JSON document on stdout, everything else on stderr");
+      parser->add_flag("--quiet", output_.quiet, "Print only results and errors");
+      options.add("--seed N", output_.seed, "Seed of everything that is drawn at random");
+      parsers_.push_back(parser);
     }
-    std::cerr << fmt::format("strata: {} (strata --help lists the commands)\n", message);
-    return 2;
   }
-  for (std::size_t i = 0; i < commands.size(); ++i) {
-    if (parsers[i]->parsed()) return commands[i].run(output);
+
+  int run(int argc, const char* const* argv) {
+    if (argc < 2) {
+      std::cout << app_.help() << std::flush;
+      throw InputError("", "no command", known());
+    }
+    const std::string_view first = argv[1];
+    const auto named = [&](const Command& command) { return command.name == first; };
+    if (!first.starts_with("-") && std::none_of(commands_.begin(), commands_.end(), named)) {
+      throw InputError("", fmt::format("command '{}'", first), known());
+    }
+    const std::string where = first.starts_with("-") ? "" : std::string(first);
+    try {
+      app_.parse(argc, argv);
+    } catch (const CLI::Success& printed) {  // --help and --version
+      return app_.exit(printed);
+    } catch (const CLI::ParseError& error) {
+      throw usage_error(where, error);
+    }
+    for (std::size_t i = 0; i < commands_.size(); ++i) {
+      if (!parsers_[i]->parsed()) continue;
+      options_[i]->check_required();
+      return commands_[i].run(output_);
+    }
+    throw InputError("", "no command", known());
   }
-  return 2;
-}
+
+ private:
+  std::string known() const {
+    std::string names = "one of ";
+    for (const Command& command : commands_) names += command.name + ", ";
+    return names.substr(0, names.size() - 2);
+  }
+
+  CLI::App app_{"Plans, simulates, runs and verifies sequence-parallel layouts for packed training batches.",
+                "strata"};
+  std::vector<Command> commands_;
+  std::vector<std::unique_ptr<ParsedOptions>> options_;
+  std::vector<CLI::App*> parsers_;
+  Output output_;
+};
+
+}  // namespace
+
+int run_command_line(int argc, const char* const* argv) { return CommandLine().run(argc, argv); }
 
 }  // namespace strata::tools

@@ -37,7 +37,7 @@ struct Row {
   std::string rejected;
 };
 
-/// Sums over the batches that no strategy in the comparison rejected.
+/// Sums over the batches that the strategy accepts.
 struct Total {
   std::int64_t steps = 0, rejected = 0, wins = 0, ties = 0;
   Duration step_time, lower_bound;
@@ -93,8 +93,7 @@ std::map<std::string, Total> totals(const std::vector<Row>& rows, std::size_t pe
     for (std::size_t i = first; i < first + per_batch; ++i) {
       Total& total = by_strategy[rows[i].strategy];
       if (!rows[i].rejected.empty()) {
-        ++total.rejected;
-        total.reason = rows[i].rejected;
+        if (total.rejected++ == 0) total.reason = rows[i].rejected;
         continue;
       }
       const Prediction& predicted = rows[i].predicted;
@@ -117,11 +116,11 @@ std::map<std::string, Total> totals(const std::vector<Row>& rows, std::size_t pe
 }
 
 void print(const Output& output, const std::map<std::string, Total>& by_strategy,
-           const std::vector<Strategy>& strategies, const PlanRequest& request, std::size_t batches,
+           const std::vector<Strategy>& strategies, const PlanRequest& request, std::int64_t batches,
            double tie) {
-  output.line(fmt::format("{} batches on {} ranks of {}, profile {}{}", batches,
-                          request.topology.rank_count(), request.topology.name, request.profile.name,
-                          unmeasured_note(request.profile)));
+  output.line(fmt::format("{} on {} of {}; {}", counted(batches, "batch", "batches"),
+                          counted(request.topology.rank_count(), "rank"), request.topology.name,
+                          profile_label(request.profile)));
   Table table({"strategy", "mean step", "gap to bound", "imbalance", "KV/layer", "bytes moved", "peak memory",
                "best", "tied", "rejected"});
   for (const Strategy& strategy : strategies) {
@@ -145,7 +144,10 @@ void print(const Output& output, const std::map<std::string, Total>& by_strategy
   }
   output.line(table.text());
   for (const auto& [name, total] : by_strategy) {
-    if (total.rejected > 0) output.line(fmt::format("{}: {}", name, total.reason));
+    if (total.rejected == 0) continue;
+    output.line(wrapped(fmt::format("{} rejects {} of {}{}: {}", name, total.rejected, batches,
+                                    total.rejected > 1 ? ", the first because" : "", total.reason),
+                        2));
   }
   output.line(fmt::format("tied: within {} of the best; means are over the batches a strategy accepts",
                           percent(tie)));
@@ -196,13 +198,17 @@ Command compare_command() {
   command.name = "compare";
   command.summary = "Many batches x many strategies in one table, with ties marked";
   command.declare = [options](Options& declared) {
-    declared.required("--batches", options->batches, "Recorded batches or lengths");
-    declared.add("--max", options->max, "Use the first N steps; 0: all");
-    declared.add("--tie-permille", options->tie_permille, "Step times closer than this count as tied");
+    declared.required("--batches FILE", options->batches, "Recorded batches or lengths");
+    declared.add("--max N", options->max, "Use the first N steps; 0: all");
+    declared.add("--tie-permille N", options->tie_permille,
+                 "Step times closer than N / 1000 of the best count as tied");
     options->inputs.declare(declared);
   };
   command.run = [options](Output& output) {
     const PlanRequest request = options->inputs.request(output);
+    if (options->tie_permille < 0) {
+      throw InputError("--tie-permille", std::to_string(options->tie_permille), "0 or more");
+    }
     if (options->max < 0) throw InputError("--max", std::to_string(options->max), "0 or more");
     const std::vector<Batch> batches =
         load_batches(options->batches, options->max, options->inputs.packs_per_step);
@@ -210,7 +216,7 @@ Command compare_command() {
     const std::vector<Row> rows = compare(request, batches, strategies, output);
     const double tie = static_cast<double>(options->tie_permille) / 1000.0;
     const auto by_strategy = totals(rows, strategies.size(), tie);
-    print(output, by_strategy, strategies, request, batches.size(), tie);
+    print(output, by_strategy, strategies, request, std::ssize(batches), tie);
     output.document([&](JsonWriter& json) { write_document(json, rows); });
     const bool any =
         std::any_of(rows.begin(), rows.end(), [](const Row& row) { return row.rejected.empty(); });

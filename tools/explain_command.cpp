@@ -5,8 +5,8 @@
 #include <memory>
 
 #include "core/json_writer.hpp"
-#include "core/plan_json.hpp"
 #include "tools/command.hpp"
+#include "tools/plan_programs.hpp"
 #include "tools/plan_report.hpp"
 
 namespace strata::tools {
@@ -18,8 +18,8 @@ Command explain_command() {
   command.summary = "Why this layout, which bound binds, the runner-up and its gap";
   command.declare = [path](Options& declared) { declared.required("PLAN", *path, "Plan file"); };
   command.run = [path](Output& output) {
-    const Plan plan = read_plan(*path);
-    for (const std::string& line : explain_plan(plan)) output.line(line);
+    const Plan plan = load_verified_plan(*path);
+    for (const std::string& line : explain_plan(plan)) output.line(wrapped(line, 4));
     output.document([&](JsonWriter& json) { write_plan_summary(json, plan, *path); });
     return 0;
   };

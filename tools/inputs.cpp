@@ -66,21 +66,22 @@ void apply_overrides(const PlanInputs& inputs, ModelShape& model) {
 }  // namespace
 
 void PlanInputs::declare(Options& options) {
-  options.add("--topology", topology, "Topology file, dgx_h100:NODES, or cpu:HOSTSxRANKS[:CORES]");
-  options.add("--ranks,--cp", ranks, "Use the first N ranks of the topology");
-  options.add("--model", model, "Model file (Strata or Hugging Face config), tiny, llama3_8b or llama3_70b");
-  options.add("--heads", heads, "Override the heads, QUERY:KV");
-  options.add("--head-dim", head_dim, "Override the head dimension");
-  options.add("--layers", layers, "Override the number of layers");
-  options.add("--element-type", element_type, "Override the element type: f32 or bf16");
-  options.add("--profile", profile, "Cost profile file; without it the shipped, unmeasured one");
-  options.add("--strategy,--strategies", strategies, "auto, all, or names separated by commas");
-  options.add("--exchange", exchange, "needed (only what the mask needs) or full (as published)");
-  options.add("--backward-kv", backward_kv, "refetch (send again in backward) or retain (keep)");
-  options.add("--gradient-return", gradient_return,
-              "owner (straight home) or reverse_tree (along the way it came)");
-  options.add("--memory-cap", memory_cap, "Per rank, such as 80GiB; candidates that need more are rejected");
-  options.add("--packs-per-step", packs_per_step, "Recorded rows that form one training step");
+  options.add("--topology FILE", topology,
+              "Cluster: a file, dgx_h100:NODES or cpu:HOSTSxRANKS[:CORES] (required)");
+  options.add("--ranks,--cp N", ranks, "Use the first N ranks of the topology");
+  options.add("--model FILE", model, "Model: tiny, llama3_8b, llama3_70b or a file (Strata, Hugging Face)");
+  options.add("--heads Q:KV", heads, "Override the query and KV heads, such as 32:8");
+  options.add("--head-dim D", head_dim, "Override the head dimension");
+  options.add("--layers N", layers, "Override the number of layers");
+  options.add("--element-type TYPE", element_type, "Override the element type: f32 or bf16");
+  options.add("--profile FILE", profile, "Cost profile from strata calibrate; default: shipped, unmeasured");
+  options.add("--strategy,--strategies NAMES", strategies, "auto, all, or names separated by commas");
+  options.add("--exchange MODE", exchange, "needed (only what the mask needs) or full (as published)");
+  options.add("--backward-kv MODE", backward_kv, "KV in backward: refetch (send again) or retain (keep)");
+  options.add("--gradient-return MODE", gradient_return,
+              "KV gradients: owner (straight home) or reverse_tree (as KV came)");
+  options.add("--memory-cap SIZE", memory_cap, "Per rank, such as 80GiB; what needs more is rejected");
+  options.add("--packs-per-step N", packs_per_step, "Recorded rows that form one training step");
 }
 
 PlanRequest PlanInputs::request(const Output& output) const {

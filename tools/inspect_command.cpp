@@ -42,10 +42,10 @@ Command inspect_command() {
   auto options = std::make_shared<InspectOptions>();
   Command command;
   command.name = "inspect";
-  command.summary = "Percentiles, token and work shares, packing preview and histogram of any length source";
+  command.summary = "Lengths of a data set: percentiles, work shares, packing, histogram";
   command.declare = [options](Options& declared) {
     declared.required("DATA", options->path, "Lengths: text, CSV, JSON, JSON lines, .npy or Megatron .idx");
-    declared.add("--pack-tokens", options->pack_tokens, "Tokens of a pack in the packing preview");
+    declared.add("--pack-tokens N", options->pack_tokens, "Tokens of a pack in the packing preview");
   };
   command.run = [options](Output& output) {
     if (options->pack_tokens < 1) {
@@ -58,6 +58,7 @@ Command inspect_command() {
                                        ? preview_packing(source.lengths, options->pack_tokens)
                                        : packing_of(source.batches);
     for (const std::string& text : {to_text(statistics), to_text(packing), histogram_text(statistics)}) {
+      output.line("");
       output.line(text);
     }
     output.document([&](JsonWriter& json) { write_document(json, source, statistics); });

@@ -2,9 +2,9 @@
 // strata lint: verifies a plan file independently of whoever wrote it; one line per violated rule.
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <memory>
 
+#include "core/check.hpp"
 #include "core/json_writer.hpp"
 #include "core/plan_json.hpp"
 #include "core/verify_schedule.hpp"
@@ -48,12 +48,13 @@ Command lint_command() {
   command.summary = "Verify a plan file, one line per violated rule";
   command.declare = [options](Options& declared) {
     declared.required("PLAN", options->plan, "Plan file");
-    declared.add("--limit", options->limit, "Stop after this many violations");
+    declared.add("--limit N", options->limit, "Stop after this many violations");
     declared.flag("--schedule-only", options->schedule_only, "Do not lower and check the rank programs");
   };
   command.run = [options](Output& output) {
+    if (options->limit < 1) throw InputError("--limit", std::to_string(options->limit), "at least 1");
     const Plan plan = read_plan(options->plan);
-    const auto limit = static_cast<std::size_t>(std::max<std::int64_t>(1, options->limit));
+    const auto limit = static_cast<std::size_t>(options->limit);
     std::vector<Violation> violations = verify_plan(plan, limit);
     if (violations.empty() && !options->schedule_only) violations = verify_plan_programs(plan, limit);
     for (const Violation& violation : violations) {
@@ -61,16 +62,17 @@ Command lint_command() {
           fmt::format("{}: {}: {}: {}", options->plan, violation.place, violation.rule, violation.message));
     }
     if (violations.empty()) {
-      std::size_t transfers = 0, tasks = 0;
+      std::int64_t transfers = 0, tasks = 0;
       for (const Wave& wave : plan.waves) {
         for (const ScheduleStep& step : wave.schedule.steps) {
-          transfers += step.transfers.size();
-          tasks += step.tasks.size();
+          transfers += std::ssize(step.transfers);
+          tasks += std::ssize(step.tasks);
         }
       }
-      output.line(fmt::format("{}: clean ({}, {} waves, {} ranks, {} transfers, {} tasks)", options->plan,
-                              plan.strategy, plan.waves.size(), plan.topology.rank_count(), transfers,
-                              tasks));
+      output.line(fmt::format("{}: clean ({}, {}, {}, {}, {})", options->plan, plan.strategy,
+                              counted(std::ssize(plan.waves), "wave"),
+                              counted(plan.topology.rank_count(), "rank"), counted(transfers, "transfer"),
+                              counted(tasks, "task")));
     }
     output.document([&](JsonWriter& json) { write_document(json, options->plan, plan, violations); });
     return violations.empty() ? 0 : 1;

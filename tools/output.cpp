@@ -15,10 +15,13 @@ namespace strata::tools {
 
 void Output::line(std::string_view text) const {
   if (quiet) return;
-  (json ? std::cerr : std::cout) << text << '\n';
+  result(text);
 }
 
-void Output::result(std::string_view text) const { (json ? std::cerr : std::cout) << text << '\n'; }
+void Output::result(std::string_view text) const {
+  if (text.ends_with('\n')) text.remove_suffix(1);
+  (json ? std::cerr : std::cout) << text << '\n';
+}
 
 void Output::document(const std::function<void(JsonWriter&)>& write) const {
   if (!json) return;
@@ -98,6 +101,25 @@ std::string human_count(std::int64_t count) {
     grouped += digits[i];
   }
   return grouped;
+}
+
+std::string counted(std::int64_t count, std::string_view what, std::string_view plural) {
+  const std::string several = plural.empty() ? std::string(what) + "s" : std::string(plural);
+  return fmt::format("{} {}", human_count(count), count == 1 ? std::string(what) : several);
+}
+
+std::string wrapped(std::string_view text, std::size_t indent) {
+  constexpr std::size_t kColumns = 100;
+  std::string result;
+  std::size_t room = kColumns;
+  while (text.size() > room) {
+    std::size_t end = text.rfind(' ', room);
+    if (end == std::string_view::npos || end == 0) end = std::min(text.find(' '), text.size());
+    result += std::string(text.substr(0, end)) + "\n" + std::string(indent, ' ');
+    text.remove_prefix(std::min(end + 1, text.size()));
+    room = kColumns - indent;
+  }
+  return result + std::string(text);
 }
 
 std::string percent(double fraction) { return fmt::format("{:.1f} %", fraction * 100); }

@@ -21,7 +21,7 @@ class Output {
   bool quiet = false;
   std::uint64_t seed = 0;
 
-  /// A line for people: stdout, or stderr under --json; nothing under --quiet.
+  /// A line (or lines) for people: stdout, or stderr under --json; nothing under --quiet.
   void line(std::string_view text) const;
   /// A line that is the result itself (a violation, say): printed under --quiet too.
   void result(std::string_view text) const;
@@ -60,6 +60,10 @@ class Progress {
 
 /// "1,234,567".
 std::string human_count(std::int64_t count);
+/// "1 wave", "2,000 waves"; `plural` where an s is not enough.
+std::string counted(std::int64_t count, std::string_view what, std::string_view plural = "");
+/// Broken at spaces into lines of at most 100 columns, all but the first indented.
+std::string wrapped(std::string_view text, std::size_t indent);
 /// "12.3 %".
 std::string percent(double fraction);
 

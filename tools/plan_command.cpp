@@ -27,8 +27,8 @@ Command plan_command() {
   command.name = "plan";
   command.summary = "Find a layout for a batch on a cluster and write it to a plan file";
   command.declare = [options](Options& declared) {
-    declared.required("-o,--output", options->output, "Plan file to write");
-    declared.required("--batch", options->batch, "Recorded batches or lengths, FILE or FILE:LINE");
+    declared.required("-o,--output FILE", options->output, "Plan file to write");
+    declared.required("--batch FILE:LINE", options->batch, "Recorded batches or lengths; default line: 1");
     options->inputs.declare(declared);
   };
   command.run = [options](Output& output) {

@@ -13,21 +13,29 @@
 namespace strata::tools {
 
 std::string excluded_sentence() {
-  return "step time = layers x (attention + linear layers), forward and backward; excluded: embedding and "
-         "loss, "
-         "optimiser, gradient synchronisation, pipeline bubbles";
+  return "step time = layers x (attention + linear layers), forward and backward\n"
+         "  not in it: embedding, loss, optimiser, gradient synchronisation, pipeline bubbles";
+}
+
+std::string profile_label(const CostProfile& profile) {
+  return fmt::format("profile {}{}", profile.name, profile.provenance.measured ? "" : ", unmeasured");
+}
+
+std::string moved_bytes(const LevelBytes& bytes) {
+  return fmt::format("moved {}: {} inside devices, {} inside nodes, {} over the network",
+                     human(bytes.total()), human(bytes.device), human(bytes.node), human(bytes.network));
 }
 
 std::vector<std::string> plan_summary(const Plan& plan, const CostProfile& profile) {
   const ModelShape& model = plan.model;
   std::vector<std::string> lines;
-  lines.push_back(fmt::format("{} tokens in {} documents, {} wave{}; {} ranks on {}",
-                              human_count(plan.batch.token_count()), plan.batch.document_count(),
-                              plan.waves.size(), plan.waves.size() == 1 ? "" : "s",
-                              plan.topology.rank_count(), plan.topology.name));
-  lines.push_back(fmt::format("model: {} layers, {}:{} heads of {}, {}; profile {}{}", model.layers,
-                              model.query_heads, model.kv_heads, model.head_dim,
-                              to_string(model.element_type), profile.name, unmeasured_note(profile)));
+  lines.push_back(fmt::format("{} in {}, {}; {} on {}", counted(plan.batch.token_count(), "token"),
+                              counted(plan.batch.document_count(), "document"),
+                              counted(std::ssize(plan.waves), "wave"),
+                              counted(plan.topology.rank_count(), "rank"), plan.topology.name));
+  lines.push_back(fmt::format("model: {}, {} query and {} KV heads of {}, {}; {}",
+                              counted(model.layers, "layer"), model.query_heads, model.kv_heads,
+                              model.head_dim, to_string(model.element_type), profile_label(profile)));
   std::vector<Candidate> ranked = plan.candidates;
   std::stable_sort(ranked.begin(), ranked.end(), [](const Candidate& a, const Candidate& b) {
     if (a.step_time.has_value() != b.step_time.has_value()) return a.step_time.has_value();
@@ -36,7 +44,7 @@ std::vector<std::string> plan_summary(const Plan& plan, const CostProfile& profi
   Table table({"strategy", "step time", "vs best", "verdict"});
   for (const Candidate& candidate : ranked) {
     if (!candidate.step_time) {
-      table.add({candidate.strategy, "-", "-", "rejected: " + candidate.rejected.value_or("")});
+      table.add({candidate.strategy, "-", "-", "rejected"});
       continue;
     }
     const double ratio = static_cast<double>(candidate.step_time->ns) /
@@ -46,14 +54,17 @@ std::vector<std::string> plan_summary(const Plan& plan, const CostProfile& profi
   }
   lines.push_back(table.text());
   const Prediction& predicted = plan.predicted;
-  lines.push_back(fmt::format("{}: step {} (lower bound {}, gap {}, bound by {}), imbalance {:.3f}",
-                              plan.strategy, human(predicted.step_time), human(plan.bounds.lower_bound),
-                              percent(plan.bounds.gap), plan.bounds.active, predicted.imbalance));
-  lines.push_back(
-      fmt::format("bytes moved {} (device {}, node {}, network {}); KV per layer {}; peak memory {}",
-                  human(predicted.bytes_by_level.total()), human(predicted.bytes_by_level.device),
-                  human(predicted.bytes_by_level.node), human(predicted.bytes_by_level.network),
-                  human(predicted.kv_bytes), human(predicted.peak_memory)));
+  for (const Candidate& candidate : ranked) {
+    if (!candidate.step_time)
+      lines.push_back(
+          wrapped(fmt::format("{} is rejected: {}", candidate.strategy, candidate.rejected.value_or("")), 2));
+  }
+  lines.push_back(fmt::format("{}: step {}, {} above the lower bound of {}, which is set by {}",
+                              plan.strategy, human(predicted.step_time), percent(plan.bounds.gap),
+                              human(plan.bounds.lower_bound), plan.bounds.active));
+  lines.push_back(fmt::format("  {}", moved_bytes(predicted.bytes_by_level)));
+  lines.push_back(fmt::format("  KV per layer {}; peak memory {}; imbalance {:.3f}",
+                              human(predicted.kv_bytes), human(predicted.peak_memory), predicted.imbalance));
   lines.push_back(excluded_sentence());
   return lines;
 }

@@ -22,7 +22,11 @@ void write_plan_summary(JsonWriter& json, const Plan& plan, const std::string& p
 void write_prediction(JsonWriter& json, const Prediction& prediction);
 void write_bounds(JsonWriter& json, const Bounds& bounds);
 
-/// What step times leave out, one sentence; printed wherever a step time is.
+/// "profile NAME", with ", unmeasured" when nothing of it was measured.
+std::string profile_label(const CostProfile& profile);
+/// "moved 54.0 KiB: 54.0 KiB inside devices, 0 B inside nodes, 0 B over the network".
+std::string moved_bytes(const LevelBytes& bytes);
+/// What step times count and leave out, two lines; printed wherever a step time is.
 std::string excluded_sentence();
 
 }  // namespace strata::tools

@@ -17,6 +17,7 @@
 #include "planner/human_units.hpp"
 #include "tools/command.hpp"
 #include "tools/plan_programs.hpp"
+#include "tools/plan_report.hpp"
 #include "traces/chrome_trace.hpp"
 
 namespace strata::tools {
@@ -62,10 +63,10 @@ CpuOptions cpu_options(const RunOptions& options, const ModelShape& model, std::
     return static_cast<std::int32_t>(value);
   };
   CpuOptions cpu;
-  cpu.layers = options.layers == 0 ? model.layers : at_least("--layers", options.layers, 1);
-  cpu.repeats = at_least("--repeat", options.repeats, 1);
-  cpu.threads = at_least("--threads", options.threads, 0);
-  cpu.deadline = Duration{std::int64_t{at_least("--deadline-s", options.deadline_s, 0)} * 1'000'000'000};
+  cpu.layers = options.layers == 0 ? model.layers : at_least("--layers N", options.layers, 1);
+  cpu.repeats = at_least("--repeat N", options.repeats, 1);
+  cpu.threads = at_least("--threads N", options.threads, 0);
+  cpu.deadline = Duration{std::int64_t{at_least("--deadline-s N", options.deadline_s, 0)} * 1'000'000'000};
   cpu.seed = seed;
   cpu.poison = options.poison;
   cpu.keep_results = options.check != "none";
@@ -136,15 +137,15 @@ int run(const RunOptions& options, Output& output) {
   const Bytes arena = *std::max_element(result.arena.begin(), result.arena.end());
   STRATA_CHECK(arena == loaded.plan.predicted.arena, "the largest arena takes {} bytes, the plan says {}",
                arena.count, loaded.plan.predicted.arena.count);
-  output.line(fmt::format("{}: {} ranks in this process, {} threads, {}, {} layers", loaded.plan.strategy,
-                          loaded.plan.topology.rank_count(), result.timeline.cores_per_device,
-                          kernels::instruction_set(), cpu.layers));
+  output.line(fmt::format("{}: {} in this process, {}, {}, {}", loaded.plan.strategy,
+                          counted(loaded.plan.topology.rank_count(), "rank"),
+                          counted(result.timeline.cores_per_device, "thread"), kernels::instruction_set(),
+                          counted(cpu.layers, "layer")));
   for (std::size_t r = 0; r < result.wall.size(); ++r) {
     output.line(fmt::format("repeat {}: {}", r, human(result.wall[r])));
   }
-  output.line(fmt::format(
-      "sent {} (device {}, node {}, network {}), as predicted; largest arena {}, as predicted",
-      human(bytes.total()), human(bytes.device), human(bytes.node), human(bytes.network), human(arena)));
+  output.line(fmt::format("{}\nlargest arena {}; bytes and arena are as predicted", moved_bytes(bytes),
+                          human(arena)));
   if (!options.timeline.empty()) write_timeline(result.timeline, options.timeline);
   if (!options.trace.empty()) write_chrome_trace(result.timeline, loaded.programs, options.trace);
   const std::optional<CheckReport> report = check(options, execution, result, cpu);
@@ -166,14 +167,15 @@ Command run_command() {
   command.summary = "Execute a plan, check it against float64, record the timeline";
   command.declare = [options](Options& declared) {
     declared.required("PLAN", options->plan, "Plan file");
-    declared.add("--executor", options->executor, "cpu: all ranks in this process");
-    declared.add("--check", options->check, "none, sampled or full: compare with the float64 reference");
-    declared.add("--layers", options->layers, "Layers to run; 0: as the model says");
-    declared.add("--repeat", options->repeats, "Times to run the step");
-    declared.add("--threads", options->threads, "Worker threads; 0: one per hardware thread");
-    declared.add("--timeline", options->timeline, "Write the measured timeline to this file");
-    declared.add("--trace", options->trace, "Write a Chrome/Perfetto trace to this file");
-    declared.add("--deadline-s", options->deadline_s, "Give up on a repeat after so many seconds; 0: never");
+    declared.add("--executor NAME", options->executor, "cpu: all ranks in this process");
+    declared.add("--check MODE", options->check, "none, sampled or full: compare with the float64 reference");
+    declared.add("--layers N", options->layers, "Layers to run; 0: as the model says");
+    declared.add("--repeat N", options->repeats, "Times to run the step");
+    declared.add("--threads N", options->threads, "Worker threads; 0: one per hardware thread");
+    declared.add("-o,--timeline FILE", options->timeline, "Write the measured timeline to this file");
+    declared.add("--trace FILE", options->trace, "Write a Chrome/Perfetto trace to this file");
+    declared.add("--deadline-s N", options->deadline_s,
+                 "Give up on a repeat after so many seconds; 0: never");
     declared.flag("--poison", options->poison, "Fill buffers with NaN first, so that any stray read shows");
   };
   command.run = [options](Output& output) { return run(*options, output); };

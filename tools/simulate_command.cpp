@@ -2,9 +2,9 @@
 // strata simulate: the predicted timeline of a plan, load per rank, exposed communication, memory.
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <memory>
 
+#include "core/check.hpp"
 #include "core/json_writer.hpp"
 #include "core/plan_json.hpp"
 #include "core/timeline_json.hpp"
@@ -19,6 +19,8 @@ namespace strata::tools {
 
 namespace {
 
+constexpr std::int64_t kMostLayers = 100'000;
+
 struct SimulateOptions {
   std::string plan, profile, timeline, trace;
   std::int64_t layers = 0;
@@ -27,8 +29,8 @@ struct SimulateOptions {
 
 void print(const Output& output, const Simulation& simulation, const CostProfile& profile) {
   const Prediction& predicted = simulation.prediction;
-  output.line(fmt::format("step {} (forward {}, backward {}){}", human(predicted.step_time),
-                          human(predicted.forward), human(predicted.backward), unmeasured_note(profile)));
+  output.line(fmt::format("step {} (forward {}, backward {}); {}", human(predicted.step_time),
+                          human(predicted.forward), human(predicted.backward), profile_label(profile)));
   Table table({"rank", "end", "busy", "exposed communication", "idle", "pairs x heads"});
   for (std::size_t rank = 0; rank < simulation.ranks.size(); ++rank) {
     const RankLoad& load = simulation.ranks[rank];
@@ -36,12 +38,10 @@ void print(const Output& output, const Simulation& simulation, const CostProfile
                human(load.end - load.busy - load.exposed), human_count(load.pairs)});
   }
   output.line(table.text());
-  output.line(fmt::format("bytes moved {} (device {}, node {}, network {}); peak memory {}; imbalance {:.3f}",
-                          human(predicted.bytes_by_level.total()), human(predicted.bytes_by_level.device),
-                          human(predicted.bytes_by_level.node), human(predicted.bytes_by_level.network),
+  output.line(fmt::format("{}\npeak memory {}; imbalance {:.3f}", moved_bytes(predicted.bytes_by_level),
                           human(predicted.peak_memory), predicted.imbalance));
   if (simulation.extrapolated_share > 0) {
-    output.line(fmt::format("{} of the device work was costed outside the profile's measured range",
+    output.line(fmt::format("{} of the device work lies outside the range of the profile's tables",
                             percent(simulation.extrapolated_share)));
   }
   output.line(excluded_sentence());
@@ -79,17 +79,20 @@ Command simulate_command() {
   command.summary = "Predicted timeline of a plan, load per rank, exposed communication, memory";
   command.declare = [options](Options& declared) {
     declared.required("PLAN", options->plan, "Plan file");
-    declared.add("--profile", options->profile, "Cost profile; without it the one the plan carries");
-    declared.add("--layers", options->layers, "Layers to simulate; 0: as the model says");
+    declared.add("--profile FILE", options->profile, "Cost profile; without it the one the plan carries");
+    declared.add("--layers N", options->layers, "Layers to simulate; 0: as the model says");
     declared.flag("--attention-only", options->attention_only, "Leave the linear layers out");
-    declared.add("--timeline", options->timeline, "Write the timeline to this file");
-    declared.add("--trace", options->trace, "Write a Chrome/Perfetto trace to this file");
+    declared.add("--timeline FILE", options->timeline, "Write the timeline to this file");
+    declared.add("--trace FILE", options->trace, "Write a Chrome/Perfetto trace to this file");
   };
   command.run = [options](Output& output) {
+    if (options->layers < 0 || options->layers > kMostLayers) {
+      throw InputError("--layers", std::to_string(options->layers), fmt::format("0 to {}", kMostLayers));
+    }
     const LoadedPlan loaded = load_plan(options->plan);
     const CostProfile profile = profile_of(loaded.plan, options->profile);
     SimulatorOptions settings;
-    settings.layers = static_cast<std::int32_t>(std::clamp<std::int64_t>(options->layers, 0, 100'000));
+    settings.layers = static_cast<std::int32_t>(options->layers);
     settings.include_linear = !options->attention_only;
     Simulation simulation =
         simulate_step(loaded.programs, loaded.plan.topology, loaded.plan.model, profile, settings);

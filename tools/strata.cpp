@@ -15,7 +15,11 @@
 int main(int argc, char** argv) {
   std::ios::sync_with_stdio(false);
   try {
-    return strata::tools::run_command_line(argc, argv);
+    const int code = strata::tools::run_command_line(argc, argv);
+    if (!std::cout.flush()) {
+      throw strata::InputError("standard output", "an error while writing", "an output that can be written");
+    }
+    return code;
   } catch (const strata::InputError& error) {
     std::cerr << "strata: " << error.what() << '\n';
     return 2;

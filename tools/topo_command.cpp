@@ -47,9 +47,10 @@ Command topo_command() {
   command.run = [path](Output& output) {
     const Topology topology = load_topology(*path);
     const RouteTable routes(topology);
-    output.line(fmt::format("{}: {} nodes, {} devices, {} ranks, {} links", topology.name,
-                            topology.nodes.size(), topology.devices.size(), topology.rank_count(),
-                            topology.links.size()));
+    output.line(fmt::format("{}: {}, {}, {}, {}", topology.name, counted(std::ssize(topology.nodes), "node"),
+                            counted(std::ssize(topology.devices), "device"),
+                            counted(topology.rank_count(), "rank"),
+                            counted(std::ssize(topology.links), "link")));
     Table levels({"from rank 0 to", "level", "latency", "bandwidth GB/s"});
     LinkLevel last = LinkLevel::device;
     for (std::int32_t rank = 1; rank < topology.rank_count(); ++rank) {
@@ -59,7 +60,7 @@ Command topo_command() {
       levels.add({fmt::format("rank {}", rank), level_of(route), human(route.latency),
                   route.links.empty() ? "-" : fmt::format("{:.1f}", route.bandwidth.value / 1e9)});
     }
-    output.line(levels.text());
+    if (topology.rank_count() > 1) output.line(levels.text());
     output.line("ranks by level (. same device, n inside a node, N over the network)");
     for (const std::string& line : draw(topology, routes)) output.line(line);
     output.document([&](JsonWriter& json) { json.raw(to_json(topology)); });

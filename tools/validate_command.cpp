@@ -14,6 +14,7 @@
 #include "tools/command.hpp"
 #include "tools/execution_topology.hpp"
 #include "tools/plan_programs.hpp"
+#include "tools/plan_report.hpp"
 #include "traces/compare_timelines.hpp"
 
 namespace strata::tools {
@@ -73,12 +74,15 @@ Command validate_command() {
   command.declare = [options](Options& declared) {
     declared.required("PLAN", options->plan, "Plan file");
     declared.required("MEASURED", options->measured, "Timeline that strata run wrote");
-    declared.add("--profile", options->profile,
+    declared.add("--profile FILE", options->profile,
                  "Cost profile of the measuring machine; without it the plan's");
-    declared.add("--tolerance-percent", options->tolerance_percent,
+    declared.add("--tolerance-percent N", options->tolerance_percent,
                  "Exit 1 when the step's error is larger; 0: never");
   };
   command.run = [options](Output& output) {
+    if (options->tolerance_percent < 0) {
+      throw InputError("--tolerance-percent", std::to_string(options->tolerance_percent), "0 or more");
+    }
     const LoadedPlan loaded = load_plan(options->plan);
     const CostProfile profile = profile_of(loaded.plan, options->profile);
     const Timeline measured = read_timeline(options->measured);
@@ -94,8 +98,9 @@ Command validate_command() {
                                           loaded.plan.model, profile, settings);
     simulation.timeline.plan_digest = digest;
     const TimelineComparison comparison = compare_timelines(simulation.timeline, measured, loaded.programs);
-    output.line(fmt::format("predicted for the machine of the run: {} ranks on {} cores{}",
-                            measured.rank_count, measured.cores_per_device, unmeasured_note(profile)));
+    output.line(fmt::format("predicted for the machine of the run: {} on {}; {}",
+                            counted(measured.rank_count, "rank"), counted(measured.cores_per_device, "core"),
+                            profile_label(profile)));
     output.line(to_text(comparison));
     if (!measured.linear_included) output.line("linear layers were neither run nor predicted here");
     output.document([&](JsonWriter& json) { write_document(json, comparison); });
