@@ -61,6 +61,7 @@ void reduce_ends(const Timeline& timeline, ReducedTimeline& result) {
     end = std::max(end, event.end_ns);
   }
   std::vector<std::int64_t> values;
+  values.reserve(makespans.size());
   for (const auto& [repeat, makespan] : makespans) values.push_back(makespan);
   result.makespan_ns = median(values);
   result.typical_repeat = result.repeats.front();
@@ -138,6 +139,7 @@ ErrorSummary summarise(const std::vector<Pair>& pairs) {
 
 std::vector<KindError> summarise_kinds(const std::map<std::string, std::vector<Pair>>& pairs) {
   std::vector<KindError> kinds;
+  kinds.reserve(pairs.size());
   for (const auto& [kind, of_kind] : pairs) kinds.push_back({kind, summarise(of_kind)});
   return kinds;
 }

@@ -85,7 +85,7 @@ class HeaderParser {
     expect(quote);
     const std::size_t end = rest_.find(quote);
     if (end == std::string_view::npos) fail(quoted_excerpt(rest_), "a closed string");
-    const std::string text(rest_.substr(0, end));
+    std::string text(rest_.substr(0, end));
     rest_.remove_prefix(end + 1);
     return text;
   }
