@@ -214,8 +214,9 @@ class FlowCheck {
 
   /// Where a demand, or a supply with an origin >= 0, was made.
   std::string place(const Region& region) const {
-    return region.origin >= 0 ? schedule_.place(moves_[static_cast<std::size_t>(region.origin)])
-                              : schedule_.place(tasks_[static_cast<std::size_t>(~region.origin)]);
+    if (region.origin >= 0) return schedule_.place(moves_[static_cast<std::size_t>(region.origin)]);
+    const std::int32_t task = ~region.origin;
+    return schedule_.place(tasks_[static_cast<std::size_t>(task)]);
   }
 
   std::string what(const CoverProblem& problem) const {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Static proof that a schedule computes exactly what the mask allows: every token owned once, every slice
 // held by whoever sends it, nothing received twice or for nothing, every allowed (query, key) pair once per
-// head and no other, every partial result and gradient home exactly once, and a canonical form. It consults no
-// strategy.
+// head and no other, every partial result and gradient home exactly once, and a canonical form. It does not
+// consult strategies.
 #pragma once
 
 #include <string>
