@@ -304,6 +304,8 @@ void CpuSchedule::end_instruction(std::int32_t rank, std::int32_t instruction, s
 }
 
 void CpuSchedule::settle(std::int64_t now_ns) {
+  // Workers read the clock before they take the lock, so they may arrive in another order.
+  now_ns = now_ns_ = std::max(now_ns_, now_ns);
   while (!happenings_.empty()) {
     const Happening happening = happenings_.front();
     happenings_.pop();

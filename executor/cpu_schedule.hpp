@@ -145,7 +145,7 @@ class CpuSchedule {
   std::int64_t events_per_repeat_ = 0;
   std::vector<std::int64_t> first_event_of_wave_;
   std::vector<TimelineEvent> events_;
-  std::int64_t start_ns_ = 0, last_end_ns_ = 0;
+  std::int64_t now_ns_ = 0, start_ns_ = 0, last_end_ns_ = 0;
   std::int32_t loading_ = 0, unfinished_ranks_ = 0, running_ = 0;
   bool more_work_ = false;
   Bytes sent_;
