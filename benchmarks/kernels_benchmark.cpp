@@ -10,6 +10,7 @@
 #include <cstring>
 #include <functional>
 #include <limits>
+#include <mutex>
 #include <random>
 #include <string>
 #include <thread>
@@ -63,15 +64,18 @@ Elapsed on_all_cores(const std::function<void(unsigned)>& body) {
   return elapsed;
 }
 
-/// GFLOP/s or GB/s by either clock; the best of several runs.
+/// GFLOP/s or GB/s: the best of several runs by the wall clock, the mean of all by processor time.
 struct Rate {
   double wall = 0;
-  double processor = 0;
+  double work = 0;
+  double seconds = 0;
 
-  void take(double work, Elapsed elapsed) {
-    wall = std::max(wall, work / elapsed.wall / 1e9);
-    processor = std::max(processor, work / elapsed.processor / 1e9);
+  void take_wall(double done, double elapsed) { wall = std::max(wall, done / elapsed / 1e9); }
+  void take_processor(double done, double busy) {
+    work += done;
+    seconds += busy;
   }
+  [[nodiscard]] double processor() const { return work / seconds / 1e9; }
 };
 
 struct Row {
@@ -79,20 +83,16 @@ struct Row {
   const char* unit = "GFLOP/s";
   Rate rate;
   Rate yard;
+
+  [[nodiscard]] double wall_ratio() const { return rate.wall / yard.wall; }
+  [[nodiscard]] double processor_ratio() const { return rate.processor() / yard.processor(); }
 };
 
 /// Multiply-adds on all cores for about 20 ms.
 void take_peak(Rate& rate) {
-  constexpr std::int64_t kIterations = 2'500'000;
-  std::vector<double> flops(kThreads);
-  const Elapsed elapsed = on_all_cores([&](unsigned t) {
-    double measured = 0;
-    const double wall = seconds_of([&] { measured = measure_peak_flops(kIterations); });
-    flops[t] = measured * wall;
-  });
-  double sum = 0;
-  for (const double each : flops) sum += each;
-  rate.take(sum, elapsed);
+  std::atomic<std::int64_t> flops{0};
+  const Elapsed elapsed = on_all_cores([&](unsigned) { flops += run_multiply_adds(2'500'000); });
+  rate.take_wall(static_cast<double>(flops), elapsed.wall);
 }
 
 /// One packed batch of causal documents on one rank.
@@ -136,7 +136,9 @@ struct Batch {
     delta.resize(count(s.query_heads));
   }
 
-  Elapsed run(const AttentionWork& work) {
+  /// Calls visit(run) on every core, where run(i) executes the i-th longest item, until all items are done.
+  template <class Visit>
+  Elapsed run(const AttentionWork& work, const Visit& visit) {
     const QueryRows queries{q.data(),      out.data(), lse.data(), grad_out.data(),  delta.data(),
                             grad_q.data(), tokens,     0,          shape.query_heads};
     const KeyRows keys{kv.data(), grad_kv.data(), tokens, 0, shape.kv_heads};
@@ -145,7 +147,9 @@ struct Batch {
     std::atomic<std::size_t> next{0};
     return on_all_cores([&](unsigned) {
       Scratch scratch(shape);
-      for (std::size_t i = next++; i < order.size(); i = next++) run_item(work, operands, order[i], scratch);
+      for (std::size_t i = next++; i < order.size(); i = next++) {
+        visit(i, order[i], [&] { run_item(work, operands, order[i], scratch); });
+      }
     });
   }
 };
@@ -159,9 +163,24 @@ Row attention_row(const std::string& name, Batch& batch, bool backward, int repe
   row.name = name;
   take_peak(row.yard);
   for (int r = 0; r < repeats; ++r) {
-    row.rate.take(flops, batch.run(work));
+    const auto plain = [](std::size_t, std::int64_t, const auto& run) { run(); };
+    row.rate.take_wall(flops, batch.run(work, plain).wall);
     take_peak(row.yard);
   }
+  // Once more with multiply-adds between the items, both timed on the thread's own clock.
+  std::mutex mutex;
+  batch.run(work, [&](std::size_t i, std::int64_t item, const auto& run) {
+    const double begin = thread_seconds();
+    run();
+    const double middle = thread_seconds();
+    const std::int64_t adds = i % 4 == 0 ? run_multiply_adds(50'000) : 0;
+    const double end = thread_seconds();
+    const WorkItem& entry = work.items[static_cast<std::size_t>(item)];
+    const double products = entry.kind == WorkKind::grad_kv ? 4 : entry.kind == WorkKind::grad_q ? 3 : 2;
+    const std::lock_guard lock(mutex);
+    row.rate.take_processor(static_cast<double>(entry.pairs) * dims * products, middle - begin);
+    if (adds > 0) row.yard.take_processor(static_cast<double>(adds), end - middle);
+  });
   return row;
 }
 
@@ -178,9 +197,12 @@ Row memory_row(const std::string& name, double bytes, const std::function<void(u
   row.name = name;
   row.unit = "GB/s";
   for (int r = 0; r < 5; ++r) {
-    row.yard.take(2.0 * kBytes * kThreads,
-                  on_all_cores([&](unsigned t) { std::memcpy(to[t].data(), from[t].data(), kBytes); }));
-    row.rate.take(bytes * kThreads, on_all_cores(body));
+    const Elapsed yard = on_all_cores([&](unsigned t) { std::memcpy(to[t].data(), from[t].data(), kBytes); });
+    row.yard.take_wall(2.0 * kBytes * kThreads, yard.wall);
+    row.yard.take_processor(2.0 * kBytes, yard.processor);
+    const Elapsed elapsed = on_all_cores(body);
+    row.rate.take_wall(bytes * kThreads, elapsed.wall);
+    row.rate.take_processor(bytes, elapsed.processor);
   }
   return row;
 }
@@ -282,8 +304,8 @@ void print(const std::vector<Row>& rows, bool json) {
       std::printf(
           "%s\n  {\"name\": \"%s\", \"unit\": \"%s\", \"rate\": %.2f, \"yardstick\": %.2f, \"ratio\": %.4f, "
           "\"processor_time_ratio\": %.4f}",
-          i == 0 ? "" : ",", row.name.c_str(), row.unit, row.rate.wall, row.yard.wall,
-          row.rate.wall / row.yard.wall, row.rate.processor / row.yard.processor);
+          i == 0 ? "" : ",", row.name.c_str(), row.unit, row.rate.wall, row.yard.wall, row.wall_ratio(),
+          row.processor_ratio());
     }
     std::printf("\n]}\n");
     return;
@@ -292,8 +314,7 @@ void print(const std::vector<Row>& rows, bool json) {
               kThreads, "kernel", "rate", "yardstick", "ratio", "processor time");
   for (const Row& row : rows) {
     std::printf("%-40s %10.1f %10.1f %7.1f%% %13.1f%%  %s\n", row.name.c_str(), row.rate.wall, row.yard.wall,
-                100.0 * row.rate.wall / row.yard.wall, 100.0 * row.rate.processor / row.yard.processor,
-                row.unit);
+                100.0 * row.wall_ratio(), 100.0 * row.processor_ratio(), row.unit);
   }
 }
 

@@ -70,14 +70,18 @@ bool select_instruction_set(const std::string& name) {
   return false;
 }
 
-double measure_peak_flops(std::int64_t iterations) {
+std::int64_t run_multiply_adds(std::int64_t iterations) {
   float values[14];
   for (int i = 0; i < 12; ++i) values[i] = static_cast<float>(i);
   values[12] = 0.999F;
   values[13] = 0.001F;
-  HWY_DYNAMIC_DISPATCH(multiply_add_chains)(1000, values);
+  return HWY_DYNAMIC_DISPATCH(multiply_add_chains)(iterations, values);
+}
+
+double measure_peak_flops(std::int64_t iterations) {
+  run_multiply_adds(1000);
   const auto begin = std::chrono::steady_clock::now();
-  const std::int64_t flops = HWY_DYNAMIC_DISPATCH(multiply_add_chains)(iterations, values);
+  const std::int64_t flops = run_multiply_adds(iterations);
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
   return static_cast<double>(flops) / seconds.count();
 }

@@ -19,6 +19,9 @@ std::vector<std::string> available_instruction_sets();
 /// before are in use.
 bool select_instruction_set(const std::string& name);
 
+/// Runs `iterations` rounds of twelve independent chains of fp32 multiply-adds; returns the FLOPs done.
+std::int64_t run_multiply_adds(std::int64_t iterations);
+
 /// Measured fp32 multiply-add rate of the calling thread in FLOP/s: `iterations` rounds of independent
 /// chains.
 double measure_peak_flops(std::int64_t iterations);
