@@ -248,7 +248,11 @@ PlanOptions read_options(const JsonValue& value) {
 /// Reads `inputs.<name>`: returns the content and stores the digest as stated.
 JsonValue read_input(ObjectReader& inputs, std::string_view name, std::string& digest) {
   ObjectReader reader(inputs.required(name, "digest and content"));
-  digest = reader.required_string("digest");
+  const JsonValue stated = reader.required("digest", "32 hexadecimal digits");
+  digest = stated.string();
+  if (digest.size() != 32 || digest.find_first_not_of("0123456789abcdef") != std::string::npos) {
+    stated.fail("32 hexadecimal digits");
+  }
   const JsonValue content = reader.required("content", "the input itself");
   reader.finish();
   return content;

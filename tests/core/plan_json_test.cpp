@@ -55,6 +55,14 @@ TEST(PlanJson, FillsInTheDigestsOfAFreshPlanOnly) {
   EXPECT_EQ(input_digests(edited).model, own.model);
 }
 
+TEST(PlanJson, RefusesADigestThatIsNone) {
+  const Plan plan = test::small_plan();
+  std::string text = to_json(plan);
+  const std::string digest = input_digests(plan).batch;
+  text.replace(text.find(digest), digest.size(), "");
+  EXPECT_THROW(read(text), InputError) << "an empty digest would never be compared";
+}
+
 TEST(PlanJson, HasOneDigestPerPlan) {
   const Plan plan = test::small_plan();
   EXPECT_EQ(plan_digest(plan), plan_digest(read(to_json(plan))));

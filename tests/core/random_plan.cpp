@@ -3,6 +3,7 @@
 
 #include <random>
 
+#include "core/digest.hpp"
 #include "core/plan_json.hpp"
 
 namespace strata::test {
@@ -129,6 +130,7 @@ Plan random_plan(std::uint64_t seed) {
   plan.bounds = {{9}, std::nullopt, dice.real() - 0.5, "compute"};
   if (dice.coin()) plan.bounds.in_family = Duration{dice.between(0, 99)};
   plan.candidates = {{"ring", Duration{7}, std::nullopt}, {"ulysses", std::nullopt, "8 heads"}};
+  if (plan.profile.digest.empty()) plan.profile.digest = digest_of("a profile too large to embed");
   plan.digests = input_digests(plan);
   return plan;
 }
@@ -149,6 +151,7 @@ Plan small_plan() {
   wave.schedule.steps[0].tasks = {{0, {0, 0, 50}, {0, 0, 50}, {0, 4}}};
   plan.waves = {wave};
   plan.program_digests = {{"00", "11"}};
+  if (plan.profile.digest.empty()) plan.profile.digest = digest_of("a profile too large to embed");
   plan.digests = input_digests(plan);
   return plan;
 }
