@@ -219,12 +219,18 @@ std::string lower(std::string_view text) {
   return result;
 }
 
+bool is_word_character(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; }
+
+/// Whether `mark` stands in `line` as a word of its own (mkdtemp's XXXXXX is none) and without its issue.
 bool is_loose(std::string_view mark, std::string_view line) {
-  const std::size_t at = line.find(mark);
-  if (at == std::string_view::npos) return false;
-  const std::string_view rest = line.substr(at + mark.size());
-  const bool issue = rest.starts_with("(#") && rest.size() > 2;
-  return !issue || std::isdigit(static_cast<unsigned char>(rest[2])) == 0;
+  for (std::size_t at = line.find(mark); at != std::string_view::npos; at = line.find(mark, at + 1)) {
+    const std::string_view rest = line.substr(at + mark.size());
+    const bool begins = at == 0 || !is_word_character(line[at - 1]);
+    const bool ends = rest.empty() || !is_word_character(rest.front());
+    const bool issue = rest.size() > 2 && rest.starts_with("(#") && is_word_character(rest[2]);
+    if (begins && ends && !issue) return true;
+  }
+  return false;
 }
 
 }  // namespace

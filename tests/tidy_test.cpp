@@ -177,6 +177,8 @@ TEST(TidyRules, WordsOfUnfinishedWorkAreRejected) {
   EXPECT_EQ(findings_of("// TODO: later\n"), 1U);
   EXPECT_EQ(findings_of("// TODO(#): later\n"), 1U);
   EXPECT_EQ(findings_of("// TODO(#12): later\n"), 0U);
+  EXPECT_EQ(findings_of("mkdtemp(\"/tmp/a.XXXXXX\"); // TODO(#12), TODO\n"), 1U);
+  EXPECT_EQ(findings_of("mkdtemp(\"/tmp/a.XXXXXX\");\n"), 0U);
   EXPECT_EQ(findings_of("// FIXME\n// XXX\n// Placeholder\n// Not implemented yet\n"), 4U);
   EXPECT_EQ(findings_of("using namespace std;\n"), 1U);
   EXPECT_EQ(findings_of("\tint a;\nint b; \nint c;\n"), 2U);
