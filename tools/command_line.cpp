@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <iostream>
 
@@ -81,9 +82,11 @@ class ParsedOptions : public Options {
     for (const auto& [option, declared] : required_) {
       if (option->count() > 0) continue;
       const bool positional = option->get_positional();
+      std::string expected = declared.help;
+      if (!expected.empty()) expected[0] = static_cast<char>(std::tolower(expected[0]));
       throw InputError(app_.get_name(),
                        positional ? "no " + declared.shown : "no " + declared.shown + " " + declared.value,
-                       declared.help);
+                       expected);
     }
   }
 
@@ -119,6 +122,10 @@ InputError usage_error(const std::string& where, const CLI::ParseError& error) {
        {"The following argument was not expected: ", "The following arguments were not expected: "}) {
     if (message.starts_with(start)) {
       message = message.substr(start.size());
+      // A misspelt option makes its value unexpected too; the option is the one to name.
+      if (const auto dash = (" " + message).find(" -"); dash != std::string::npos) {
+        message = message.substr(dash, message.find(' ', dash) - dash);
+      }
       return {where, "'" + message + "'", "only what " + help + " lists"};
     }
   }
@@ -137,8 +144,8 @@ namespace {
 constexpr std::string_view kFooter =
     "First steps:\n"
     "  strata inspect traces/samples/codeparrot_128k.jsonl\n"
-    "  strata plan --batch traces/samples/codeparrot_128k.jsonl:1 --topology cpu:2x4 --model tiny -o "
-    "plan.json\n"
+    "  strata plan --batch traces/samples/codeparrot_128k.jsonl:1 --topology cpu:2x4 --model tiny \\\n"
+    "    -o plan.json\n"
     "  strata explain plan.json\n"
     "  strata run plan.json --check sampled\n"
     "\n"

@@ -69,7 +69,7 @@ void PlanInputs::declare(Options& options) {
   options.add("--topology FILE", topology,
               "Cluster: a file, dgx_h100:NODES or cpu:HOSTSxRANKS[:CORES] (required)");
   options.add("--ranks,--cp N", ranks, "Use the first N ranks of the topology");
-  options.add("--model FILE", model, "Model: tiny, llama3_8b, llama3_70b or a file (Strata, Hugging Face)");
+  options.add("--model FILE", model, "tiny, llama3_8b, llama3_70b or a (Hugging Face) model file");
   options.add("--heads Q:KV", heads, "Override the query and KV heads, such as 32:8");
   options.add("--head-dim D", head_dim, "Override the head dimension");
   options.add("--layers N", layers, "Override the number of layers");
@@ -79,7 +79,7 @@ void PlanInputs::declare(Options& options) {
   options.add("--exchange MODE", exchange, "needed (only what the mask needs) or full (as published)");
   options.add("--backward-kv MODE", backward_kv, "KV in backward: refetch (send again) or retain (keep)");
   options.add("--gradient-return MODE", gradient_return,
-              "KV gradients: owner (straight home) or reverse_tree (as KV came)");
+              "dK and dV: owner (straight home) or reverse_tree (as KV came)");
   options.add("--memory-cap SIZE", memory_cap, "Per rank, such as 80GiB; what needs more is rejected");
   options.add("--packs-per-step N", packs_per_step, "Recorded rows that form one training step");
 }

@@ -90,6 +90,7 @@ Command validate_command() {
     if (measured.plan_digest != digest) {
       throw InputError(options->measured, "a run of plan " + measured.plan_digest, "plan " + digest);
     }
+    check_measured(measured, loaded.programs, options->measured);
     SimulatorOptions settings;
     settings.layers = measured.layers;
     settings.include_linear = measured.linear_included;
