@@ -1,8 +1,19 @@
 # The functions that a folder's CMakeLists.txt is written with. Files are listed by hand; links are PUBLIC
 # only for what the folder's headers show.
 
-# Leaves out sources that are listed but not written yet, so that the tree configures while it is being
-# filled in.
+# strata_library(<name> SOURCES <files> [LINKS <public>] [PRIVATE_LINKS <private>] [EXACT_ARITHMETIC])
+# Static library strata_<name>, also called strata::<name>.
+function(strata_library name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "EXACT_ARITHMETIC" "" "SOURCES;LINKS;PRIVATE_LINKS")
+  add_library(strata_${name} STATIC ${arg_SOURCES})
+  add_library(strata::${name} ALIAS strata_${name})
+  target_link_libraries(strata_${name} PUBLIC strata_options ${arg_LINKS} PRIVATE ${arg_PRIVATE_LINKS})
+  if(arg_EXACT_ARITHMETIC)
+    target_link_libraries(strata_${name} PRIVATE strata_exact_arithmetic)
+  endif()
+endfunction()
+
+# Leaves out sources that are listed but not written yet, so that the tree configures while it is being filled in.
 function(strata_existing_sources variable)
   set(existing "")
   foreach(source IN LISTS ARGN)
@@ -15,38 +26,14 @@ function(strata_existing_sources variable)
   set(${variable} "${existing}" PARENT_SCOPE)
 endfunction()
 
-# strata_library(<name> SOURCES <files> [LINKS <public>] [PRIVATE_LINKS <private>] [EXACT_ARITHMETIC])
-# Static library strata_<name>, also called strata::<name>.
-function(strata_library name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "EXACT_ARITHMETIC" "" "SOURCES;LINKS;PRIVATE_LINKS")
-  strata_existing_sources(arg_SOURCES ${arg_SOURCES})
-  if(NOT arg_SOURCES)
-    message(STATUS "strata_${name}: no sources yet")
-    add_library(strata_${name} INTERFACE)
-    add_library(strata::${name} ALIAS strata_${name})
-    target_link_libraries(strata_${name} INTERFACE strata_options ${arg_LINKS})
-    return()
-  endif()
-  add_library(strata_${name} STATIC ${arg_SOURCES})
-  add_library(strata::${name} ALIAS strata_${name})
-  target_link_libraries(strata_${name} PUBLIC strata_options ${arg_LINKS} PRIVATE ${arg_PRIVATE_LINKS})
-  if(arg_EXACT_ARITHMETIC)
-    target_link_libraries(strata_${name} PRIVATE strata_exact_arithmetic)
-  endif()
-endfunction()
-
 # strata_test(<name> SOURCES <files> [LINKS <libraries>] [LABELS <labels>] [TIMEOUT <seconds>])
 # GoogleTest program; every TEST in it is one ctest test, run from the source root. gtest_main is linked.
 function(strata_test name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT" "SOURCES;LINKS;LABELS")
-  strata_existing_sources(arg_SOURCES ${arg_SOURCES})
-  if(NOT arg_SOURCES)
-    message(STATUS "${name}: no sources yet")
-    return()
-  endif()
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 600)
   endif()
+  strata_existing_sources(arg_SOURCES ${arg_SOURCES})
   add_executable(${name} ${arg_SOURCES})
   target_compile_definitions(${name} PRIVATE STRATA_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   target_link_libraries(${name} PRIVATE strata_options ${arg_LINKS} GTest::gtest GTest::gtest_main)
@@ -61,22 +48,14 @@ endfunction()
 # Google Benchmark program; benchmark_main is linked. Benchmarks print rates; nothing gates on them.
 function(strata_benchmark name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LINKS")
-  strata_existing_sources(arg_SOURCES ${arg_SOURCES})
-  if(NOT arg_SOURCES)
-    message(STATUS "${name}: no sources yet")
-    return()
-  endif()
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE
     strata_options ${arg_LINKS} benchmark::benchmark benchmark::benchmark_main)
 endfunction()
 
 # strata_fuzz(<name> SOURCES <files> [LINKS <libraries>])
-# libFuzzer program with an LLVMFuzzerTestOneInput; only where STRATA_BUILD_FUZZ is on.
+# libFuzzer program with an LLVMFuzzerTestOneInput.
 function(strata_fuzz name)
-  if(NOT STRATA_BUILD_FUZZ)
-    return()
-  endif()
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LINKS")
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE strata_options ${arg_LINKS})
