@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "core/backward_schedule.hpp"
+#include "core/parallel_for.hpp"
 #include "core/verify_detail.hpp"
 
 namespace strata {
@@ -174,6 +175,14 @@ std::string describe(HeadRange heads) { return fmt::format("heads [{}, {})", hea
 
 namespace {
 
+/// Starting a thread costs as much as verifying a few hundred transfers.
+bool is_large(const CommSchedule& schedule) {
+  constexpr std::size_t kTransfers = 1'000;
+  std::size_t transfers = 0;
+  for (const ScheduleStep& step : schedule.steps) transfers += step.transfers.size();
+  return transfers > kTransfers;
+}
+
 /// Derived backward schedules repeat the forward tasks, which have been counted already.
 bool same_tasks(const CommSchedule& forward, const CommSchedule& backward) {
   static const std::vector<AttentionTask> kNone;
@@ -217,10 +226,19 @@ std::vector<Violation> verify_wave(const Wave& wave, const ModelShape& model, st
   verify_records(index, wave.schedule, detail::Pass::forward, "", findings);
   if (!findings.empty()) return findings.take();
   const detail::ScheduleIndex forward(index, wave.schedule, "");
-  verify_coverage(index, forward, findings);
-  verify_forward_flow(index, forward, findings);
-  if (findings.empty()) verify_backward(index, forward, findings);
-  return findings.take();
+  // Both halves only read what has been checked so far; of a broken forward half the derived other one says
+  // nothing new, so its findings are dropped.
+  detail::Findings derived(place, limit);
+  const std::int32_t threads = is_large(wave.schedule) ? 2 : 1;
+  parallel_for(2, threads, [&](std::int64_t half) {
+    if (half == 0) {
+      verify_coverage(index, forward, findings);
+      verify_forward_flow(index, forward, findings);
+    } else if (threads > 1 || findings.empty()) {
+      verify_backward(index, forward, derived);
+    }
+  });
+  return findings.empty() ? derived.take() : findings.take();
 }
 
 }  // namespace strata
