@@ -89,6 +89,7 @@ int calibrate(const CalibrateOptions& options, Output& output) {
   if (options.threads < 0 || options.threads > 4096) {
     throw InputError("--threads", std::to_string(options.threads), "0 to 4096");
   }
+  expect_writable(options.output);
   CalibrationRequest request;
   request.model = load_model(options.model);
   request.threads = options.threads > 0

@@ -6,9 +6,13 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
+#include <filesystem>
 #include <iostream>
 
+#include "core/check.hpp"
 #include "core/json_writer.hpp"
 
 namespace strata::tools {
@@ -90,6 +94,19 @@ void Progress::draw() const {
   std::cerr << fmt::format("\r{} [{}{}] {}%", what_, std::string(static_cast<std::size_t>(filled), '#'),
                            std::string(static_cast<std::size_t>(kCells - filled), '.'), drawn_percent_)
             << std::flush;
+}
+
+void expect_writable(const std::string& path) {
+  if (path.empty()) return;
+  const auto fail = [&](int error) {
+    throw InputError(path, std::strerror(error), "a file that can be written");
+  };
+  std::error_code ignored;
+  const std::filesystem::file_status status = std::filesystem::status(path, ignored);
+  if (std::filesystem::is_directory(status)) fail(EISDIR);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) return;  // a pipe
+  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  if (access(folder.empty() ? "." : folder.c_str(), W_OK) != 0) fail(errno);
 }
 
 std::string human_count(std::int64_t count) {

@@ -58,6 +58,10 @@ class Progress {
   bool visible_ = false;
 };
 
+/// Throws the InputError that writing `path` would end in, before the work is done whose result goes there.
+/// An empty path is fine.
+void expect_writable(const std::string& path);
+
 /// "1,234,567".
 std::string human_count(std::int64_t count);
 /// "1 wave", "2,000 waves"; `plural` where an s is not enough.

@@ -33,6 +33,7 @@ Command plan_command() {
   };
   command.run = [options](Output& output) {
     PlanRequest request = options->inputs.request(output);
+    expect_writable(options->output);
     request.batch = load_batch(options->batch, options->inputs.packs_per_step);
     const PlanResult result = plan_batch(request);
     if (!result.plan) throw_no_plan(result.rejections);

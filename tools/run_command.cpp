@@ -63,10 +63,10 @@ CpuOptions cpu_options(const RunOptions& options, const ModelShape& model, std::
     return static_cast<std::int32_t>(value);
   };
   CpuOptions cpu;
-  cpu.layers = options.layers == 0 ? model.layers : at_least("--layers N", options.layers, 1);
-  cpu.repeats = at_least("--repeat N", options.repeats, 1);
-  cpu.threads = at_least("--threads N", options.threads, 0);
-  cpu.deadline = Duration{std::int64_t{at_least("--deadline-s N", options.deadline_s, 0)} * 1'000'000'000};
+  cpu.layers = options.layers == 0 ? model.layers : at_least("--layers", options.layers, 1);
+  cpu.repeats = at_least("--repeat", options.repeats, 1);
+  cpu.threads = at_least("--threads", options.threads, 0);
+  cpu.deadline = Duration{std::int64_t{at_least("--deadline-s", options.deadline_s, 0)} * 1'000'000'000};
   cpu.seed = seed;
   cpu.poison = options.poison;
   cpu.keep_results = options.check != "none";
@@ -122,6 +122,7 @@ int run(const RunOptions& options, Output& output) {
   if (options.check != "none" && options.check != "sampled" && options.check != "full") {
     throw InputError("--check", "'" + options.check + "'", "none, sampled or full");
   }
+  for (const std::string& path : {options.timeline, options.trace}) expect_writable(path);
   LoadedPlan loaded = load_plan(options.plan);
   const CpuOptions cpu = cpu_options(options, loaded.plan.model, output.seed);
   const LevelBytes bytes = bytes_by_level(loaded, cpu.layers);

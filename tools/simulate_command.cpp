@@ -76,7 +76,7 @@ Command simulate_command() {
   auto options = std::make_shared<SimulateOptions>();
   Command command;
   command.name = "simulate";
-  command.summary = "Predicted timeline of a plan, load per rank, exposed communication, memory";
+  command.summary = "Predicted timeline: load per rank, exposed communication, memory";
   command.declare = [options](Options& declared) {
     declared.required("PLAN", options->plan, "Plan file");
     declared.add("--profile FILE", options->profile, "Cost profile; without it the one the plan carries");
@@ -89,6 +89,7 @@ Command simulate_command() {
     if (options->layers < 0 || options->layers > kMostLayers) {
       throw InputError("--layers", std::to_string(options->layers), fmt::format("0 to {}", kMostLayers));
     }
+    for (const std::string& path : {options->timeline, options->trace}) expect_writable(path);
     const LoadedPlan loaded = load_plan(options->plan);
     const CostProfile profile = profile_of(loaded.plan, options->profile);
     SimulatorOptions settings;

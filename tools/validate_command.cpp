@@ -70,7 +70,7 @@ Command validate_command() {
   auto options = std::make_shared<ValidateOptions>();
   Command command;
   command.name = "validate";
-  command.summary = "Predicted against measured, per kind of instruction, per rank and for the step";
+  command.summary = "Predicted against measured, by kind of instruction, rank and step";
   command.declare = [options](Options& declared) {
     declared.required("PLAN", options->plan, "Plan file");
     declared.required("MEASURED", options->measured, "Timeline that strata run wrote");

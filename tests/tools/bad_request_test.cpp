@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// Requests whose parts are sound but do not go together: too many ranks, heads that do not divide, a cap that
+// nothing fits, plans that were edited, timelines of another plan, outputs that cannot be written. Never a
+// partial file, and a file that exists stays as it is.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "tests/tools/workspace.hpp"
+
+namespace strata::test {
+namespace {
+
+class BadRequest : public testing::Test {
+ protected:
+  void SetUp() override {
+    work_.write("b.jsonl", "{\"step\": 0, \"packs\": [[40, 24], [33]]}\n");
+    work_.write("o.json", "what was there before");
+  }
+  /// One line on stderr, nothing on stdout, no file more and none changed.
+  void expect_line(int code, const std::string& command, const std::string& message) {
+    const std::vector<std::string> files = work_.files();
+    for (const char* json : {"", " --json"}) {
+      const Finished finished = work_.expect(code, command + json);
+      EXPECT_EQ(finished.err, "strata: " + message + "\n");
+      EXPECT_EQ(finished.out, "");
+    }
+    EXPECT_EQ(work_.files(), files);
+    EXPECT_EQ(work_.read("o.json"), "what was there before");
+  }
+  std::string plan(const std::string& more) {
+    return "plan --batch b.jsonl --topology cpu:1x4:2 --model tiny -o o.json " + more;
+  }
+  Workspace work_;
+};
+
+TEST_F(BadRequest, MoreRanksThanTheTopologyHas) {
+  expect_line(2, plan("--ranks 99"), "ranks: found 99, expected 1 to 4, the ranks of topology 'cpu:1x4:2'");
+  expect_line(2, plan("--ranks 0"), "--ranks: found '0', expected a whole number from 1");
+  expect_line(2, plan("--cp -3"), "--ranks: found '-3', expected a whole number from 1");
+}
+
+TEST_F(BadRequest, HeadsThatDoNotDivide) {
+  expect_line(
+      2, plan("--heads 6:4"),
+      "--model tiny: found 6 query heads and 4 KV heads, expected query heads that are a multiple of the KV "
+      "heads");
+  expect_line(2, plan("--heads 6"), "--heads: found '6', expected QUERY:KV, such as 32:8");
+  expect_line(3, plan("--heads 3:3 --strategy ulysses"),
+              "no feasible plan\n  ulysses: wave 0: 3 query heads cannot be divided evenly among 4 ranks");
+  // Among other strategies the rejection is a line of the table.
+  const Finished all = work_.expect(
+      0, "plan --batch b.jsonl --topology cpu:1x4:2 --model tiny -o p.json --heads 3:3 --strategy all");
+  EXPECT_NE(all.out.find("\nulysses                 -        -  rejected\n"), std::string::npos) << all.out;
+  EXPECT_NE(all.out.find("ulysses is rejected: wave 0: 3 query heads cannot be divided"), std::string::npos);
+}
+
+TEST_F(BadRequest, AMemoryCapNothingFitsGivesEveryCandidateItsReason) {
+  for (const char* json : {"", " --json"}) {
+    const Finished finished = work_.expect(3, plan("--memory-cap 1KiB --strategy all") + json);
+    EXPECT_EQ(finished.out, "");
+    std::istringstream lines(finished.err);
+    std::string line;
+    std::getline(lines, line);
+    EXPECT_EQ(line, "strata: no feasible plan");
+    for (const char* strategy :
+         {"ulysses", "ring", "zigzag_ring", "per_document", "allgather", "whole_document"}) {
+      std::getline(lines, line);
+      EXPECT_EQ(line.rfind(std::string("  ") + strategy + ": wave 0 of 64 tokens needs ", 0), 0U) << line;
+      EXPECT_NE(line.find("on one rank, over the memory cap of 1.00 KiB (1024 bytes)"), std::string::npos)
+          << line;
+    }
+    EXPECT_FALSE(std::getline(lines, line));
+  }
+  EXPECT_EQ(work_.read("o.json"), "what was there before");
+  const Finished compared =
+      work_.expect(3, "compare --batches b.jsonl --topology cpu:1x4 --model tiny --memory-cap 1KiB");
+  EXPECT_EQ(compared.err, "strata: no strategy accepts any of the batches\n");
+  EXPECT_NE(compared.out.find("ring rejects 1 of 1: wave 0 of 64 tokens needs "), std::string::npos);
+}
+
+TEST_F(BadRequest, InputsThatAreNotThere) {
+  expect_line(2, "plan --batch no.jsonl --topology cpu:1x4 --model tiny -o o.json",
+              "no.jsonl: found no such file, expected a readable file");
+  expect_line(2, "plan --batch b.jsonl:9 --topology cpu:1x4 --model tiny -o o.json",
+              "b.jsonl: found 1 lines, expected a line 9");
+  expect_line(2, "plan --batch b.jsonl:0 --topology cpu:1x4 --model tiny -o o.json",
+              "b.jsonl:0: found line 0, expected a line number of at least 1");
+  expect_line(2, "plan --batch b.jsonl --topology no.json --model tiny -o o.json",
+              "no.json: found No such file or directory, expected a readable JSON file");
+  expect_line(
+      2, "plan --batch b.jsonl --topology cpu:0x4 --model tiny -o o.json",
+      "topology: found 'cpu:0x4', expected dgx_h100:NODES, cpu:HOSTSxRANKS or cpu:HOSTSxRANKS:CORES, at "
+      "most 65536 ranks on 4096 devices, or a JSON file");
+  expect_line(2, "plan --batch b.jsonl --topology cpu:1x4 --model llama9 -o o.json",
+              "llama9: found No such file or directory, expected a readable JSON file");
+  expect_line(2, "plan --batch b.jsonl --topology cpu:1x4 --model tiny --profile no.json -o o.json",
+              "no.json: found no readable file, expected a cost profile, as strata calibrate -o writes it");
+  for (const char* command : {"lint no.json", "explain no.json", "simulate no.json", "run no.json"}) {
+    expect_line(2, command, "no.json: found No such file or directory, expected a readable JSON file");
+  }
+}
+
+TEST_F(BadRequest, OutputsThatCannotBeWritten) {
+  const std::string start = "plan --batch b.jsonl --topology cpu:1x4 --model tiny -o ";
+  expect_line(2, start + "no/such/folder/p.json",
+              "no/such/folder/p.json: found No such file or directory, expected a file that can be written");
+  expect_line(2, start + ".", ".: found Is a directory, expected a file that can be written");
+  work_.expect(0, start + "p.json");
+  expect_line(2, "simulate p.json --timeline no/t.json",
+              "no/t.json: found No such file or directory, expected a file that can be written");
+  expect_line(2, "run p.json --trace no/t.json",
+              "no/t.json: found No such file or directory, expected a file that can be written");
+  if (::geteuid() == 0) GTEST_SKIP() << "for root every folder can be written";
+  std::filesystem::create_directory(work_.path("locked"));
+  std::filesystem::permissions(work_.path("locked"), std::filesystem::perms::owner_read);
+  expect_line(2, start + "locked/p.json",
+              "locked/p.json: found Permission denied, expected a file that can be written");
+}
+
+TEST_F(BadRequest, APlanWhoseInputsWereEditedFailsLintAndIsNotRun) {
+  work_.expect(0, "plan --batch b.jsonl --topology cpu:1x4:2 --model tiny --strategy ring -o good.json");
+  struct Edit {
+    const char *from, *to, *line;
+  };
+  const std::vector<Edit> edits = {
+      {"\"packs\":[[40,24],[33]]", "\"packs\":[[40,24],[34]]", "inputs.batch: digest: "},
+      {"\"cores\":2", "\"cores\":4", "inputs.topology: digest: "},
+      {"\"ffn\":1024", "\"ffn\":2048", "inputs.model: digest: "},
+      {"\"memory_cap_bytes\":0", "\"memory_cap_bytes\":9999999", "inputs.request: digest: "},
+      {"\"threads\":", "\"threads\":1", "inputs.profile: digest: "},
+  };
+  for (const Edit& edit : edits) {
+    work_.write("bad.json", work_.read("good.json"));
+    work_.edit("bad.json", edit.from, edit.to);
+    const Finished lint = work_.expect(1, "lint bad.json");
+    EXPECT_NE(lint.out.find(std::string("bad.json: ") + edit.line), std::string::npos) << lint.out;
+    for (const char* command : {"run bad.json --timeline m.json", "simulate bad.json", "explain bad.json"}) {
+      const Finished refused = work_.expect(2, command);
+      EXPECT_EQ(refused.err.rfind("strata: bad.json: ", 0), 0U) << refused.err;
+      EXPECT_NE(refused.err.find("expected a plan that strata lint accepts\n"), std::string::npos)
+          << refused.err;
+      EXPECT_EQ(refused.out, "");
+    }
+  }
+  EXPECT_FALSE(work_.has("m.json"));
+}
+
+TEST_F(BadRequest, AProgramDigestOfAnotherLoweringFailsLintAndIsNotRun) {
+  work_.expect(0, "plan --batch b.jsonl --topology cpu:1x2 --model tiny --strategy ring -o p.json");
+  std::string text = work_.read("p.json");
+  const auto digest = text.find("\"program_digests\": [\n    [\"") + 27;
+  ASSERT_LT(digest, text.size());
+  text[digest] = text[digest] == '0' ? '1' : '0';
+  work_.write("p.json", text);
+  const Finished lint = work_.expect(1, "lint p.json");
+  EXPECT_NE(lint.out.find("program_digests[0][0]"), std::string::npos) << lint.out;
+  const Finished refused = work_.expect(2, "run p.json");
+  EXPECT_EQ(refused.err.rfind("strata: p.json: program_digests[0][0]: found " + text.substr(digest, 32), 0),
+            0U)
+      << refused.err;
+}
+
+TEST_F(BadRequest, ATimelineOfAnotherPlan) {
+  work_.expect(0, "plan --batch b.jsonl --topology cpu:1x2 --model tiny --strategy ring -o one.json");
+  work_.expect(0, "plan --batch b.jsonl --topology cpu:1x2 --model tiny --strategy ulysses -o two.json");
+  work_.expect(0, "simulate one.json --attention-only --timeline t.json");
+  const Finished finished = work_.expect(2, "validate two.json t.json");
+  EXPECT_EQ(finished.err.rfind("strata: t.json: found a run of plan ", 0), 0U) << finished.err;
+  EXPECT_NE(finished.err.find(", expected plan "), std::string::npos) << finished.err;
+  EXPECT_EQ(finished.out, "");
+}
+
+}  // namespace
+}  // namespace strata::test
