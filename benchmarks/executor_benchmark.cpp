@@ -76,7 +76,7 @@ void four_ranks_against_one(benchmark::State& state, const char* strategy) {
     processor = std::min(processor, processor_seconds() - begin);
     return static_cast<double>(std::min_element(wall.begin(), wall.end())->ns) * 1e-9;
   };
-  for (auto _ : state) {
+  for ([[maybe_unused]] const auto _ : state) {
     best_one = std::min(best_one, fastest(one, processor_one));
     const double seconds = fastest(four, processor_four);
     best_four = std::min(best_four, seconds);
@@ -91,7 +91,7 @@ void four_ranks_against_one(benchmark::State& state, const char* strategy) {
 void seeded_inputs(benchmark::State& state) {
   std::vector<std::byte> rows(std::size_t{1024} * 8 * 64 * 4);
   std::vector<float> scratch(512);
-  for (auto _ : state) {
+  for ([[maybe_unused]] const auto _ : state) {
     fill_rows(1, InputTensor::q, {0, 0, 1024}, {8, 64}, ElementType::f32, rows.data(), scratch);
     benchmark::DoNotOptimize(rows.data());
   }

@@ -18,10 +18,8 @@
 namespace strata {
 namespace {
 
-using testing::hand_model;
 using testing::two_rank_execution;
 using testing::two_rank_wave;
-using testing::TwoRankOptions;
 
 CpuOptions poisoned(std::int32_t threads) {
   CpuOptions options;

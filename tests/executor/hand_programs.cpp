@@ -6,22 +6,8 @@ namespace strata::testing {
 namespace {
 
 /// Buffer numbers, the same on both ranks; those from `kv_in` on are scratch.
-enum BufferNumber : std::int32_t {
-  kQ,
-  kKv,
-  kO,
-  kLse,
-  kDo,
-  kDq,
-  kDkv,
-  kKvIn,
-  kOAcc,
-  kLseAcc,
-  kDelta,
-  kDqAcc,
-  kDkvAcc,
-  kDkvOther
-};
+constexpr std::int32_t kQ = 0, kKv = 1, kO = 2, kLse = 3, kDo = 4, kDq = 5, kDkv = 6, kKvIn = 7, kOAcc = 8,
+                       kLseAcc = 9, kDelta = 10, kDqAcc = 11, kDkvAcc = 12, kDkvOther = 13;
 
 class Writer {
  public:
