@@ -229,15 +229,23 @@ std::vector<Violation> verify_wave(const Wave& wave, const ModelShape& model, st
   // Both halves only read what has been checked so far; of a broken forward half the derived other one says
   // nothing new, so its findings are dropped.
   detail::Findings derived(place, limit);
-  const std::int32_t threads = is_large(wave.schedule) ? 2 : 1;
-  parallel_for(2, threads, [&](std::int64_t half) {
-    if (half == 0) {
-      verify_coverage(index, forward, findings);
-      verify_forward_flow(index, forward, findings);
-    } else if (threads > 1 || findings.empty()) {
-      verify_backward(index, forward, derived);
-    }
-  });
+  const auto forward_half = [&] {
+    verify_coverage(index, forward, findings);
+    verify_forward_flow(index, forward, findings);
+  };
+  if (is_large(wave.schedule)) {
+    // The longer half runs on this thread, whose memory is warm.
+    parallel_for(2, 2, [&](std::int64_t half) {
+      if (half == 0) {
+        verify_backward(index, forward, derived);
+      } else {
+        forward_half();
+      }
+    });
+  } else {
+    forward_half();
+    if (findings.empty()) verify_backward(index, forward, derived);
+  }
   return findings.empty() ? derived.take() : findings.take();
 }
 
