@@ -81,12 +81,10 @@ class ParsedOptions : public Options {
   void check_required() const {
     for (const auto& [option, declared] : required_) {
       if (option->count() > 0) continue;
-      const bool positional = option->get_positional();
-      std::string expected = declared.help;
-      if (!expected.empty()) expected[0] = static_cast<char>(std::tolower(expected[0]));
-      throw InputError(app_.get_name(),
-                       positional ? "no " + declared.shown : "no " + declared.shown + " " + declared.value,
-                       expected);
+      std::string meaning = declared.help;
+      if (!meaning.empty()) meaning[0] = static_cast<char>(std::tolower(meaning[0]));
+      const std::string use = declared.value.empty() ? declared.shown : declared.shown + " " + declared.value;
+      throw InputError(app_.get_name(), "no " + declared.shown, use + " (" + meaning + ")");
     }
   }
 
@@ -103,7 +101,10 @@ class ParsedOptions : public Options {
   }
 
   static void describe(CLI::Option* option, const Declared& declared, const std::string& note) {
-    if (option->get_positional()) return;
+    if (option->get_positional()) {
+      option->type_name("");
+      return;
+    }
     const std::string value = declared.value.empty() ? "VALUE" : declared.value;
     option->type_name(value)->option_text(value);
     option->description(option->get_description() + note);
@@ -153,16 +154,28 @@ constexpr std::string_view kFooter =
     "Exit codes: 0 fine; 1 a check failed; 2 bad input or usage; 3 no feasible plan;\n"
     "4 a device failed or the deadline passed; 70 a bug in Strata.";
 
+class HelpText : public CLI::Formatter {
+ public:
+  HelpText() {
+    column_width(kHelpColumn);
+    label("Positionals", "Arguments");
+  }
+  std::string make_usage(const CLI::App* app, std::string name) const override {
+    std::string usage = "Usage: " + name;
+    if (app->get_parent() == nullptr) usage += " COMMAND";
+    for (const CLI::Option* option : app->get_options()) {
+      if (option->get_positional()) usage += " " + option->get_name(true);
+    }
+    return usage + " [OPTIONS]\n";
+  }
+};
+
 class CommandLine {
  public:
   CommandLine() : commands_(all_commands()) {
+    app_.formatter(std::make_shared<HelpText>());
     app_.set_version_flag("--version", std::string(kVersion), "Print the version and exit");
     app_.set_help_flag("-h,--help", "Print this help and exit");
-    app_.get_formatter()->column_width(kHelpColumn);
-    app_.get_formatter()->label("OPTIONS", "OPTIONS");
-    app_.get_formatter()->label("SUBCOMMAND", "COMMAND");
-    app_.get_formatter()->label("Subcommands", "Commands");
-    app_.get_formatter()->label("Positionals", "Arguments");
     app_.footer(std::string(kFooter));
     app_.require_subcommand(0, 1);
     for (Command& command : commands_) {

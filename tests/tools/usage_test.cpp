@@ -70,9 +70,9 @@ TEST(Usage, MistakesGiveOneLineThatNamesWhatWasFoundAndExpected) {
   const std::vector<Mistake> mistakes = {
       {"plna", "found command 'plna', expected " + kList},
       {"--fast", "found '--fast', expected only what strata --help lists"},
-      {"lint", "lint: found no PLAN, expected plan file"},
+      {"lint", "lint: found no PLAN, expected PLAN (plan file)"},
       {"lint a.json b.json", "lint: found 'b.json', expected only what strata lint --help lists"},
-      {"plan --batch b.jsonl", "plan: found no --output FILE, expected plan file to write"},
+      {"plan --batch b.jsonl", "plan: found no --output, expected --output FILE (plan file to write)"},
       {"plan --output",
        "plan: found --output: 1 required FILE missing, expected what strata plan --help lists"},
       {"plan --bach b.jsonl -o p.json", "plan: found '--bach', expected only what strata plan --help lists"},
