@@ -126,7 +126,7 @@ std::string counted(std::int64_t count, std::string_view what, std::string_view 
 }
 
 std::string wrapped(std::string_view text, std::size_t indent) {
-  constexpr std::size_t kColumns = 106;
+  constexpr std::size_t kColumns = 110;
   std::string result;
   std::size_t room = kColumns;
   while (text.size() > room) {

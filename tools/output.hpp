@@ -66,7 +66,7 @@ void expect_writable(const std::string& path);
 std::string human_count(std::int64_t count);
 /// "1 wave", "2,000 waves"; `plural` where an s is not enough.
 std::string counted(std::int64_t count, std::string_view what, std::string_view plural = "");
-/// Broken at spaces into lines of at most 106 columns, all but the first indented.
+/// Broken at spaces into lines of at most 110 columns, all but the first indented.
 std::string wrapped(std::string_view text, std::size_t indent);
 /// "12.3 %".
 std::string percent(double fraction);

@@ -21,8 +21,10 @@ constexpr int kCompared = 32;
 
 TEST(RecordedPacks, PlanAndLintCleanThroughFilesWithEveryStrategyThatAcceptsThem) {
   const Workspace work;
+  std::vector<std::string> choices = kStrategies;
+  choices.emplace_back("all");
   for (int line = 1; line <= scaled(kPacks, 1); ++line) {
-    for (const std::string& strategy : kStrategies) {
+    for (const std::string& strategy : choices) {
       const std::string plan =
           fmt::format("plan --batch {}:{} --topology cpu:2x4 --model tiny --strategy {} -o p.json",
                       sample("codeparrot_128k.jsonl"), line, strategy);
