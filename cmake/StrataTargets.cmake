@@ -13,7 +13,8 @@ function(strata_library name)
   endif()
 endfunction()
 
-# Leaves out sources that are listed but not written yet, so that the tree configures while it is being filled in.
+# Leaves out sources that are listed but not written yet, so that the tree configures while it is being filled
+# in.
 function(strata_existing_sources variable)
   set(existing "")
   foreach(source IN LISTS ARGN)
