@@ -24,6 +24,11 @@ using Distance = std::pair<std::int64_t, std::int32_t>;
 constexpr Distance kFar{std::numeric_limits<std::int64_t>::max(), 0};
 /// A thousand seconds: keeps every sum over a path inside int64.
 constexpr std::int64_t kMaxLatencyNs = 1'000'000'000'000;
+// Wider than any machine, and narrow enough that every time is an integer of nanoseconds.
+constexpr std::int32_t kMostCores = 65536;
+constexpr double kMostSpeed = 1000;
+constexpr double kLeastBandwidth = 1e3;  // bytes per second
+constexpr double kMostBandwidth = 1e15;
 
 using Graph = boost::adjacency_list<boost::vecS, boost::vecS, boost::directedS, boost::no_property,
                                     boost::property<boost::edge_weight_t, Distance>>;
@@ -140,6 +145,14 @@ void check_devices(const Topology& topology, const std::string& where) {
     if (!(device.relative_speed > 0) || !std::isfinite(device.relative_speed)) {
       throw InputError(where, fmt::format("{}.relative_speed = {}", name, device.relative_speed), "above 0");
     }
+    if (device.cores > kMostCores) {
+      throw InputError(where, fmt::format("{}.cores = {}", name, device.cores),
+                       fmt::format("1 to {}", kMostCores));
+    }
+    if (device.relative_speed > kMostSpeed || device.relative_speed * kMostSpeed < 1) {
+      throw InputError(where, fmt::format("{}.relative_speed = {}", name, device.relative_speed),
+                       fmt::format("{} to {}", 1 / kMostSpeed, kMostSpeed));
+    }
     if (device.memory.count < 0) {
       throw InputError(where, fmt::format("{}.memory_bytes = {}", name, device.memory.count), "at least 0");
     }
@@ -169,6 +182,10 @@ void check_links(const Topology& topology, const std::string& where) {
     if (!(link.bandwidth.value > 0) || !std::isfinite(link.bandwidth.value)) {
       throw InputError(where, fmt::format("{}.bandwidth = {} bytes/s", name, link.bandwidth.value),
                        "above 0");
+    }
+    if (link.bandwidth.value < kLeastBandwidth || link.bandwidth.value > kMostBandwidth) {
+      throw InputError(where, fmt::format("{}.bandwidth = {} bytes/s", name, link.bandwidth.value),
+                       fmt::format("{} to {}", kLeastBandwidth, kMostBandwidth));
     }
   }
 }

@@ -6,8 +6,8 @@
 #include <condition_variable>
 #include <mutex>
 
-#include "executor/check_detail.hpp"
 #include "core/parallel_for.hpp"
+#include "executor/check_detail.hpp"
 
 namespace strata {
 

@@ -5,8 +5,8 @@
 #include <map>
 
 #include "core/mask.hpp"
-#include "executor/check_detail.hpp"
 #include "core/parallel_for.hpp"
+#include "executor/check_detail.hpp"
 #include "executor/seeded_tensors.hpp"
 
 namespace strata {

@@ -10,11 +10,11 @@
 #include <string>
 
 #include "core/lower.hpp"
+#include "core/parallel_for.hpp"
 #include "core/verify_programs.hpp"
 #include "core/verify_schedule.hpp"
 #include "executor/check_detail.hpp"
 #include "executor/cpu_executor.hpp"
-#include "core/parallel_for.hpp"
 #include "planner/strategy_table.hpp"
 #include "tests/executor/random_batches.hpp"
 #include "tests/support/test_scale.hpp"
