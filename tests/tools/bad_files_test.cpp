@@ -104,7 +104,7 @@ TEST_F(BadFile, ATopologyIsRefusedWithTheFieldAndWhatItHolds) {
           {R"("bandwidth_gbytes_per_s":10)", R"("bandwidth_gbytes_per_s":0)",
            ": found links[0].bandwidth = 0 bytes/s, expected above 0"},
           {R"("bandwidth_gbytes_per_s":10)", R"("bandwidth_gbytes_per_s":2147483647)",
-           ": found links[0].bandwidth = 2.147483647e+18 bytes/s, expected 1000 to 1e+15"},
+           ": found links[0].bandwidth = 2.147483647e+18 bytes/s, expected 1000 to 1000000000000000"},
           {R"("relative_speed":1,)", R"("relative_speed":1e-300,)",
            ": found devices[0].relative_speed = 1e-300, expected 0.001 to 1000"},
           {R"("cores":2,)", R"("cores":2147483647,)",
