@@ -13,20 +13,6 @@ function(strata_library name)
   endif()
 endfunction()
 
-# Leaves out sources that are listed but not written yet, so that the tree configures while it is being filled
-# in.
-function(strata_existing_sources variable)
-  set(existing "")
-  foreach(source IN LISTS ARGN)
-    if(EXISTS "${CMAKE_CURRENT_SOURCE_DIR}/${source}")
-      list(APPEND existing "${source}")
-    else()
-      message(STATUS "Left out, not written yet: ${CMAKE_CURRENT_SOURCE_DIR}/${source}")
-    endif()
-  endforeach()
-  set(${variable} "${existing}" PARENT_SCOPE)
-endfunction()
-
 # strata_test(<name> SOURCES <files> [LINKS <libraries>] [LABELS <labels>] [TIMEOUT <seconds>])
 # GoogleTest program; every TEST in it is one ctest test, run from the source root. gtest_main is linked.
 function(strata_test name)
@@ -34,7 +20,6 @@ function(strata_test name)
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 600)
   endif()
-  strata_existing_sources(arg_SOURCES ${arg_SOURCES})
   add_executable(${name} ${arg_SOURCES})
   target_compile_definitions(${name} PRIVATE STRATA_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   target_link_libraries(${name} PRIVATE strata_options ${arg_LINKS} GTest::gtest GTest::gtest_main)
