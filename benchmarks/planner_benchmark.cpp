@@ -54,7 +54,7 @@ void plan_and_verify(benchmark::State& state, const char* name) {
     return;
   }
   Wave wave;
-  for (auto _ : state) {
+  while (state.KeepRunning()) {
     wave = make_wave(strategy, request, {});
     const auto violations = verify_wave(wave, request.model, request.rank_count, "waves[0]");
     if (!violations.empty()) {
@@ -73,7 +73,7 @@ void plan_only(benchmark::State& state, const char* name) {
     return;
   }
   Wave wave;
-  for (auto _ : state) {
+  while (state.KeepRunning()) {
     wave = make_wave(strategy, request, {});
     benchmark::DoNotOptimize(wave);
   }

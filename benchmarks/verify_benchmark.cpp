@@ -57,7 +57,7 @@ void verify(benchmark::State& state, const char* name) {
     return;
   }
   const Wave wave = make_wave(strategy, request, {});
-  for (auto _ : state) {
+  while (state.KeepRunning()) {
     const auto violations = verify_wave(wave, request.model, request.rank_count, "waves[0]");
     if (!violations.empty()) state.SkipWithError(violations.front().message.c_str());
   }
@@ -74,7 +74,7 @@ void derive(benchmark::State& state, const char* name) {
   const Strategy strategy = strategy_named(name);
   const WaveRequest request = recorded_wave(static_cast<std::int32_t>(state.range(0)));
   const Wave wave = make_wave(strategy, request, {});
-  for (auto _ : state) benchmark::DoNotOptimize(derive_backward(wave, request.model));
+  while (state.KeepRunning()) benchmark::DoNotOptimize(derive_backward(wave, request.model));
 }
 
 void ranks(benchmark::internal::Benchmark* what) { what->Arg(8)->Arg(64)->Unit(benchmark::kMillisecond); }

@@ -84,7 +84,7 @@ class ParsedOptions : public Options {
       std::string meaning = declared.help;
       if (!meaning.empty()) meaning[0] = static_cast<char>(std::tolower(meaning[0]));
       const std::string use = declared.value.empty() ? declared.shown : declared.shown + " " + declared.value;
-      throw InputError(app_.get_name(), "no " + declared.shown, use + " (" + meaning + ")");
+      throw InputError(app_.get_name(), "no " + declared.shown, fmt::format("{} ({})", use, meaning));
     }
   }
 
