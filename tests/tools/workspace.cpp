@@ -58,6 +58,7 @@ Finished Workspace::strata(const std::vector<std::string>& arguments, const std:
   std::vector<std::string> words{"strata"};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<char*> pointers;
+  pointers.reserve(words.size() + 1);
   for (std::string& word : words) pointers.push_back(word.data());
   pointers.push_back(nullptr);
   const fs::path streams = new_folder();  // elsewhere, so that the work folder holds only what strata wrote
