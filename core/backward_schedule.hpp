@@ -5,6 +5,8 @@
 // says, both as Reductions (ScheduleStep::reductions), so that nothing is expanded to unicasts.
 #pragma once
 
+#include <vector>
+
 #include "core/plan.hpp"
 
 namespace strata {
@@ -12,5 +14,10 @@ namespace strata {
 /// Steps in the same form as forward: `tasks` mean AttentionBackward. For a forward schedule that does not
 /// pass verify_schedule the result is unspecified but the call returns.
 CommSchedule derive_backward(const Wave& wave, const ModelShape& model);
+
+/// Only what derive_backward adds to forward, for a policy other than explicit steps: d_o transfers and
+/// reductions, in the same steps. The rest of each step is forward's tasks and, with BackwardKeep::refetch,
+/// forward's q and kv transfers.
+std::vector<ScheduleStep> derive_gradient_moves(const Wave& wave, const ModelShape& model);
 
 }  // namespace strata

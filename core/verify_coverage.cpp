@@ -20,6 +20,7 @@
 #include <map>
 #include <queue>
 
+#include "core/bucket_sort.hpp"
 #include "core/verify_detail.hpp"
 #include "core/verify_planes.hpp"
 
@@ -161,13 +162,24 @@ constexpr auto kByQuery = [](const TaskRef& a, const TaskRef& b) {
   return first.key.begin < second.key.begin;
 };
 
+bool have_same_heads(const std::vector<TaskRef>& tasks) {
+  return std::all_of(tasks.begin(), tasks.end(),
+                     [&](const TaskRef& ref) { return ref.task->heads == tasks.front().task->heads; });
+}
+
 }  // namespace
 
-void verify_coverage(const WaveIndex& wave, const ScheduleIndex& schedule, Findings& findings) {
+void verify_coverage(const WaveIndex& wave, const ScheduleIndex& schedule, Documents documents,
+                     Findings& findings) {
   std::vector<TaskRef> tasks;
-  for (std::size_t i = 0; i < wave.document_count() && !findings.full(); ++i) {
+  BucketSort<TaskRef> sort;
+  for (std::size_t i = documents.begin; i < documents.end && !findings.full(); ++i) {
     const auto all = schedule.tasks(i);
     tasks.assign(all.begin(), all.end());
+    if (have_same_heads(tasks)) {
+      sort.sort(
+          tasks, wave.length(i), [](const TaskRef& ref) { return ref.task->query.begin; }, kByQuery);
+    }
     each_plane(
         tasks, wave.model().query_heads, [](const TaskRef& ref) { return ref.task->heads; }, kByQuery,
         [&](HeadRange heads, std::span<const TaskRef> plane) {

@@ -5,8 +5,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
+#include <functional>
+#include <optional>
 
 #include "core/backward_schedule.hpp"
+#include "core/bucket_sort.hpp"
 #include "core/parallel_for.hpp"
 #include "core/verify_detail.hpp"
 
@@ -31,16 +35,16 @@ WaveIndex::WaveIndex(const Wave& wave, const ModelShape& model)
       pieces_[next[document]++] = {span.begin, span.end, static_cast<std::int32_t>(rank)};
     }
   }
+  BucketSort<OwnedSpan> sort;
   for (std::size_t i = 0; i + 1 < offsets_.size(); ++i) {
-    std::sort(pieces_.begin() + static_cast<std::ptrdiff_t>(offsets_[i]),
-              pieces_.begin() + static_cast<std::ptrdiff_t>(offsets_[i + 1]));
+    sort.sort(
+        {pieces_.data() + offsets_[i], offsets_[i + 1] - offsets_[i]}, wave.lengths[i],
+        [](const OwnedSpan& piece) { return piece.begin; }, std::less<>());
   }
 }
 
-std::int64_t WaveIndex::find(std::int32_t document) const {
+std::int64_t WaveIndex::search(std::int32_t document) const {
   const auto& documents = wave_.documents;
-  if (documents.empty() || document < documents.front() || document > documents.back()) return -1;
-  if (consecutive_) return document - documents.front();
   const auto at = std::lower_bound(documents.begin(), documents.end(), document);
   return at != documents.end() && *at == document ? at - documents.begin() : -1;
 }
@@ -57,6 +61,21 @@ std::int32_t WaveIndex::sole_owner(std::size_t index, std::int64_t begin, std::i
   if (after == pieces.begin()) return -1;
   --after;
   return end <= after->end ? after->rank : -1;
+}
+
+std::int32_t OwnerCursor::sole_owner(std::int64_t begin, std::int64_t end) {
+  constexpr std::size_t kNear = 4;
+  const bool behind = at_ < owners_.size() && begin < owners_[at_].begin;
+  const std::size_t near = std::min(at_ + kNear, owners_.size());
+  while (!behind && at_ < near && owners_[at_].end <= begin) ++at_;
+  if (behind || at_ == near) {
+    at_ = static_cast<std::size_t>(
+        std::partition_point(owners_.begin(), owners_.end(),
+                             [&](const OwnedSpan& piece) { return piece.end <= begin; }) -
+        owners_.begin());
+  }
+  return at_ < owners_.size() && owners_[at_].begin <= begin && end <= owners_[at_].end ? owners_[at_].rank
+                                                                                        : -1;
 }
 
 namespace {
@@ -92,30 +111,53 @@ Move move_of(const Reduction& reduction) {
 
 bool reduces(TensorKind tensor) { return tensor == TensorKind::dq || tensor == TensorKind::dkv; }
 
+/// Goes through the tasks of a step, which ascend by (rank, query), and the spans of their ranks.
+class OwnedQueries {
+ public:
+  explicit OwnedQueries(const SequenceLayout& placement) : placement_(placement) {}
+  /// Whether the rank of `task` owns its queries.
+  bool next(const AttentionTask& task) {
+    const auto& spans = placement_.spans[static_cast<std::size_t>(task.rank)];
+    if (task.rank != rank_) at_ = 0;
+    rank_ = task.rank;
+    const auto before = [&](const TokenSpan& span) {
+      return span.document != task.query.document ? span.document < task.query.document
+                                                  : span.end <= task.query.begin;
+    };
+    while (at_ < spans.size() && before(spans[at_])) ++at_;
+    return at_ < spans.size() && contains(spans[at_], task.query);
+  }
+
+ private:
+  const SequenceLayout& placement_;
+  std::int32_t rank_ = -1;
+  std::size_t at_ = 0;
+};
+
 constexpr auto kByTensorAndBegin = [](const Move& a, const Move& b) {
   return a.tensor != b.tensor ? a.tensor < b.tensor : a.begin < b.begin;
 };
 
 }  // namespace
 
-ScheduleIndex::ScheduleIndex(const WaveIndex& wave, const CommSchedule& schedule, std::string where)
-    : where_(std::move(where)) {
+ScheduleIndex::ScheduleIndex(const WaveIndex& wave, const std::vector<ScheduleStep>& steps, std::string where)
+    : where_(std::move(where)), queries_are_owned_(wave.document_count(), 1) {
   move_offsets_ = offsets_by_document(wave, [&](auto visit) {
-    for (const ScheduleStep& step : schedule.steps) {
+    for (const ScheduleStep& step : steps) {
       for (const Transfer& transfer : step.transfers) visit(transfer.span.document);
       for (const Reduction& reduction : step.reductions) visit(reduction.span.document);
     }
   });
   task_offsets_ = offsets_by_document(wave, [&](auto visit) {
-    for (const ScheduleStep& step : schedule.steps) {
+    for (const ScheduleStep& step : steps) {
       for (const AttentionTask& task : step.tasks) visit(task.query.document);
     }
   });
   moves_.resize(move_offsets_.back());
   tasks_.resize(task_offsets_.back());
   std::vector<std::size_t> next_move(move_offsets_), next_task(task_offsets_);
-  for (std::size_t s = 0; s < schedule.steps.size(); ++s) {
-    const ScheduleStep& step = schedule.steps[s];
+  for (std::size_t s = 0; s < steps.size(); ++s) {
+    const ScheduleStep& step = steps[s];
     const auto add_moves = [&](const auto& records) {
       for (std::size_t i = 0; i < records.size(); ++i) {
         Move& move = moves_[next_move[static_cast<std::size_t>(wave.find(records[i].span.document))]++];
@@ -126,10 +168,12 @@ ScheduleIndex::ScheduleIndex(const WaveIndex& wave, const CommSchedule& schedule
     };
     add_moves(step.transfers);
     add_moves(step.reductions);
+    OwnedQueries owned(wave.wave().placement);
     for (std::size_t i = 0; i < step.tasks.size(); ++i) {
-      const auto document = static_cast<std::size_t>(wave.find(step.tasks[i].query.document));
-      tasks_[next_task[document]++] = {&step.tasks[i], static_cast<std::int32_t>(s),
-                                       static_cast<std::int32_t>(i)};
+      const AttentionTask& task = step.tasks[i];
+      const auto document = static_cast<std::size_t>(wave.find(task.query.document));
+      tasks_[next_task[document]++] = {&task, static_cast<std::int32_t>(s), static_cast<std::int32_t>(i)};
+      if (!owned.next(task)) queries_are_owned_[document] = 0;
     }
   }
   for (std::size_t i = 0; i + 1 < move_offsets_.size(); ++i) {
@@ -175,14 +219,6 @@ std::string describe(HeadRange heads) { return fmt::format("heads [{}, {})", hea
 
 namespace {
 
-/// Starting a thread costs as much as verifying a few hundred transfers.
-bool is_large(const CommSchedule& schedule) {
-  constexpr std::size_t kTransfers = 1'000;
-  std::size_t transfers = 0;
-  for (const ScheduleStep& step : schedule.steps) transfers += step.transfers.size();
-  return transfers > kTransfers;
-}
-
 /// Derived backward schedules repeat the forward tasks, which have been counted already.
 bool same_tasks(const CommSchedule& forward, const CommSchedule& backward) {
   static const std::vector<AttentionTask> kNone;
@@ -195,24 +231,108 @@ bool same_tasks(const CommSchedule& forward, const CommSchedule& backward) {
   return true;
 }
 
+bool is_derived(const Wave& wave) { return wave.backward.gradient_return != GradientReturn::explicit_steps; }
+
+/// The whole of backward, step by step as it is written down or derived.
 void verify_backward(const detail::WaveIndex& index, const detail::ScheduleIndex& forward,
                      detail::Findings& findings) {
   const Wave& wave = index.wave();
-  const bool is_explicit = wave.backward.gradient_return == GradientReturn::explicit_steps;
-  if (!is_explicit && !wave.backward.steps.empty()) {
+  if (is_derived(wave) && !wave.backward.steps.empty()) {
     findings.add(
         "backward_policy", ".backward",
         fmt::format("{} steps are written down, but the policy derives them", wave.backward.steps.size()));
     return;
   }
   const CommSchedule schedule = derive_backward(wave, index.model());
-  const std::string where = is_explicit ? ".backward" : ".backward.derived";
-  verify_records(index, schedule, detail::Pass::backward, where, findings);
+  const std::string where = is_derived(wave) ? ".backward.derived" : ".backward";
+  verify_records(index, schedule.steps, detail::Pass::backward, where, findings);
   if (!findings.empty()) return;
-  const detail::ScheduleIndex backward(index, schedule, where);
-  if (!same_tasks(wave.schedule, schedule)) verify_coverage(index, backward, findings);
+  const detail::ScheduleIndex backward(index, schedule.steps, where);
+  if (!same_tasks(wave.schedule, schedule)) verify_coverage(index, backward, index.all_documents(), findings);
   verify_backward_flow(index, forward, backward, findings);
 }
+
+/// Forward, then backward; each check only if those before it found nothing.
+void verify_in_order(const detail::WaveIndex& index, detail::Findings& findings) {
+  const Wave& wave = index.wave();
+  verify_records(index, wave.schedule.steps, detail::Pass::forward, "", findings);
+  if (!findings.empty()) return;
+  const detail::ScheduleIndex forward(index, wave.schedule.steps, "");
+  verify_coverage(index, forward, index.all_documents(), findings);
+  verify_forward_flow(index, forward, index.all_documents(), findings);
+  if (findings.empty()) verify_backward(index, forward, findings);
+}
+
+/// Whether all is well with a wave whose backward is derived: the same proof as verify_in_order, split over
+/// threads, without a word about what is wrong. It checks of backward what is not forward again.
+class QuickProof {
+ public:
+  explicit QuickProof(const detail::WaveIndex& index)
+      : index_(index), wave_(index.wave()), threads_(is_large(wave_.schedule) ? 0 : 1) {}
+
+  bool holds() {
+    const auto& steps = wave_.schedule.steps;
+    if (!wave_.backward.steps.empty()) return false;
+    each(2 * steps.size(), [&](std::size_t job, detail::Findings& findings) {
+      const auto kind = job % 2 == 0 ? detail::RecordKind::moves : detail::RecordKind::tasks;
+      verify_records(index_, steps, job / 2, kind, detail::Pass::forward, "", findings);
+    });
+    if (!well_) return false;
+    each(2, [&](std::size_t job, detail::Findings& findings) {
+      if (job == 0) {
+        prepare_gradients(findings);
+      } else {
+        forward_.emplace(index_, steps, "");
+        verify_coverage(index_, *forward_, index_.all_documents(), findings);
+      }
+    });
+    if (!well_) return false;
+    constexpr std::size_t kParts = 8;
+    const std::size_t documents = index_.document_count();
+    const std::size_t parts = std::min(documents, kParts);
+    each(2 * parts, [&](std::size_t job, detail::Findings& findings) {
+      const std::size_t part = job / 2;
+      const detail::Documents range{documents * part / parts, documents * (part + 1) / parts};
+      if (job % 2 == 0) {
+        verify_gradient_flow(index_, *forward_, *gradients_, range, findings);
+      } else {
+        verify_forward_flow(index_, *forward_, range, findings);
+      }
+    });
+    return well_;
+  }
+
+ private:
+  /// Starting a thread costs as much as verifying a few hundred transfers.
+  static bool is_large(const CommSchedule& schedule) {
+    constexpr std::size_t kTransfers = 1'000;
+    std::size_t transfers = 0;
+    for (const ScheduleStep& step : schedule.steps) transfers += step.transfers.size();
+    return transfers > kTransfers;
+  }
+
+  template <typename Job>
+  void each(std::size_t count, Job job) {
+    parallel_for(static_cast<std::int64_t>(count), threads_, [&](std::int64_t number) {
+      detail::Findings findings("", 1);
+      if (well_) job(static_cast<std::size_t>(number), findings);
+      if (!findings.empty()) well_ = false;
+    });
+  }
+
+  void prepare_gradients(detail::Findings& findings) {
+    steps_ = derive_gradient_moves(wave_, index_.model());
+    verify_records(index_, steps_, detail::Pass::backward, "", findings);
+    if (findings.empty()) gradients_.emplace(index_, steps_, "");
+  }
+
+  const detail::WaveIndex& index_;
+  const Wave& wave_;
+  std::int32_t threads_;
+  std::atomic<bool> well_ = true;
+  std::vector<ScheduleStep> steps_;
+  std::optional<detail::ScheduleIndex> forward_, gradients_;
+};
 
 }  // namespace
 
@@ -223,30 +343,11 @@ std::vector<Violation> verify_wave(const Wave& wave, const ModelShape& model, st
   verify_structure(wave, rank_count, findings);
   if (!findings.empty()) return findings.take();
   const detail::WaveIndex index(wave, model);
-  verify_records(index, wave.schedule, detail::Pass::forward, "", findings);
+  verify_ownership(index, findings);
   if (!findings.empty()) return findings.take();
-  const detail::ScheduleIndex forward(index, wave.schedule, "");
-  // Both halves only read what has been checked so far; of a broken forward half the derived other one says
-  // nothing new, so its findings are dropped.
-  detail::Findings derived(place, limit);
-  const auto forward_half = [&] {
-    verify_coverage(index, forward, findings);
-    verify_forward_flow(index, forward, findings);
-  };
-  if (is_large(wave.schedule)) {
-    // The longer half runs on this thread, whose memory is warm.
-    parallel_for(2, 2, [&](std::int64_t half) {
-      if (half == 0) {
-        verify_backward(index, forward, derived);
-      } else {
-        forward_half();
-      }
-    });
-  } else {
-    forward_half();
-    if (findings.empty()) verify_backward(index, forward, derived);
-  }
-  return findings.empty() ? derived.take() : findings.take();
+  if (is_derived(wave) && QuickProof(index).holds()) return {};
+  verify_in_order(index, findings);
+  return findings.take();
 }
 
 }  // namespace strata

@@ -24,8 +24,8 @@ void RankSet::remove(std::int32_t rank) {
   if (--counts_[index] == 0) words_[index / 64] &= ~(std::uint64_t{1} << (index % 64));
 }
 
-std::vector<RankRange> RankSet::ranges_without(std::int32_t excluded) const {
-  std::vector<RankRange> ranges;
+std::vector<RankRange> RankSet::ranges_without(std::int32_t excluded) {
+  ranges_.clear();
   const auto excluded_index = static_cast<std::size_t>(excluded);
   for (std::size_t i = 0; i < words_.size(); ++i) {
     std::uint64_t word = words_[i];
@@ -36,16 +36,16 @@ std::vector<RankRange> RankSet::ranges_without(std::int32_t excluded) const {
       word >>= skipped;
       const int run = std::countr_one(word);
       const std::int32_t begin = base + skipped;
-      if (!ranges.empty() && ranges.back().end == begin) {
-        ranges.back().end = begin + run;
+      if (!ranges_.empty() && ranges_.back().end == begin) {
+        ranges_.back().end = begin + run;
       } else {
-        ranges.push_back({begin, begin + run});
+        ranges_.push_back({begin, begin + run});
       }
       word = run == 64 ? 0 : word >> run;
       base = begin + run;
     }
   }
-  return ranges;
+  return {ranges_.begin(), ranges_.end()};
 }
 
 namespace {
@@ -108,6 +108,9 @@ class Multicast {
 
 void send_needed(const WaveRequest& request, const SequenceLayout& layout, std::vector<Transfer>& transfers) {
   const OwnerTable owners(layout);
+  std::size_t pieces = 0;
+  for (const auto& spans : layout.spans) pieces += spans.size();
+  transfers.reserve(pieces);  // a window may cut one in several
   Multicast multicast(request, transfers);
   for (const std::int32_t document : request.documents) multicast.document(document, owners.of(document));
 }
