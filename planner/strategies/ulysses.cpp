@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "planner/exchange/attention_tasks.hpp"
+#include "planner/human_units.hpp"
 #include "planner/placement/groups.hpp"
 #include "planner/placement/placement.hpp"
 #include "planner/strategies/strategies.hpp"
@@ -19,8 +20,9 @@ HeadRange heads_of(const WaveRequest& request, std::int32_t rank) {
 
 std::optional<Rejection> rejects_ulysses(const WaveRequest& request) {
   if (request.model.query_heads % request.rank_count == 0) return std::nullopt;
-  return Rejection{"ulysses", fmt::format("{} query heads cannot be divided evenly among {} ranks",
-                                          request.model.query_heads, request.rank_count)};
+  return Rejection{"ulysses", fmt::format("{} cannot be divided evenly among {}",
+                                          counted(request.model.query_heads, "query head"),
+                                          counted(request.rank_count, "rank"))};
 }
 
 /// Neighbouring ranks whose query heads read the same KV heads: more than one where P exceeds the KV heads.

@@ -7,10 +7,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
+
+#include "tests/support/test_scale.hpp"
 
 namespace strata::test {
 
@@ -116,8 +117,7 @@ std::string sample(const std::string& name) {
 }
 
 int scaled(int normal, int small) {
-  const char* scale = std::getenv("STRATA_TEST_SCALE");
-  return scale != nullptr && std::string(scale) == "small" ? small : normal;
+  return small_scale() ? small : normal;
 }
 
 JsonDocument parsed(const std::string& text) {
