@@ -116,9 +116,7 @@ std::string sample(const std::string& name) {
   return std::string(STRATA_SOURCE_DIR "/traces/samples/") + name;
 }
 
-int scaled(int normal, int small) {
-  return small_scale() ? small : normal;
-}
+int scaled(int normal, int small) { return small_scale() ? small : normal; }
 
 JsonDocument parsed(const std::string& text) {
   try {
