@@ -29,9 +29,9 @@ constexpr std::int64_t kSpinNs = 20'000;
 /// lock.
 class Workers {
  public:
-  Workers(CpuSchedule& schedule, const CpuOptions& options, std::int32_t count, std::size_t scratch_bytes)
-      : schedule_(schedule), options_(options) {
-    for (std::int32_t i = 0; i < count; ++i) scratch_.emplace_back(scratch_bytes);
+  Workers(CpuSchedule& schedule, const CpuOptions& options, std::int32_t count, const PreparedRun& run)
+      : schedule_(schedule), options_(options), stream_copies_(run.stream_copies) {
+    for (std::int32_t i = 0; i < count; ++i) scratch_.emplace_back(run.scratch_bytes);
     spin_ = static_cast<unsigned>(count) <= std::thread::hardware_concurrency();
     for (std::int32_t i = 1; i < count; ++i) threads_.emplace_back([this, i] { serve(i); });
   }
@@ -135,8 +135,9 @@ class Workers {
   void run_item(const Claim& claim, std::uint64_t number, kernels::Scratch& scratch) const {
     if (options_.random_delay.ns > 0) delay(number);
     if (claim.chunk != nullptr) {
-      kernels::copy_rows(claim.chunk->target, claim.chunk->bytes, claim.chunk->source, claim.chunk->bytes,
-                         claim.chunk->bytes, 1);
+      const CopyChunk& chunk = *claim.chunk;
+      const auto copy = stream_copies_ ? kernels::stream_rows : kernels::copy_rows;
+      copy(chunk.target, chunk.bytes, chunk.source, chunk.bytes, chunk.bytes, 1);
     } else {
       claim.operation->run_item(claim.item, scratch);
     }
@@ -154,6 +155,7 @@ class Workers {
 
   CpuSchedule& schedule_;
   const CpuOptions& options_;
+  bool stream_copies_ = false;
   std::vector<kernels::Scratch> scratch_;
   bool spin_ = false;
   std::mutex mutex_;
@@ -184,7 +186,7 @@ RunResult run_on_cpu(const Execution& execution, const CpuOptions& options) {
   RunResult result;
   result.wall.reserve(static_cast<std::size_t>(options.repeats));
   {
-    Workers workers(schedule, options, threads, prepared.scratch_bytes);
+    Workers workers(schedule, options, threads, prepared);
     for (std::int32_t repeat = 0; repeat < options.repeats; ++repeat) {
       workers.run(repeat);
       result.wall.push_back(schedule.wall());

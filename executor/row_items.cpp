@@ -101,7 +101,7 @@ std::byte* buffer_data(const RankProgram& program, std::int32_t buffer, std::byt
   return buffer < 0 ? nullptr : arena + buffer_of(program, buffer).arena_offset;
 }
 
-RowItems copy_items(const RankProgram& program, const CopyRows& copy, std::byte* arena) {
+RowItems copy_items(const RankProgram& program, const CopyRows& copy, std::byte* arena, bool streamed) {
   ItemBuilder builder(program);
   for (const RowCopy& range : copy.copies) {
     check_copy(program, range);
@@ -114,6 +114,7 @@ RowItems copy_items(const RankProgram& program, const CopyRows& copy, std::byte*
       task.target_stride = target.row_bytes();
       task.source_stride = source.row_bytes();
       task.row_bytes = range.heads.count() * target.width * element_bytes(target.type);
+      task.streamed = streamed;
       task.rows = rows;
       return task;
     });

@@ -18,7 +18,7 @@ constexpr kernels::Element kernel_element(ElementType type) {
 /// Start of a buffer, null for index -1.
 std::byte* buffer_data(const RankProgram& program, std::int32_t buffer, std::byte* arena);
 
-RowItems copy_items(const RankProgram& program, const CopyRows& copy, std::byte* arena);
+RowItems copy_items(const RankProgram& program, const CopyRows& copy, std::byte* arena, bool streamed);
 RowItems sum_items(const RankProgram& program, const AccumulateGradient& sum, std::byte* arena);
 RowItems merge_items(const RankProgram& program, const MergePartials& merge, std::byte* arena);
 /// Any kind but linear.
