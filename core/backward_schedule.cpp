@@ -6,30 +6,20 @@
 
 #include <algorithm>
 #include <iterator>
-#include <limits>
 #include <optional>
 #include <tuple>
 #include <utility>
 #include <vector>
 
-#include "core/rank_set.hpp"
+#include "core/backward_uses.hpp"
 
 namespace strata {
 
 namespace {
 
-/// Rows and heads whose gradient a rank accumulates in `step`.
-struct Use {
-  std::int64_t begin = 0, end = 0;
-  HeadRange heads;
-  std::int32_t step = 0;
-};
-
-/// A step of use, or -1, and the row up to which it holds.
-struct LastUse {
-  std::int32_t step = -1;
-  std::int32_t until = -1;
-};
+using detail::CommonLastUse;
+using detail::Use;
+using detail::UseTable;
 
 /// A piece that goes home together: which rows and heads, after which step, from which rank.
 struct Return {
@@ -38,186 +28,6 @@ struct Return {
   std::int32_t last_step = 0;
   std::int32_t rank = 0;
   auto operator<=>(const Return&) const = default;
-};
-
-/// The uses of one tensor kind by (document, rank), in flat storage.
-class UseTable {
- public:
-  UseTable(const Wave& wave, const ModelShape& model, TensorKind tensor)
-      : rank_count_(wave.placement.rank_count()),
-        first_(wave.documents.empty() ? 0 : wave.documents.front()),
-        document_count_(wave.documents.empty() ? 0 : wave.documents.back() - first_ + 1),
-        offsets_(static_cast<std::size_t>(document_count_) * static_cast<std::size_t>(rank_count_) + 1) {
-    each_task(wave, [&](const AttentionTask& task, std::int32_t) { ++offsets_[cell(task) + 1]; });
-    for (std::size_t i = 1; i < offsets_.size(); ++i) offsets_[i] += offsets_[i - 1];
-    uses_.resize(offsets_.back());
-    std::vector<std::size_t> next(offsets_.begin(), offsets_.end() - 1);
-    const bool keys = tensor == TensorKind::kv;
-    HeadRange query_heads, heads;
-    each_task(wave, [&](const AttentionTask& task, std::int32_t step) {
-      const TokenSpan& span = keys ? task.key : task.query;
-      if (query_heads != task.heads) {
-        query_heads = task.heads;
-        heads = keys ? model.kv_heads_of(task.heads) : task.heads;
-      }
-      uses_[next[cell(task)]++] = {span.begin, span.end, heads, step};
-    });
-    for (std::size_t i = 0; i + 1 < offsets_.size(); ++i) {
-      std::sort(uses_.begin() + static_cast<std::ptrdiff_t>(offsets_[i]),
-                uses_.begin() + static_cast<std::ptrdiff_t>(offsets_[i + 1]), latest_and_longest_first);
-    }
-  }
-
-  /// The step of the last use of the whole slice by `rank`, and a row up to which slices of these heads that
-  /// begin no earlier have the same. Step -1 when the slice is unused or used in pieces, which
-  /// cut_into_returns sorts out.
-  LastUse last_whole_use(const TokenSpan& span, HeadRange heads, std::int32_t rank) const {
-    if (!holds(span.document, rank)) return {};
-    const std::size_t at = index(span.document, rank);
-    if (!later_.empty() && !later_[at].empty()) return {};
-    std::int64_t ahead = std::numeric_limits<std::int32_t>::max();
-    for (std::size_t i = offsets_[at]; i < offsets_[at + 1]; ++i) {
-      const Use& use = uses_[i];
-      if (use.end <= span.begin) continue;
-      if (use.begin >= span.end) {
-        ahead = std::min(ahead, use.begin);
-        continue;
-      }
-      const bool whole = use.begin <= span.begin && span.end <= use.end && contains(use.heads, heads);
-      if (!whole) return {};
-      return {use.step, static_cast<std::int32_t>(std::min(use.end, ahead))};
-    }
-    return {};
-  }
-
-  std::int32_t rank_count() const { return rank_count_; }
-
-  void add_later(std::int32_t document, std::int32_t rank, const Use& use) {
-    if (!holds(document, rank)) return;
-    if (later_.empty()) later_.resize(offsets_.size());
-    later_[index(document, rank)].push_back(use);
-  }
-
-  /// Appends to `uses` those of (document, rank) that share rows and heads with the slice.
-  void overlapping(const TokenSpan& span, HeadRange heads, std::int32_t rank, std::vector<Use>& uses) const {
-    if (!holds(span.document, rank)) return;
-    const std::size_t at = index(span.document, rank);
-    const auto take = [&](const Use& use) {
-      if (use.begin < span.end && span.begin < use.end && use.heads.begin < heads.end &&
-          heads.begin < use.heads.end) {
-        uses.push_back(use);
-      }
-    };
-    for (std::size_t i = offsets_[at]; i < offsets_[at + 1]; ++i) take(uses_[i]);
-    if (!later_.empty()) std::for_each(later_[at].begin(), later_[at].end(), take);
-  }
-
- private:
-  static bool latest_and_longest_first(const Use& a, const Use& b) {
-    if (a.step != b.step) return a.step > b.step;
-    if (a.end - a.begin != b.end - b.begin) return a.end - a.begin > b.end - b.begin;
-    return std::tie(a.begin, a.heads) < std::tie(b.begin, b.heads);
-  }
-  bool holds(std::int32_t document, std::int32_t rank) const {
-    return document >= first_ && document - first_ < document_count_ && rank >= 0 && rank < rank_count_;
-  }
-  std::size_t index(std::int32_t document, std::int32_t rank) const {
-    return static_cast<std::size_t>(document - first_) * static_cast<std::size_t>(rank_count_) +
-           static_cast<std::size_t>(rank);
-  }
-  std::size_t cell(const AttentionTask& task) const { return index(task.query.document, task.rank); }
-
-  /// From the last step to the first, so that the uses of a cell come nearly sorted.
-  template <typename Visit>
-  void each_task(const Wave& wave, Visit visit) const {
-    for (std::size_t step = wave.schedule.steps.size(); step-- > 0;) {
-      for (const AttentionTask& task : wave.schedule.steps[step].tasks) {
-        if (holds(task.query.document, task.rank)) visit(task, static_cast<std::int32_t>(step));
-      }
-    }
-  }
-
-  std::int32_t rank_count_, first_, document_count_;
-  std::vector<std::size_t> offsets_;
-  std::vector<Use> uses_;
-  std::vector<std::vector<Use>> later_;  // empty: none
-};
-
-/// The last use that all targets of a multicast share. Multicasts of one document with ascending rows ask for
-/// the same ranks again and again, so what each rank answered is kept for as long as it holds.
-class CommonLastUse {
- public:
-  explicit CommonLastUse(const UseTable& table)
-      : table_(table),
-        steps_(static_cast<std::size_t>(table.rank_count())),
-        until_(static_cast<std::size_t>(table.rank_count())) {}
-
-  /// The step after which every target sends the whole slice home; -1 when they differ.
-  std::int32_t of(const Transfer& transfer) {
-    if (transfer.targets.size() == 1 && transfer.targets.front().count() == 1) {
-      return table_.last_whole_use(transfer.span, transfer.heads, transfer.targets.front().begin).step;
-    }
-    if (!are_sorted_ranks(transfer.targets)) return -1;
-    const bool goes_on = before_ != nullptr && before_->span.document == transfer.span.document &&
-                         before_->heads == transfer.heads && before_->span.begin <= transfer.span.begin;
-    if (!goes_on) {
-      std::fill(until_.begin(), until_.end(), -1);
-    } else {
-      // Ranks that were not asked before; asking one that is no target any more does no harm.
-      each_difference(before_->targets, transfer.targets, [&](std::int32_t rank) { ask(transfer, rank); });
-    }
-    before_ = &transfer;
-    std::int32_t common = -1;
-    for (const RankRange& range : transfer.targets) {
-      if (common < 0) common = ask(transfer, range.begin);
-      if (common < 0) return -1;
-      if (known(transfer.span.end, range, common)) continue;
-      for (std::int32_t rank = range.begin; rank < range.end; ++rank) {
-        if (ask(transfer, rank) != common) return -1;
-      }
-    }
-    return common;
-  }
-
-  void forget(std::int32_t rank) {
-    if (rank >= 0 && rank < table_.rank_count()) until_[static_cast<std::size_t>(rank)] = -1;
-  }
-
- private:
-  bool are_sorted_ranks(const std::vector<RankRange>& ranges) const {
-    std::int32_t end = 0;
-    for (const RankRange& range : ranges) {
-      if (range.begin < end || range.end <= range.begin || range.end > table_.rank_count()) return false;
-      end = range.end;
-    }
-    return true;
-  }
-
-  /// Whether all ranks of `range` are known to use rows up to `end` for the last time in `step`.
-  bool known(std::int64_t end, const RankRange& range, std::int32_t step) const {
-    const auto row = static_cast<std::int32_t>(end);
-    const auto first = static_cast<std::size_t>(range.begin);
-    const auto last = static_cast<std::size_t>(range.end);
-    std::int32_t unknown = 0;
-    for (std::size_t i = first; i < last; ++i) {
-      unknown |= static_cast<std::int32_t>(until_[i] < row) | (steps_[i] ^ step);
-    }
-    return unknown == 0;
-  }
-
-  std::int32_t ask(const Transfer& transfer, std::int32_t rank) {
-    const auto at = static_cast<std::size_t>(rank);
-    if (until_[at] < transfer.span.end) {
-      const LastUse answer = table_.last_whole_use(transfer.span, transfer.heads, rank);
-      steps_[at] = answer.step;
-      until_[at] = answer.until;
-    }
-    return steps_[at];
-  }
-
-  const UseTable& table_;
-  const Transfer* before_ = nullptr;         // the multicast asked for last
-  std::vector<std::int32_t> steps_, until_;  // by rank
 };
 
 /// Cuts the slice at the borders of its uses and appends one Return per used cell, adjacent rows joined.
@@ -273,7 +83,7 @@ void cut_into_returns(const TokenSpan& span, HeadRange heads, std::int32_t rank,
 /// The owners of rows, asked for spans that mostly ascend.
 class OwnerWalk {
  public:
-  explicit OwnerWalk(const SequenceLayout& layout) : owners_(layout) {}
+  explicit OwnerWalk(const OwnerTable& owners) : owners_(owners) {}
 
   /// Calls `visit(span, owner)` for the parts of `span` by owner.
   template <typename Visit>
@@ -299,15 +109,17 @@ class OwnerWalk {
     return last_;
   }
 
-  OwnerTable owners_;
+  const OwnerTable& owners_;
   std::int64_t last_ = 0;
 };
 
 class GradientDerivation {
  public:
-  GradientDerivation(const Wave& wave, const ModelShape& model) : wave_(wave), owners_(wave.placement) {
-    if (moves(TensorKind::q)) query_uses_.emplace(wave, model, TensorKind::q);
-    if (moves(TensorKind::kv)) key_uses_.emplace(wave, model, TensorKind::kv);
+  GradientDerivation(const Wave& wave, const ModelShape& model, const OwnerTable& owners,
+                     DocumentNumbers documents)
+      : wave_(wave), documents_(documents), owners_(owners) {
+    if (moves(TensorKind::q)) query_uses_.emplace(wave, model, TensorKind::q, documents);
+    if (moves(TensorKind::kv)) key_uses_.emplace(wave, model, TensorKind::kv, documents);
     if (query_uses_) common_queries_.emplace(*query_uses_);
     if (key_uses_) common_keys_.emplace(*key_uses_);
   }
@@ -315,32 +127,41 @@ class GradientDerivation {
   std::vector<ScheduleStep> derive() {
     const auto& forward = wave_.schedule.steps;
     steps_.resize(forward.size());
-    for (std::size_t s = 0; s < forward.size(); ++s) fetch_output_gradients(forward[s], steps_[s]);
+    for (std::size_t s = 0; s < forward.size(); ++s) {
+      for (const Transfer& transfer : forward[s].transfers) {
+        if (concerns(transfer)) fetch_output_gradients(transfer, steps_[s]);
+      }
+    }
     for (std::size_t s = forward.size(); s-- > 0;) {
-      for (const Transfer& transfer : forward[s].transfers) return_home(transfer);
+      for (const Transfer& transfer : forward[s].transfers) {
+        if (concerns(transfer)) return_home(transfer);
+      }
     }
     for (ScheduleStep& step : steps_) sort_canonically(step);
     return std::move(steps_);
   }
 
  private:
+  bool concerns(const Transfer& transfer) const {
+    return transfer.span.document >= documents_.first && transfer.span.document < documents_.end;
+  }
+
   bool moves(TensorKind tensor) const {
     return std::any_of(
         wave_.schedule.steps.begin(), wave_.schedule.steps.end(), [&](const ScheduleStep& step) {
-          return std::any_of(step.transfers.begin(), step.transfers.end(),
-                             [&](const Transfer& transfer) { return transfer.tensor == tensor; });
+          return std::any_of(step.transfers.begin(), step.transfers.end(), [&](const Transfer& transfer) {
+            return transfer.tensor == tensor && concerns(transfer);
+          });
         });
   }
 
   /// A d_o beside every q.
-  void fetch_output_gradients(const ScheduleStep& forward, ScheduleStep& backward) {
-    for (const Transfer& transfer : forward.transfers) {
-      if (transfer.tensor != TensorKind::q) continue;
-      owners_.each_owner(transfer.span, [&](const TokenSpan& part, std::int32_t owner) {
-        backward.transfers.push_back(
-            {owner, transfer.targets, TensorKind::d_o, part, transfer.heads, transfer.lane, transfer.ready});
-      });
-    }
+  void fetch_output_gradients(const Transfer& transfer, ScheduleStep& backward) {
+    if (transfer.tensor != TensorKind::q) return;
+    owners_.each_owner(transfer.span, [&](const TokenSpan& part, std::int32_t owner) {
+      backward.transfers.push_back(
+          {owner, transfer.targets, TensorKind::d_o, part, transfer.heads, transfer.lane, transfer.ready});
+    });
   }
 
   void return_home(const Transfer& transfer) {
@@ -396,6 +217,7 @@ class GradientDerivation {
   }
 
   const Wave& wave_;
+  DocumentNumbers documents_;
   OwnerWalk owners_;
   std::optional<UseTable> query_uses_, key_uses_;  // of tensors that move
   std::optional<CommonLastUse> common_queries_, common_keys_;
@@ -422,15 +244,20 @@ void repeat_step(const ScheduleStep& forward, bool refetch, ScheduleStep& backwa
 
 }  // namespace
 
-std::vector<ScheduleStep> derive_gradient_moves(const Wave& wave, const ModelShape& model) {
-  return GradientDerivation(wave, model).derive();
+std::vector<ScheduleStep> derive_gradient_moves(const Wave& wave, const ModelShape& model,
+                                                const OwnerTable& owners, DocumentNumbers documents) {
+  return GradientDerivation(wave, model, owners, documents).derive();
 }
 
 CommSchedule derive_backward(const Wave& wave, const ModelShape& model) {
   if (wave.backward.gradient_return == GradientReturn::explicit_steps) {
     return {wave.schedule.exchange, wave.backward.steps};
   }
-  CommSchedule schedule{wave.schedule.exchange, derive_gradient_moves(wave, model)};
+  const DocumentNumbers all = wave.documents.empty()
+                                  ? DocumentNumbers{}
+                                  : DocumentNumbers{wave.documents.front(), wave.documents.back() + 1};
+  CommSchedule schedule{wave.schedule.exchange,
+                        derive_gradient_moves(wave, model, OwnerTable(wave.placement), all)};
   const bool refetch = wave.backward.kv == BackwardKeep::refetch;
   for (std::size_t s = 0; s < wave.schedule.steps.size(); ++s) {
     repeat_step(wave.schedule.steps[s], refetch, schedule.steps[s]);

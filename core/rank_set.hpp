@@ -3,7 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <vector>
@@ -20,32 +19,45 @@ void each_rank(const std::vector<RankRange>& ranges, Visit visit) {
   }
 }
 
+/// The borders of sorted, disjoint ranges, ascending.
+class RankBorders {
+ public:
+  static constexpr std::int32_t kNone = std::numeric_limits<std::int32_t>::max();
+
+  explicit RankBorders(const std::vector<RankRange>& ranges)
+      : at_(ranges.data()), end_(at_ + ranges.size()), next_(at_ < end_ ? at_->begin : kNone) {}
+  /// The next border, or kNone.
+  std::int32_t next() const { return next_; }
+  void pass() {
+    inside_ = !inside_;
+    if (!inside_) ++at_;
+    next_ = inside_ ? at_->end : at_ < end_ ? at_->begin : kNone;
+  }
+
+ private:
+  const RankRange* at_;
+  const RankRange* end_;
+  std::int32_t next_;
+  bool inside_ = false;
+};
+
 /// Calls visit(rank) for the ranks in exactly one of two lists of sorted, disjoint ranges: borders that both
 /// have cancel, and the others, in order, are the borders of the difference.
 template <typename Visit>
 void each_difference(const std::vector<RankRange>& a, const std::vector<RankRange>& b, Visit visit) {
-  static constexpr std::int32_t kEnd = std::numeric_limits<std::int32_t>::max();
-  const auto border = [](const std::vector<RankRange>& ranges, std::size_t at) {
-    if (at >= 2 * ranges.size()) return kEnd;
-    return at % 2 == 0 ? ranges[at / 2].begin : ranges[at / 2].end;
+  RankBorders first(a), second(b);
+  const auto pass_next = [&] {
+    while (first.next() == second.next() && first.next() != RankBorders::kNone) {
+      first.pass();
+      second.pass();
+    }
+    const std::int32_t border = std::min(first.next(), second.next());
+    if (border != RankBorders::kNone) (first.next() == border ? first : second).pass();
+    return border;
   };
-  std::int32_t from = -1;
-  for (std::size_t i = 0, j = 0;;) {
-    const std::int32_t first = border(a, i);
-    const std::int32_t second = border(b, j);
-    if (first <= second) ++i;
-    if (second <= first) ++j;
-    if (first == second) {
-      if (first == kEnd) return;
-      continue;
-    }
-    const std::int32_t to = std::min(first, second);
-    if (from < 0) {
-      from = to;
-      continue;
-    }
-    while (from < to) visit(from++);
-    from = -1;
+  for (std::int32_t from = pass_next(); from != RankBorders::kNone; from = pass_next()) {
+    const std::int32_t to = pass_next();
+    for (std::int32_t rank = from; rank < to; ++rank) visit(rank);
   }
 }
 

@@ -44,13 +44,18 @@ class Plane {
   bool check() const {
     if (!check_disjoint()) return false;
     std::int64_t pairs = 0;
-    for (const TaskRef& ref : tasks_) pairs += pair_count(wave_.mask(), ref.task->query, ref.task->key);
+    for (const TaskRef& ref : tasks_) pairs += pairs_of(*ref.task);
     if (pairs == document_pair_count(wave_.mask(), wave_.length(document_))) return true;
     report_gap();
     return false;
   }
 
  private:
+  std::int64_t pairs_of(const AttentionTask& task) const {
+    const bool all = wave_.mask().window == 0 && task.key.end <= task.query.begin + 1;
+    return all ? task.query.length() * task.key.length() : pair_count(wave_.mask(), task.query, task.key);
+  }
+
   bool overlap(const TaskRef& a, const TaskRef& b) const {
     const TokenSpan query = intersect(a.task->query, b.task->query);
     const TokenSpan key = intersect(a.task->key, b.task->key);
@@ -176,9 +181,12 @@ void verify_coverage(const WaveIndex& wave, const ScheduleIndex& schedule, Docum
   for (std::size_t i = documents.begin; i < documents.end && !findings.full(); ++i) {
     const auto all = schedule.tasks(i);
     tasks.assign(all.begin(), all.end());
-    if (have_same_heads(tasks)) {
+    const HeadRange all_heads{0, wave.model().query_heads};
+    if (!tasks.empty() && tasks.front().task->heads == all_heads && have_same_heads(tasks)) {
       sort.sort(
           tasks, wave.length(i), [](const TaskRef& ref) { return ref.task->query.begin; }, kByQuery);
+      Plane(wave, schedule, i, all_heads, tasks, findings).check();
+      continue;
     }
     each_plane(
         tasks, wave.model().query_heads, [](const TaskRef& ref) { return ref.task->heads; }, kByQuery,

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "core/rank_set.hpp"
@@ -15,6 +16,43 @@
 
 namespace strata::detail {
 
+/// Regions of many ranks, taken in any order and given out rank by rank.
+class RegionsByRank {
+ public:
+  explicit RegionsByRank(std::size_t rank_count) : begins_(rank_count + 1) {}
+  void add(std::int32_t rank, const Region& region) { arrived_.push_back({region, rank}); }
+  /// Whether the region that came last is for `rank` and the same but for its origin.
+  bool last_is(std::int32_t rank, const Region& region) const {
+    if (arrived_.empty() || arrived_.back().rank != rank) return false;
+    const Region& last = arrived_.back().region;
+    return last.begin == region.begin && last.end == region.end && last.step == region.step &&
+           last.heads == region.heads;
+  }
+
+  void group() {
+    std::fill(begins_.begin(), begins_.end(), 0);
+    for (const Arrived& one : arrived_) ++begins_[static_cast<std::size_t>(one.rank) + 1];
+    for (std::size_t i = 1; i < begins_.size(); ++i) begins_[i] += begins_[i - 1];
+    grouped_.resize(arrived_.size());
+    for (const Arrived& one : arrived_) grouped_[begins_[static_cast<std::size_t>(one.rank)]++] = one.region;
+    arrived_.clear();
+  }
+  /// Those of `rank` in the order in which they came, until the next `group`.
+  std::span<Region> of(std::size_t rank) {
+    const std::size_t begin = rank == 0 ? 0 : begins_[rank - 1];
+    return {grouped_.data() + begin, begins_[rank] - begin};
+  }
+
+ private:
+  struct Arrived {
+    Region region;
+    std::int32_t rank = 0;
+  };
+  std::vector<Arrived> arrived_;
+  std::vector<Region> grouped_;
+  std::vector<std::size_t> begins_;  // after grouping, of the rank after
+};
+
 /// Supply and demand of one tensor of one document, by rank. Storage is kept from document to document.
 class Ledger {
  public:
@@ -22,11 +60,11 @@ class Ledger {
       : newest_(static_cast<std::size_t>(rank_count)),
         run_begin_(static_cast<std::size_t>(rank_count), kNotInRun),
         supply_(static_cast<std::size_t>(rank_count)),
-        demand_(static_cast<std::size_t>(rank_count)),
-        is_touched_(static_cast<std::size_t>(rank_count)) {}
+        demand_(static_cast<std::size_t>(rank_count)) {}
 
-  /// Supplies that continue each other become one from here on, which changes no verdict but hides which move
-  /// a row came with. A rank may receive a document in a hundred pieces; joined they are two or three.
+  /// Supplies that continue each other and demands that repeat each other become one from here on, which
+  /// changes no verdict but hides which move or task it was. A rank may receive a document in a hundred
+  /// pieces; joined they are two or three.
   void join(bool join) { join_ = join; }
 
   void supply(std::int32_t rank, const Region& region) {
@@ -35,8 +73,7 @@ class Ledger {
       newest.end = region.end;
       return;
     }
-    auto& list = supply_[touch(rank)];
-    if (newest.end > 0) list.push_back(newest);
+    if (newest.end > 0) supply_.add(rank, newest);
     newest = region;
   }
 
@@ -66,28 +103,28 @@ class Ledger {
     run_ranks_ = &ranks;
   }
 
-  void demand(std::int32_t rank, const Region& region) { demand_[touch(rank)].push_back(region); }
+  void demand(std::int32_t rank, const Region& region) {
+    if (!join_ || !demand_.last_is(rank, region)) demand_.add(rank, region);
+  }
 
-  /// Calls report(rank, problem) for every rank with a problem, ranks ascending unless joined, and empties
-  /// the ledger. Returns whether there was none.
+  /// Calls report(rank, problem) for every rank with a problem, ranks ascending, and empties the ledger.
+  /// Returns whether there was none.
   template <typename Report>
   bool settle(HeadRange all_heads, bool all_used, Report report) {
     bool well = true;
     end_run();
-    if (!join_) std::sort(touched_.begin(), touched_.end());
-    for (const std::size_t rank : touched_) {
-      if (newest_[rank].end > 0) supply_[rank].push_back(newest_[rank]);
-      const CoverProblem problem = check_.run(supply_[rank], demand_[rank], all_heads, all_used);
-      if (problem.fault != CoverFault::none) {
-        well = false;
-        report(static_cast<std::int32_t>(rank), problem);
-      }
+    for (std::size_t rank = 0; rank < newest_.size(); ++rank) {
+      if (newest_[rank].end > 0) supply_.add(static_cast<std::int32_t>(rank), newest_[rank]);
       newest_[rank] = {};
-      supply_[rank].clear();
-      demand_[rank].clear();
-      is_touched_[rank] = 0;
     }
-    touched_.clear();
+    supply_.group();
+    demand_.group();
+    for (std::size_t rank = 0; rank < newest_.size(); ++rank) {
+      const CoverProblem problem = check_.run(supply_.of(rank), demand_.of(rank), all_heads, all_used);
+      if (problem.fault == CoverFault::none) continue;
+      well = false;
+      report(static_cast<std::int32_t>(rank), problem);
+    }
     return well;
   }
 
@@ -112,23 +149,12 @@ class Ledger {
     run_ranks_ = nullptr;
   }
 
-  std::size_t touch(std::int32_t rank) {
-    const auto index = static_cast<std::size_t>(rank);
-    if (is_touched_[index] == 0) {
-      is_touched_[index] = 1;
-      touched_.push_back(index);
-    }
-    return index;
-  }
-
   bool join_ = true;
   std::vector<Region> newest_;  // of each rank's supplies, not yet in its list; end 0: none
   Region run_;                  // the last of supplies to sets of ranks that continue each other
   const std::vector<RankRange>* run_ranks_ = nullptr;  // its ranks; null: no run
   std::vector<std::int64_t> run_begin_;                // where each of them joined the run
-  std::vector<std::vector<Region>> supply_, demand_;
-  std::vector<char> is_touched_;
-  std::vector<std::size_t> touched_;
+  RegionsByRank supply_, demand_;
   CoverCheck check_;
 };
 

@@ -41,10 +41,6 @@ class RecordCheck {
   }
 
  private:
-  static bool ordered(const Transfer& a, const Transfer& b) { return canonical_less(a, b); }
-  static bool ordered(const Reduction& a, const Reduction& b) { return canonical_less(a, b); }
-  static bool ordered(const AttentionTask& a, const AttentionTask& b) { return a < b; }
-
   template <typename Record, typename Check>
   void check_list(const char* list, const std::vector<Record>& records, Check check_record) {
     list_ = list;
@@ -55,7 +51,7 @@ class RecordCheck {
       check_record(records[i]);
       const bool comparable = i > 0 && !failed_ && !before_failed;
       before_failed = failed_;
-      if (comparable && !ordered(records[i - 1], records[i])) {
+      if (comparable && !canonical_less(records[i - 1], records[i])) {
         fail("canonical", records[i - 1] == records[i]
                               ? std::string("the same as the entry before it")
                               : std::string("not in canonical order after the entry before it"));
