@@ -206,13 +206,16 @@ void HeldRows::seal() {
 
 std::size_t HeldRows::Variant::find(const TokenSpan& span) const {
   const auto ends_after = [&](const HeldRun& piece) {
-    return std::pair(span.document, span.begin) < std::pair(piece.span.document, piece.span.end);
+    return span.document == piece.span.document ? span.begin < piece.span.end
+                                                : span.document < piece.span.document;
   };
-  const auto is_first = [&](std::size_t at) {
-    return at < pieces.size() && ends_after(pieces[at]) && (at == 0 || !ends_after(pieces[at - 1]));
-  };
-  if (is_first(found)) return found;
-  if (is_first(found + 1)) return ++found;
+  constexpr std::size_t kNear = 4;
+  std::size_t at = std::min(found, pieces.size());
+  if (at == 0 || !ends_after(pieces[at - 1])) {
+    for (const std::size_t end = std::min(at + kNear, pieces.size()); at < end; ++at) {
+      if (ends_after(pieces[at])) return found = at;
+    }
+  }
   const auto piece = std::partition_point(pieces.begin(), pieces.end(),
                                           [&](const HeldRun& candidate) { return !ends_after(candidate); });
   return found = static_cast<std::size_t>(piece - pieces.begin());
@@ -227,7 +230,8 @@ bool HeldRows::touches(const TokenSpan& span) const {
 }
 
 void HeldRows::head_parts(HeadRange heads, std::vector<HeadRange>& parts) const {
-  parts.assign(1, heads);
+  parts.resize(1);
+  parts.front() = heads;
   if (variants_.size() == 1 && contains(variants_.front().heads, heads)) return;
   for (const Variant& variant : variants_) {
     for (const std::int32_t border : {variant.heads.begin, variant.heads.end}) {
@@ -244,6 +248,15 @@ void HeldRows::head_parts(HeadRange heads, std::vector<HeadRange>& parts) const 
 
 void HeldRows::resolve(const TokenSpan& span, HeadRange heads, std::vector<HeldRun>& runs) const {
   const std::size_t first_run = runs.size();
+  if (variants_.size() == 1 && contains(variants_.front().heads, heads)) {  // nearly always
+    const Variant& variant = variants_.front();
+    const std::size_t at = variant.find(span);
+    if (at < variant.pieces.size() && contains(variant.pieces[at].span, span)) {
+      const HeldRun& piece = variant.pieces[at];
+      runs.push_back({piece.group, piece.row + span.begin - piece.span.begin, span});
+      return;
+    }
+  }
   for (const Variant& variant : variants_) {
     if (!contains(variant.heads, heads)) continue;
     for (std::size_t i = variant.find(span); i < variant.pieces.size(); ++i) {

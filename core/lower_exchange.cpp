@@ -43,10 +43,12 @@ std::size_t rank_count(const std::vector<RankRange>& ranges) {
   return static_cast<std::size_t>(count);
 }
 
-/// The ranges are sorted and few: looking at all of them beats a search.
+/// The ranges are sorted and few: looking at them in order beats a search.
 bool contains_rank(const std::vector<RankRange>& ranges, std::int32_t rank) {
-  return std::any_of(ranges.begin(), ranges.end(),
-                     [&](const RankRange& range) { return range.begin <= rank && rank < range.end; });
+  for (const RankRange& range : ranges) {
+    if (rank < range.end) return range.begin <= rank;
+  }
+  return false;
 }
 
 }  // namespace
@@ -183,28 +185,35 @@ void RankLowering::add_sends(const ScheduleStep& step, StepTraffic& traffic) {
   }
 }
 
-RankLowering::Arrival& RankLowering::arrival_of(std::int32_t lane, TensorKind tensor, HeadRange heads) {
+std::int32_t RankLowering::add_arrival(std::int32_t lane, TensorKind tensor, HeadRange heads,
+                                       std::int64_t rows) {
   const auto matches = [&](const Arrival& arrival) {
     return arrival.lane == lane && arrival.tensor == tensor && arrival.heads == heads;
   };
-  if (last_arrival_ < arrivals_.size() && matches(arrivals_[last_arrival_])) return arrivals_[last_arrival_];
-  const auto found = std::find_if(arrivals_.begin(), arrivals_.end(), matches);
-  last_arrival_ = static_cast<std::size_t>(found - arrivals_.begin());
-  if (found == arrivals_.end()) arrivals_.push_back({lane, tensor, heads, 0, {}, -1});
-  return arrivals_[last_arrival_];
+  std::size_t index = arrivals_.size() - 1;  // the last one, nearly always
+  if (arrivals_.empty() || !matches(arrivals_.back())) {
+    const auto found = std::find_if(arrivals_.begin(), arrivals_.end(), matches);
+    index = static_cast<std::size_t>(found - arrivals_.begin());
+    if (found == arrivals_.end()) arrivals_.push_back({lane, tensor, heads, 0, {}, -1});
+  }
+  arrivals_[index].rows += rows;
+  return static_cast<std::int32_t>(index);
 }
 
 void RankLowering::plan_arrivals(const ScheduleStep& step) {
   arrivals_.clear();
+  share_.arrivals.clear();
   for (const std::int32_t index : share_.received) {
     const Transfer& transfer = step.transfers[static_cast<std::size_t>(index)];
-    if (transfer.tensor == TensorKind::d_o) continue;
-    arrival_of(transfer.lane, transfer.tensor, transfer.heads).rows += transfer.span.length();
+    const bool beside_q = transfer.tensor == TensorKind::d_o;
+    share_.arrivals.push_back(
+        beside_q ? -1 : add_arrival(transfer.lane, transfer.tensor, transfer.heads, transfer.span.length()));
   }
   for (const std::int32_t index : share_.collected) {
     const Reduction& reduction = step.reductions[static_cast<std::size_t>(index)];
-    arrival_of(reduction.lane, reduction.tensor, reduction.heads).rows +=
-        static_cast<std::int64_t>(rank_count(reduction.sources)) * reduction.span.length();
+    share_.arrivals.push_back(
+        add_arrival(reduction.lane, reduction.tensor, reduction.heads,
+                    static_cast<std::int64_t>(rank_count(reduction.sources)) * reduction.span.length()));
   }
   for (Arrival& arrival : arrivals_) {
     create_arrival_buffers(arrival);
@@ -259,8 +268,7 @@ void RankLowering::create_arrival_buffers(Arrival& arrival) {
   STRATA_CHECK(false, "tensor kind {} has no buffers of its own", static_cast<int>(arrival.tensor));
 }
 
-void RankLowering::receive_slice(const Transfer& transfer, StepTraffic& traffic) {
-  Arrival& arrival = arrival_of(transfer.lane, transfer.tensor, transfer.heads);
+void RankLowering::receive_slice(const Transfer& transfer, Arrival& arrival, StepTraffic& traffic) {
   const std::int64_t row = arrival.rows;
   arrival.rows += transfer.span.length();
   LaneTraffic& lane = traffic.lane(transfer.lane);
@@ -299,9 +307,8 @@ void RankLowering::receive_gradient_input(const Transfer& transfer, StepTraffic&
   }
 }
 
-void RankLowering::receive_reduction(const Reduction& reduction, std::int32_t step_index,
+void RankLowering::receive_reduction(const Reduction& reduction, std::int32_t step_index, Arrival& arrival,
                                      StepTraffic& traffic) {
-  Arrival& arrival = arrival_of(reduction.lane, reduction.tensor, reduction.heads);
   LaneTraffic& lane = traffic.lane(reduction.lane);
   const std::int32_t buffer = arrival.buffers.index[0];
   const std::int64_t rows = reduction.span.length();
@@ -335,17 +342,22 @@ void RankLowering::append_by_source(std::vector<ReceivedGradient>& gradients) {
 void RankLowering::add_receives(const ScheduleStep& step, std::int32_t step_index, StepTraffic& traffic) {
   plan_arrivals(step);
   incoming_queries_ = {};
-  for (const std::int32_t index : share_.received) {
-    const Transfer& transfer = step.transfers[static_cast<std::size_t>(index)];
-    if (transfer.tensor != TensorKind::d_o) receive_slice(transfer, traffic);
+  const auto transfer = [&](std::size_t i) -> const Transfer& {
+    return step.transfers[static_cast<std::size_t>(share_.received[i])];
+  };
+  const auto arrival = [&](std::size_t i) -> Arrival& {
+    return arrivals_[static_cast<std::size_t>(share_.arrivals[i])];
+  };
+  for (std::size_t i = 0; i < share_.received.size(); ++i) {
+    if (share_.arrivals[i] >= 0) receive_slice(transfer(i), arrival(i), traffic);
   }
   incoming_queries_.seal();
-  for (const std::int32_t index : share_.received) {
-    const Transfer& transfer = step.transfers[static_cast<std::size_t>(index)];
-    if (transfer.tensor == TensorKind::d_o) receive_gradient_input(transfer, traffic);
+  for (std::size_t i = 0; i < share_.received.size(); ++i) {
+    if (share_.arrivals[i] < 0) receive_gradient_input(transfer(i), traffic);
   }
-  for (const std::int32_t index : share_.collected) {
-    receive_reduction(step.reductions[static_cast<std::size_t>(index)], step_index, traffic);
+  for (std::size_t i = 0; i < share_.collected.size(); ++i) {
+    receive_reduction(step.reductions[static_cast<std::size_t>(share_.collected[i])], step_index,
+                      arrival(share_.received.size() + i), traffic);
   }
   if (!arriving_gradients_.empty()) append_by_source(arriving_gradients_);
 }

@@ -35,6 +35,7 @@ class RankLowering {
   struct StepShare {
     std::vector<std::int32_t> sent, received;    ///< transfers
     std::vector<std::int32_t> given, collected;  ///< reductions
+    std::vector<std::int32_t> arrivals;          ///< of `received`, then of `collected`; -1 for d_o
   };
   /// Sends and receives of one step, by lane, in canonical order. Both lists get their length first.
   struct LaneTraffic {
@@ -91,13 +92,15 @@ class RankLowering {
   StepTraffic begin_traffic(const ScheduleStep& step, std::int32_t step_index);
   void add_sends(const ScheduleStep& step, StepTraffic& traffic);
   void add_receives(const ScheduleStep& step, std::int32_t step_index, StepTraffic& traffic);
-  void receive_slice(const Transfer& transfer, StepTraffic& traffic);
+  void receive_slice(const Transfer& transfer, Arrival& arrival, StepTraffic& traffic);
   void receive_gradient_input(const Transfer& transfer, StepTraffic& traffic);
-  void receive_reduction(const Reduction& reduction, std::int32_t step_index, StepTraffic& traffic);
+  void receive_reduction(const Reduction& reduction, std::int32_t step_index, Arrival& arrival,
+                         StepTraffic& traffic);
   void append_by_source(std::vector<ReceivedGradient>& gradients);
   void plan_arrivals(const ScheduleStep& step);
   void create_arrival_buffers(Arrival& arrival);
-  Arrival& arrival_of(std::int32_t lane, TensorKind tensor, HeadRange heads);
+  /// The index of the arrival with these properties, which gets `rows` more.
+  std::int32_t add_arrival(std::int32_t lane, TensorKind tensor, HeadRange heads, std::int64_t rows);
   /// The buffers of a group that carry `tensor`.
   BufferList buffers_of(TensorKind tensor, std::int32_t group) const;
   Slice slice(TensorKind tensor, const TokenSpan& span, HeadRange heads, StepTraffic& traffic);
@@ -147,7 +150,6 @@ class RankLowering {
   std::vector<ReceivedGradient> received_gradients_;  ///< by (step, source), the order of sums
   std::vector<ReceivedGradient> arriving_gradients_;  ///< of the current step, in canonical order
   StepShare share_;
-  std::size_t last_arrival_ = 0;
   std::int32_t o_acc_ = -1, lse_acc_ = -1, delta_ = -1, dq_acc_ = -1, dkv_acc_ = -1;
   std::vector<HeldRun> runs_;
   std::vector<HeadRange> head_parts_, kv_head_parts_;

@@ -120,11 +120,16 @@ class ProgramChecker {
   /// False when a peer does not exist.
   bool append_flows(const Exchange& exchange, const std::vector<ExchangePart>& parts,
                     std::vector<PeerFlow>& flows) {
+    std::int32_t buffer = -1;
+    std::int64_t row_bytes = 0;
     for (const ExchangePart& part : parts) {
       if (part.peer < 0 || static_cast<std::size_t>(part.peer) >= rank_count_) return false;
       PeerFlow& flow = by_peer_[static_cast<std::size_t>(part.peer)];
-      const std::int64_t bytes =
-          part.row_count * program_.buffers[static_cast<std::size_t>(part.buffer)].row_bytes();
+      if (part.buffer != buffer) {
+        buffer = part.buffer;
+        row_bytes = program_.buffers[static_cast<std::size_t>(buffer)].row_bytes();
+      }
+      const std::int64_t bytes = part.row_count * row_bytes;
       flow.sizes = (flow.sizes ^ static_cast<std::uint64_t>(bytes)) * 0x9e3779b97f4a7c15ULL + 1;
       flow.sizes ^= flow.sizes >> 31;
       ++flow.count;
