@@ -152,7 +152,9 @@ class CommonLastUse {
       std::fill(until_.begin(), until_.end(), -1);
     } else {
       // Ranks that were not asked before; asking one that is no target any more does no harm.
-      each_difference(before_->targets, transfer.targets, [&](std::int32_t rank) { ask(transfer, rank); });
+      each_difference(before_->targets, transfer.targets, [&](std::int32_t rank) {
+        if (rank != transfer.source) ask(transfer, rank);
+      });
     }
     before_ = &transfer;
     const std::int32_t common = ask(transfer, transfer.targets.front().begin);

@@ -142,9 +142,27 @@ void append_gaps(const std::vector<TokenSpan>& owned, std::vector<TokenSpan>& ga
   }
 }
 
+/// Without a window a query span has a task with every span and every gap before it, and with itself.
+void reserve_tasks(const SequenceLayout& layout, ScheduleStep& local, ScheduleStep& remote) {
+  std::size_t local_count = 0, remote_count = 0;
+  for (const std::vector<TokenSpan>& owned : layout.spans) {
+    std::size_t spans = 0, gaps = 0;  // of the document so far
+    for (std::size_t i = 0; i < owned.size(); ++i) {
+      const bool first = i == 0 || owned[i - 1].document != owned[i].document;
+      if (first) spans = gaps = 0;
+      gaps += (first ? 0 : owned[i - 1].end) < owned[i].begin ? 1 : 0;
+      local_count += ++spans;
+      remote_count += gaps;
+    }
+  }
+  local.tasks.reserve(local_count);
+  remote.tasks.reserve(remote_count);
+}
+
 /// Local keys first, while those of other ranks travel.
 void add_tasks(const WaveRequest& request, const SequenceLayout& layout, ScheduleStep& local,
                ScheduleStep& remote) {
+  if (request.model.mask().window == 0) reserve_tasks(layout, local, remote);
   std::vector<TokenSpan> gaps;
   for (std::int32_t rank = 0; rank < request.rank_count; ++rank) {
     const TaskMaker maker{request.model.mask(), rank, request.query_heads()};
