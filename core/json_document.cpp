@@ -219,10 +219,10 @@ JsonDocument JsonDocument::parse(std::istream& in, const std::string& name, cons
   data->line = line;
   FlatBuilder builder(*data, limits);
   STRATA_CHECK(in.rdbuf() != nullptr, "the stream of {} must have a buffer", name);
-  // A value takes about twelve characters in our files; memory that is not used is never touched.
+  // A value takes about eleven characters in our files; memory that is not used is never touched.
   constexpr std::streamsize kMaxExpected = 64 << 20;
   const std::streamsize expected = std::min({in.rdbuf()->in_avail(), kMaxExpected, limits.max_bytes});
-  if (expected > 0) data->nodes.reserve(static_cast<std::size_t>(expected) / 12);
+  if (expected > 0) data->nodes.reserve(static_cast<std::size_t>(expected) / 8);
   JsonBytes bytes(*in.rdbuf(), *data, limits.max_bytes);
   try {
     const bool complete = nlohmann::json::sax_parse(bytes.begin(), bytes.end(), &builder);
