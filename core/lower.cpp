@@ -59,20 +59,23 @@ RankProgram lower(const Wave& wave, const CommSchedule& backward, const ModelSha
 
 namespace {
 
-/// Slices on the wire of one pass, multicasts counted per target; lowering costs about as much.
-std::int64_t slice_count(const CommSchedule& schedule) {
-  std::int64_t count = 0;
-  for (const ScheduleStep& step : schedule.steps) {
-    for (const Transfer& transfer : step.transfers) count += target_count(transfer);
+/// The cost of lowering all ranks in about microseconds: slices on the wire, multicasts counted per target,
+/// and what every rank issues in every step.
+std::int64_t lowering_cost(const Wave& wave) {
+  constexpr std::int64_t kStep = 10;
+  std::int64_t cost =
+      kStep * wave.placement.rank_count() * static_cast<std::int64_t>(wave.schedule.steps.size());
+  for (const ScheduleStep& step : wave.schedule.steps) {
+    for (const Transfer& transfer : step.transfers) cost += target_count(transfer);
   }
-  return count;
+  return cost;
 }
 
 }  // namespace
 
 std::int32_t lowering_threads(const Wave& wave) {
-  constexpr std::int64_t kWorthThreads = 10'000;
-  return slice_count(wave.schedule) < kWorthThreads ? 1 : 0;
+  constexpr std::int64_t kWorthThreads = 2000;
+  return lowering_cost(wave) < kWorthThreads ? 1 : 0;
 }
 
 std::vector<RankProgram> lower_wave(const Wave& wave, const ModelShape& model) {

@@ -26,18 +26,17 @@ constexpr std::int64_t aligned(std::int64_t bytes) {
   return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
 }
 
-/// The lowest offset at which `life` fits between the buffers that are alive with it.
+/// The lowest offset at which `life` fits between the buffers that are alive with it. `by_offset` lists what
+/// is placed already.
 template <typename Lifetime>
-std::int64_t first_fit(const std::vector<Lifetime>& placed, std::size_t count, const Lifetime& life) {
-  std::vector<std::pair<std::int64_t, std::int64_t>> taken;
-  for (std::size_t i = 0; i < count; ++i) {
-    if (placed[i].last >= life.first) taken.emplace_back(placed[i].offset, placed[i].offset + placed[i].size);
-  }
-  std::sort(taken.begin(), taken.end());
+std::int64_t first_fit(const std::vector<Lifetime>& lives, const std::vector<std::size_t>& by_offset,
+                       const Lifetime& life) {
   std::int64_t offset = 0;
-  for (const auto& [begin, end] : taken) {
-    if (offset + life.size <= begin) break;
-    offset = std::max(offset, end);
+  for (const std::size_t other : by_offset) {
+    const Lifetime& placed = lives[other];
+    if (placed.last < life.first) continue;
+    if (offset + life.size <= placed.offset) break;
+    offset = std::max(offset, placed.offset + placed.size);
   }
   return offset;
 }
@@ -95,9 +94,16 @@ std::int64_t ProgramBuilder::place_pass(Pass pass, std::int64_t base) {
   auto& instructions = pass == Pass::forward ? program_.forward : program_.backward;
   std::vector<Lifetime> lives = lifetimes(pass);
   std::int64_t end = 0;
+  std::vector<std::size_t> by_offset;
+  by_offset.reserve(lives.size());
   for (std::size_t i = 0; i < lives.size(); ++i) {
     Lifetime& life = lives[i];
-    life.offset = first_fit(lives, i, life);
+    life.offset = first_fit(lives, by_offset, life);
+    by_offset.insert(std::upper_bound(by_offset.begin(), by_offset.end(), life.offset,
+                                      [&](std::int64_t offset, std::size_t placed) {
+                                        return offset < lives[placed].offset;
+                                      }),
+                     i);
     end = std::max(end, life.offset + life.size);
     program_.buffers[static_cast<std::size_t>(life.buffer)].arena_offset = base + life.offset;
     Instruction& writer = instructions[static_cast<std::size_t>(life.first)];
