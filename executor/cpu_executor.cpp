@@ -30,7 +30,7 @@ constexpr std::int64_t kSpinNs = 20'000;
 class Workers {
  public:
   Workers(CpuSchedule& schedule, const CpuOptions& options, std::int32_t count, const PreparedRun& run)
-      : schedule_(schedule), options_(options), stream_copies_(run.stream_copies) {
+      : schedule_(schedule), options_(options), stream_(run.stream) {
     for (std::int32_t i = 0; i < count; ++i) scratch_.emplace_back(run.scratch_bytes);
     spin_ = static_cast<unsigned>(count) <= std::thread::hardware_concurrency();
     for (std::int32_t i = 1; i < count; ++i) threads_.emplace_back([this, i] { serve(i); });
@@ -136,7 +136,7 @@ class Workers {
     if (options_.random_delay.ns > 0) delay(number);
     if (claim.chunk != nullptr) {
       const CopyChunk& chunk = *claim.chunk;
-      const auto copy = stream_copies_ ? kernels::stream_rows : kernels::copy_rows;
+      const auto copy = stream_ ? kernels::stream_rows : kernels::copy_rows;
       copy(chunk.target, chunk.bytes, chunk.source, chunk.bytes, chunk.bytes, 1);
     } else {
       claim.operation->run_item(claim.item, scratch);
@@ -155,7 +155,7 @@ class Workers {
 
   CpuSchedule& schedule_;
   const CpuOptions& options_;
-  bool stream_copies_ = false;
+  bool stream_ = false;
   std::vector<kernels::Scratch> scratch_;
   bool spin_ = false;
   std::mutex mutex_;

@@ -129,7 +129,10 @@ void run_task(const RowItems& items, const RowTask& task, kernels::Scratch& scra
             kernels::convert_rows(t.target, t.target_element, t.columns, t.source, t.source_element,
                                   t.columns, t.columns, t.rows);
           },
-          [](const FillTask& t) { kernels::fill(t.target, t.value, t.count); },
+          [](const FillTask& t) {
+            const auto fill = t.streamed ? kernels::stream_fill : kernels::fill;
+            fill(t.target, t.value, t.count);
+          },
           [&](const MergeTask& t) {
             const std::span parts(items.parts.data() + t.part_begin, static_cast<std::size_t>(t.part_count));
             kernels::merge_partials(t.target, parts, t.rows, t.heads, t.dim);
@@ -187,14 +190,12 @@ void PreparedOperation::run_item(std::int64_t item, kernels::Scratch& scratch) c
 }
 
 PreparedOperation prepare_operation(const RankProgram& program, const Operation& op, const ModelShape& model,
-                                    std::byte* arena, bool stream_copies) {
+                                    std::byte* arena, bool stream) {
   return std::visit(
       Overloaded{
           [](const Exchange&) { return PreparedOperation(); },
           [](const Collective&) { return PreparedOperation(); },
-          [&](const CopyRows& copy) {
-            return PreparedOperation(copy_items(program, copy, arena, stream_copies));
-          },
+          [&](const CopyRows& copy) { return PreparedOperation(copy_items(program, copy, arena, stream)); },
           [&](const Attention& attention) {
             check_blocks(program, attention);
             const auto mode = attention.merge ? kernels::OutputMode::merge : kernels::OutputMode::write;
@@ -208,7 +209,7 @@ PreparedOperation prepare_operation(const RankProgram& program, const Operation&
           [&](const AccumulateGradient& sum) { return PreparedOperation(sum_items(program, sum, arena)); },
           [&](const TokenWork& work) {
             if (work.kind == TokenWorkKind::linear) return PreparedOperation();
-            return PreparedOperation(token_work_items(program, work, arena));
+            return PreparedOperation(token_work_items(program, work, arena, stream));
           },
       },
       op);

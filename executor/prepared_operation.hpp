@@ -56,6 +56,7 @@ struct FillTask {
   float* target = nullptr;
   float value = 0;
   std::int64_t count = 0;
+  bool streamed = false;  ///< see kernels::stream_fill
 };
 struct MergeTask {
   kernels::MergedOutput target;
@@ -103,10 +104,10 @@ class PreparedOperation {
   std::variant<std::monostate, AttentionItems, RowItems> items_;
 };
 
-/// Compiles `op` for the arena that starts at `arena` and stays there. `stream_copies`: rows are copied past
-/// the caches.
+/// Compiles `op` for the arena that starts at `arena` and stays there. `stream`: rows are copied and
+/// cleared past the caches.
 PreparedOperation prepare_operation(const RankProgram& program, const Operation& op, const ModelShape& model,
-                                    std::byte* arena, bool stream_copies);
+                                    std::byte* arena, bool stream);
 
 /// Fills the rank's own q, kv and d_o with seeded values; `spans` are its rows in order.
 PreparedOperation prepare_inputs(const RankProgram& program, std::span<const TokenSpan> spans,

@@ -89,11 +89,11 @@ std::vector<std::int32_t> written_scratch(const RankProgram& program, const Oper
 }
 
 std::vector<PreparedInstruction> prepare_rank(const RankProgram& program, Pass pass, const ModelShape& model,
-                                              bool poison, std::byte* arena, bool stream_copies) {
+                                              bool poison, std::byte* arena, bool stream) {
   const std::vector<Instruction>& instructions = program.instructions(pass);
   std::vector<PreparedInstruction> prepared(instructions.size());
   for (std::size_t i = 0; i < instructions.size(); ++i) {
-    prepared[i].operation = prepare_operation(program, instructions[i].op, model, arena, stream_copies);
+    prepared[i].operation = prepare_operation(program, instructions[i].op, model, arena, stream);
     prepared[i].flops = operation_flops(program, instructions[i].op).count;
     if (poison) prepared[i].writes = written_scratch(program, instructions[i].op);
   }
@@ -116,14 +116,14 @@ PreparedOperation prepare_store(const RankProgram& program, const std::byte* are
 }
 
 PreparedWave prepare_wave(const Execution& execution, const ExecutableWave& wave, const CpuOptions& options,
-                          std::span<std::byte* const> arenas, bool stream_copies,
+                          std::span<std::byte* const> arenas, bool stream,
                           std::vector<LocalResults>& results) {
   PreparedWave prepared;
   for (const Pass pass : {Pass::forward, Pass::backward}) {
     PreparedPass& target = prepared.passes[static_cast<std::size_t>(pass)];
     for (std::size_t r = 0; r < wave.programs.size(); ++r) {
       target.ranks.push_back(
-          prepare_rank(wave.programs[r], pass, execution.model, options.poison, arenas[r], stream_copies));
+          prepare_rank(wave.programs[r], pass, execution.model, options.poison, arenas[r], stream));
     }
     target.links = link_exchanges(wave.programs, pass, arenas);
   }
@@ -173,14 +173,13 @@ PreparedRun prepare_run(const Execution& execution, const CpuOptions& options) {
     arenas.push_back(run.arenas.back().get());
     all_bytes += bytes.count;
   }
-  run.stream_copies = all_bytes > kCachedBytes;
+  run.stream = all_bytes > kCachedBytes;
   if (options.keep_results) run.results.resize(execution.waves.size());
   std::vector<LocalResults> none(ranks);
   for (std::size_t w = 0; w < execution.waves.size(); ++w) {
     if (options.keep_results) run.results[w].resize(ranks);
     std::vector<LocalResults>& results = options.keep_results ? run.results[w] : none;
-    run.waves.push_back(
-        prepare_wave(execution, execution.waves[w], options, arenas, run.stream_copies, results));
+    run.waves.push_back(prepare_wave(execution, execution.waves[w], options, arenas, run.stream, results));
     run.scratch_bytes = std::max(run.scratch_bytes, scratch_bytes(run.waves.back()));
   }
   return run;

@@ -49,7 +49,7 @@ struct PreparedRun {
   std::vector<PreparedWave> waves;
   std::vector<std::vector<LocalResults>> results;
   std::size_t scratch_bytes = 0;
-  bool stream_copies = false;  ///< the arenas do not stay in the caches: copies go around them
+  bool stream = false;  ///< the arenas do not stay in the caches: copies and zeros go around them
 };
 
 PreparedRun prepare_run(const Execution& execution, const CpuOptions& options);

@@ -181,7 +181,8 @@ RowItems merge_items(const RankProgram& program, const MergePartials& merge, std
   return builder.finish();
 }
 
-RowItems token_work_items(const RankProgram& program, const TokenWork& work, std::byte* arena) {
+RowItems token_work_items(const RankProgram& program, const TokenWork& work, std::byte* arena,
+                          bool streamed) {
   ItemBuilder builder(program);
   const Buffer& target = buffer_of(program, work.target);
   const auto row_of = [&](std::int32_t index, std::int64_t row) {
@@ -196,7 +197,7 @@ RowItems token_work_items(const RankProgram& program, const TokenWork& work, std
       const bool is_lse = target.role == BufferRole::lse_acc;
       const float value = is_lse ? -std::numeric_limits<float>::infinity() : 0.0F;
       return FillTask{reinterpret_cast<float*>(data), value,
-                      rows * target.row_bytes() / static_cast<std::int64_t>(sizeof(float))};
+                      rows * target.row_bytes() / static_cast<std::int64_t>(sizeof(float)), streamed};
     }
     const Buffer& source = buffer_of(program, work.source);
     if (work.kind == TokenWorkKind::cast) {

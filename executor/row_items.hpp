@@ -22,7 +22,7 @@ RowItems copy_items(const RankProgram& program, const CopyRows& copy, std::byte*
 RowItems sum_items(const RankProgram& program, const AccumulateGradient& sum, std::byte* arena);
 RowItems merge_items(const RankProgram& program, const MergePartials& merge, std::byte* arena);
 /// Any kind but linear.
-RowItems token_work_items(const RankProgram& program, const TokenWork& work, std::byte* arena);
+RowItems token_work_items(const RankProgram& program, const TokenWork& work, std::byte* arena, bool streamed);
 RowItems input_items(const RankProgram& program, std::span<const TokenSpan> spans, const ModelShape& model,
                      std::uint64_t seed, std::byte* arena);
 RowItems copy_out_items(const RankProgram& program, std::span<const std::int32_t> buffers,

@@ -218,6 +218,21 @@ void stream_target(std::byte* to, std::int64_t target_stride, const std::byte* f
   hwy::FlushStream();
 }
 
+void stream_fill_target(float* target, float value, std::int64_t count) {
+  const Floats d;
+  const std::int64_t n = vector_lanes();
+  constexpr std::int64_t kLine = 64;
+  constexpr std::int64_t kFloatBytes = sizeof(float);
+  const auto before =
+      static_cast<std::int64_t>(-reinterpret_cast<std::uintptr_t>(target) % kLine) / kFloatBytes;
+  const auto values = hn::Set(d, value);
+  std::int64_t i = 0;
+  for (; i < std::min(before, count); ++i) target[i] = value;
+  for (; i + n <= count; i += n) hn::Stream(values, d, target + i);
+  for (; i < count; ++i) target[i] = value;
+  hwy::FlushStream();
+}
+
 template <class A, class B>
 HWY_INLINE void delta_of(float* delta, const A* a, const B* b, std::int64_t count, std::int64_t dim) {
   const Floats d;
@@ -260,6 +275,7 @@ HWY_EXPORT(add_rows_target);
 HWY_EXPORT(narrow_rows_target);
 HWY_EXPORT(widen_rows_target);
 HWY_EXPORT(stream_target);
+HWY_EXPORT(stream_fill_target);
 HWY_EXPORT(merge_target);
 HWY_EXPORT(delta_target);
 
@@ -316,6 +332,10 @@ void fill(float* target, float value, std::int64_t count) {
   } else {
     std::fill_n(target, count, value);
   }
+}
+
+void stream_fill(float* target, float value, std::int64_t count) {
+  HWY_DYNAMIC_DISPATCH(stream_fill_target)(target, value, count);
 }
 
 void merge_partials(const MergedOutput& target, std::span<const PartialOutput> parts, std::int64_t rows,

@@ -32,6 +32,8 @@ void convert_rows(void* target, Element target_element, std::int64_t target_stri
 
 /// Sets `count` floats to `value` (0 for gradients and outputs, -infinity for an empty lse).
 void fill(float* target, float value, std::int64_t count);
+/// The same with stores that go around the caches.
+void stream_fill(float* target, float value, std::int64_t count);
 
 /// One partial attention result: out [rows, heads, dim] with heads dense inside a row, lse [rows, heads]
 /// natural. Strides between rows in elements (0 means dense).

@@ -72,6 +72,18 @@ TEST_P(RowKernels, StreamsExactlyWhatCopyCopiesWhateverTheLengthAndAlignment) {
   }
 }
 
+TEST_P(RowKernels, StreamsOneValueIntoExactlyTheFloatsAskedFor) {
+  for (const std::int64_t count : {0, 1, 15, 16, 17, 100, 5000}) {
+    for (const std::size_t begin : {0U, 1U, 15U, 16U}) {
+      std::vector<float> filled(6000, 1.0F);
+      std::vector<float> expected = filled;
+      stream_fill(filled.data() + begin, kEmpty, count);
+      std::fill_n(expected.data() + begin, count, kEmpty);
+      EXPECT_TRUE(filled == expected) << count << " floats from " << begin;
+    }
+  }
+}
+
 TEST_P(RowKernels, ConvertsWithRoundingToNearestEvenForEveryKindOfValue) {
   std::vector<float> values = {0.0F, -0.0F, INFINITY, -INFINITY, 1.0F, 3.4e38F, 1e-40F, NAN};
   for (const std::uint32_t bits :
