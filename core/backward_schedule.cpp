@@ -118,8 +118,12 @@ class GradientDerivation {
   GradientDerivation(const Wave& wave, const ModelShape& model, const OwnerTable& owners,
                      DocumentNumbers documents)
       : wave_(wave), documents_(documents), owners_(owners) {
-    if (moves(TensorKind::q)) query_uses_.emplace(wave, model, TensorKind::q, documents);
-    if (moves(TensorKind::kv)) key_uses_.emplace(wave, model, TensorKind::kv, documents);
+    const std::size_t queries = count(TensorKind::q);
+    const std::size_t keys = count(TensorKind::kv);
+    expected_output_gradients_ = queries;
+    expected_reductions_ = queries + keys;
+    if (queries > 0) query_uses_.emplace(wave, model, TensorKind::q, documents);
+    if (keys > 0) key_uses_.emplace(wave, model, TensorKind::kv, documents);
     if (query_uses_) common_queries_.emplace(*query_uses_);
     if (key_uses_) common_keys_.emplace(*key_uses_);
   }
@@ -146,18 +150,29 @@ class GradientDerivation {
     return transfer.span.document >= documents_.first && transfer.span.document < documents_.end;
   }
 
-  bool moves(TensorKind tensor) const {
-    return std::any_of(
-        wave_.schedule.steps.begin(), wave_.schedule.steps.end(), [&](const ScheduleStep& step) {
-          return std::any_of(step.transfers.begin(), step.transfers.end(), [&](const Transfer& transfer) {
-            return transfer.tensor == tensor && concerns(transfer);
-          });
-        });
+  /// Transfers of `tensor`.
+  std::size_t count(TensorKind tensor) const {
+    std::size_t count = 0;
+    for (const ScheduleStep& step : wave_.schedule.steps) {
+      for (const Transfer& transfer : step.transfers) {
+        if (transfer.tensor == tensor && concerns(transfer)) ++count;
+      }
+    }
+    return count;
+  }
+
+  /// The first step that gets records may well get all.
+  template <typename Record>
+  static void reserve_once(std::vector<Record>& records, std::size_t& expected) {
+    if (expected == 0) return;
+    records.reserve(expected);
+    expected = 0;
   }
 
   /// A d_o beside every q.
   void fetch_output_gradients(const Transfer& transfer, ScheduleStep& backward) {
     if (transfer.tensor != TensorKind::q) return;
+    reserve_once(backward.transfers, expected_output_gradients_);
     owners_.each_owner(transfer.span, [&](const TokenSpan& part, std::int32_t owner) {
       backward.transfers.push_back(
           {owner, transfer.targets, TensorKind::d_o, part, transfer.heads, transfer.lane, transfer.ready});
@@ -204,6 +219,7 @@ class GradientDerivation {
     const TokenSpan span{transfer.span.document, piece.begin, piece.end};
     if (steps_.size() <= static_cast<std::size_t>(step)) steps_.resize(static_cast<std::size_t>(step) + 1);
     auto& reductions = steps_[static_cast<std::size_t>(step)].reductions;
+    reserve_once(reductions, expected_reductions_);
     const TensorKind tensor = transfer.tensor == TensorKind::kv ? TensorKind::dkv : TensorKind::dq;
     if (climb) {
       reductions.push_back({transfer.source, sources, tensor, span, piece.heads, transfer.lane, step + 1});
@@ -219,7 +235,8 @@ class GradientDerivation {
   const Wave& wave_;
   DocumentNumbers documents_;
   OwnerWalk owners_;
-  std::optional<UseTable> query_uses_, key_uses_;  // of tensors that move
+  std::size_t expected_output_gradients_ = 0, expected_reductions_ = 0;  // 0 once space was made for them
+  std::optional<UseTable> query_uses_, key_uses_;                        // of tensors that move
   std::optional<CommonLastUse> common_queries_, common_keys_;
   std::vector<ScheduleStep> steps_;
   std::vector<Use> uses_;

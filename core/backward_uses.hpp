@@ -136,36 +136,36 @@ class UseTable {
 class CommonLastUse {
  public:
   explicit CommonLastUse(const UseTable& table)
-      : table_(table),
-        steps_(static_cast<std::size_t>(table.rank_count())),
-        until_(static_cast<std::size_t>(table.rank_count())) {}
+      : table_(table), until_(static_cast<std::size_t>(table.rank_count())) {}
 
   /// The step after which every target sends the whole slice home; -1 when they differ.
   std::int32_t of(const Transfer& transfer) {
+    const std::int32_t first = transfer.targets.empty() ? -1 : transfer.targets.front().begin;
     if (transfer.targets.size() == 1 && transfer.targets.front().count() == 1) {
-      return table_.last_whole_use(transfer.span, transfer.heads, transfer.targets.front().begin).step;
+      return table_.last_whole_use(transfer.span, transfer.heads, first).step;
     }
     if (!are_ranks(transfer.targets)) return -1;
     const bool goes_on = before_ != nullptr && before_->span.document == transfer.span.document &&
                          before_->heads == transfer.heads && before_->span.begin <= transfer.span.begin;
-    if (!goes_on) {
-      std::fill(until_.begin(), until_.end(), -1);
-    } else {
+    if (goes_on) {
       // Ranks that were not asked before; asking one that is no target any more does no harm.
       each_difference(before_->targets, transfer.targets, [&](std::int32_t rank) {
-        if (rank != transfer.source) ask(transfer, rank);
+        if (rank != transfer.source) agrees(transfer, rank);
       });
     }
     before_ = &transfer;
-    const std::int32_t common = ask(transfer, transfer.targets.front().begin);
-    if (common < 0) return -1;
+    if (!goes_on || !agrees(transfer, first)) {
+      std::fill(until_.begin(), until_.end(), -1);
+      step_ = table_.last_whole_use(transfer.span, transfer.heads, first).step;
+      if (step_ < 0) return -1;
+    }
     for (const RankRange& range : transfer.targets) {
-      if (known(transfer.span.end, range, common)) continue;
+      if (known(transfer.span.end, range)) continue;
       for (std::int32_t rank = range.begin; rank < range.end; ++rank) {
-        if (ask(transfer, rank) != common) return -1;
+        if (!agrees(transfer, rank)) return -1;
       }
     }
-    return common;
+    return step_;
   }
 
   void forget(std::int32_t rank) {
@@ -182,36 +182,33 @@ class CommonLastUse {
     return end > 0;
   }
 
-  /// Whether all ranks of `range` are known to use rows up to `end` for the last time in `step`.
-  bool known(std::int64_t end, const RankRange& range, std::int32_t step) const {
+  /// Whether all ranks of `range` are known to use rows up to `end` for the last time in `step_`.
+  bool known(std::int64_t end, const RankRange& range) const {
     const auto row = static_cast<std::int32_t>(end);
-    auto at = static_cast<std::size_t>(range.begin);
-    const auto last = static_cast<std::size_t>(range.end);
+    const std::int32_t* at = until_.data() + range.begin;
+    const std::int32_t* const last = until_.data() + range.end;
     std::int32_t unknown = 0;
-    const auto look = [&](std::size_t i) {
-      unknown |= static_cast<std::int32_t>(until_[i] < row) | (steps_[i] ^ step);
-    };
-    constexpr std::size_t kBlock = 16;  // of a known size, hence vector instructions
-    for (; at + kBlock <= last; at += kBlock) {
-      for (std::size_t i = 0; i < kBlock; ++i) look(at + i);
+    constexpr std::ptrdiff_t kBlock = 16;  // of a known size, hence vector instructions
+    for (; last - at >= kBlock; at += kBlock) {
+      for (std::ptrdiff_t i = 0; i < kBlock; ++i) unknown |= static_cast<std::int32_t>(at[i] < row);
     }
-    for (; at < last; ++at) look(at);
+    for (; at < last; ++at) unknown |= static_cast<std::int32_t>(*at < row);
     return unknown == 0;
   }
 
-  std::int32_t ask(const Transfer& transfer, std::int32_t rank) {
-    const auto at = static_cast<std::size_t>(rank);
-    if (until_[at] < transfer.span.end) {
-      const LastUse answer = table_.last_whole_use(transfer.span, transfer.heads, rank);
-      steps_[at] = answer.step;
-      until_[at] = answer.until;
-    }
-    return steps_[at];
+  /// Whether `rank` uses the slice for the last time in `step_`.
+  bool agrees(const Transfer& transfer, std::int32_t rank) {
+    std::int32_t& until = until_[static_cast<std::size_t>(rank)];
+    if (until >= transfer.span.end) return true;
+    const LastUse answer = table_.last_whole_use(transfer.span, transfer.heads, rank);
+    until = answer.step == step_ ? answer.until : -1;
+    return until >= transfer.span.end;
   }
 
   const UseTable& table_;
-  const Transfer* before_ = nullptr;         // the multicast asked for last
-  std::vector<std::int32_t> steps_, until_;  // by rank
+  const Transfer* before_ = nullptr;  // the multicast asked for last
+  std::int32_t step_ = -1;            // the last use of its targets
+  std::vector<std::int32_t> until_;   // by rank: the row up to which it uses rows in `step_` last, or -1
 };
 
 }  // namespace strata::detail

@@ -27,6 +27,11 @@ OwnerTable::OwnerTable(const SequenceLayout& layout) {
   if (high < 0) return;
   first_ = low;
   pieces_.resize(static_cast<std::size_t>(high - low) + 1);
+  std::vector<std::size_t> counts(pieces_.size());
+  for (const auto& rank_spans : layout.spans) {
+    for (const TokenSpan& span : rank_spans) ++counts[static_cast<std::size_t>(span.document - low)];
+  }
+  for (std::size_t i = 0; i < counts.size(); ++i) pieces_[i].reserve(counts[i]);
   for (std::size_t rank = 0; rank < layout.spans.size(); ++rank) {
     for (const TokenSpan& span : layout.spans[rank]) {
       pieces_[static_cast<std::size_t>(span.document - first_)].push_back(
