@@ -42,12 +42,12 @@ struct ProgramSummary {
   const PassSummary& pass(Pass which) const { return passes[static_cast<std::size_t>(which)]; }
 };
 
-/// At most `limit` violations of each kind. `place` names the wave.
+/// At most `limit` violations of each kind, at least 1. `place` names the wave.
 ProgramSummary summarize_program(const RankProgram& program, std::size_t rank_count, const std::string& place,
                                  std::size_t limit);
 
 /// Every rank's summary of one wave, [rank]: what each rank found, whether both ends of every exchange agree,
-/// and whether the programs run to their end.
+/// and whether the programs run to their end; at most `limit` violations, at least 1.
 std::vector<Violation> verify_summaries(std::vector<ProgramSummary> summaries, const std::string& place,
                                         std::size_t limit);
 

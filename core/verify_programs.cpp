@@ -142,11 +142,12 @@ bool worth_threads(const std::vector<RankProgram>& programs) {
 
 std::vector<Violation> verify_summaries(std::vector<ProgramSummary> summaries, const std::string& place,
                                         std::size_t limit) {
-  return SummaryVerifier(std::move(summaries), place, std::max<std::size_t>(limit, 1)).verify();
+  return SummaryVerifier(std::move(summaries), place, limit).verify();
 }
 
 std::vector<Violation> verify_programs(const std::vector<RankProgram>& programs, const std::string& place,
                                        std::size_t limit) {
+  limit = std::max<std::size_t>(limit, 1);
   std::vector<ProgramSummary> summaries(programs.size());
   parallel_for(std::ssize(programs), worth_threads(programs) ? 0 : 1, [&](std::int64_t i) {
     const auto rank = static_cast<std::size_t>(i);
