@@ -17,7 +17,7 @@ SequenceLayout place_per_document(const WaveRequest& request) {
       const std::int32_t rank = zigzag_owner(chunk, ranks);
       // Dealing order of this chunk's extra token: first every rank's early chunk, then every rank's late
       // one.
-      const std::int32_t turn = (rank - next + ranks) % ranks + (chunk < ranks ? 0 : ranks);
+      const std::int32_t turn = rank - next + (rank < next ? ranks : 0) + (chunk < ranks ? 0 : ranks);
       const std::int64_t end = begin + share + (turn < extra ? 1 : 0);
       append_span(layout, rank, {request.documents[i], begin, end});
       begin = end;
