@@ -130,14 +130,15 @@ TEST(JsonDocument, RejectsANulByteWhereverItStands) {
 TEST(JsonDocument, CountsLinesAndColumnsOverBlocksOfALargeText) {
   for (const std::size_t size : {65535U, 65536U, 65537U, 131072U, 200'000U}) {
     const std::string blanks(size, ' ');
-    EXPECT_EQ(error_of("{}\n" + blanks + '\0'),
-              "f.json: line 2, column " + std::to_string(size + 1) + ": found a NUL byte, expected JSON");
-    EXPECT_EQ(error_of("{}" + blanks + "\n" + blanks + '\0'),
-              "f.json: line 2, column " + std::to_string(size + 1) + ": found a NUL byte, expected JSON");
-    EXPECT_EQ(error_of("{}" + blanks + "\n\n" + '\0'),
-              "f.json: line 3, column 1: found a NUL byte, expected JSON");
-    EXPECT_EQ(
-        error_of("{}\n" + blanks + "}").find("f.json: line 2, column " + std::to_string(size + 1) + ":"), 0u);
+    const std::string at_end = "f.json: line 2, column " + std::to_string(size + 1) + ":";
+    std::string text = "{}\n" + blanks;
+    text.push_back('\0');
+    EXPECT_EQ(error_of(text), at_end + " found a NUL byte, expected JSON");
+    text.insert(2, blanks);
+    EXPECT_EQ(error_of(text), at_end + " found a NUL byte, expected JSON");
+    text.replace(2, text.size() - 2, blanks).append("\n\n").push_back('\0');
+    EXPECT_EQ(error_of(text), "f.json: line 3, column 1: found a NUL byte, expected JSON");
+    EXPECT_EQ(error_of("{}\n" + blanks + "}").find(at_end), 0u);
     EXPECT_EQ(canonical("{" + blanks + "}"), "{}");
   }
 }
