@@ -416,6 +416,12 @@ CpuSchedule::Stuck CpuSchedule::describe_stuck() const {
       break;
     }
   }
+  if (first.rank >= 0) return first;
+  // Nothing is posted while inputs are made or results copied out.
+  for (std::int32_t rank = 0; rank < std::ssize(ranks_); ++rank) {
+    const RankState& state = ranks_[static_cast<std::size_t>(rank)];
+    if (!state.done) return {rank, fmt::format("the inputs or results of wave {} are not ready", state.wave)};
+  }
   return first;
 }
 
