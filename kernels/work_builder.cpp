@@ -84,6 +84,9 @@ class Builder {
  private:
   void check_shape() const {
     const AttentionShape& s = work_.shape;
+    if (s.element == Element::f16) {
+      throw std::invalid_argument("attention shape: f16 is a type of the GPU kernels only");
+    }
     if (s.query_heads < 1 || s.kv_heads < 1 || s.query_heads % s.kv_heads != 0 || s.k_dim < 1 ||
         s.v_dim < 1) {
       throw std::invalid_argument(
