@@ -25,9 +25,13 @@ STRATA_HOST_DEVICE inline float widen(Bf16 value) {
 
 /// Round to nearest even; a NaN stays a (quiet) NaN.
 STRATA_HOST_DEVICE inline void narrow(float value, Bf16* target) {
+#if defined(__CUDA_ARCH__)
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(target->bits) : "f"(value));
+#else
   const std::uint32_t bits = float_bits(value);
   const std::uint32_t rounded = bits + 0x7FFFU + ((bits >> 16) & 1U);
   target->bits = static_cast<std::uint16_t>((value == value ? rounded : bits | 0x400000U) >> 16);
+#endif
 }
 STRATA_HOST_DEVICE inline void narrow(float value, float* target) { *target = value; }
 

@@ -16,15 +16,24 @@ struct F16 {
 };
 
 STRATA_HOST_DEVICE inline float widen(F16 value) {
+#if defined(__CUDA_ARCH__)
+  float result = 0;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(result) : "h"(value.bits));
+  return result;
+#else
   const std::uint32_t sign = static_cast<std::uint32_t>(value.bits & 0x8000U) << 16;
   const std::uint32_t magnitude = value.bits & 0x7FFFU;
   if (magnitude >= 0x7C00U) return float_of_bits(sign | 0x7F800000U | (magnitude << 13));  // inf, NaN
   // The exponent is read as if it were a float's: 2^112 too small, subnormals included.
   return float_of_bits(sign | float_bits(float_of_bits(magnitude << 13) * 0x1p112F));
+#endif
 }
 
 /// Round to nearest even, above 65519 to infinity; a NaN stays a (quiet) NaN.
 STRATA_HOST_DEVICE inline void narrow(float value, F16* target) {
+#if defined(__CUDA_ARCH__)
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(target->bits) : "f"(value));
+#else
   const std::uint32_t sign = (float_bits(value) >> 16) & 0x8000U;
   const std::uint32_t magnitude = float_bits(value) & 0x7FFFFFFFU;
   std::uint32_t result = 0;
@@ -39,6 +48,7 @@ STRATA_HOST_DEVICE inline void narrow(float value, F16* target) {
     result = float_bits(float_of_bits(magnitude) + 0.5F) - 0x3F000000U;
   }
   target->bits = static_cast<std::uint16_t>(sign | result);
+#endif
 }
 
 }  // namespace strata::kernels

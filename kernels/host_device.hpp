@@ -5,6 +5,8 @@
 
 #if defined(__CUDACC__)
 #define STRATA_HOST_DEVICE __host__ __device__
+#define STRATA_ROLLED _Pragma("unroll 1")
 #else
 #define STRATA_HOST_DEVICE
+#define STRATA_ROLLED
 #endif

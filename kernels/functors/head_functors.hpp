@@ -55,10 +55,12 @@ struct MergeFunctor {
 
   STRATA_HOST_DEVICE State begin(const MergeRange& range, std::int64_t unit) const {
     State state{row_and_head(unit, range.heads), negative_infinity(), 0.0F};
+    STRATA_ROLLED
     for (std::int32_t p = 0; p < range.part_count; ++p) {
       const float lse = part_lse(parts[range.part_begin + p], state.at);
       state.peak = lse > state.peak ? lse : state.peak;
     }
+    STRATA_ROLLED
     for (std::int32_t p = 0; p < range.part_count; ++p) {
       state.total += weight(part_lse(parts[range.part_begin + p], state.at), state.peak);
     }
@@ -68,10 +70,12 @@ struct MergeFunctor {
   STRATA_HOST_DEVICE float lane(const MergeRange& range, std::int64_t, std::int32_t lane,
                                 const State& state) const {
     std::byte* const row = at_byte(range.out, state.at.row * range.out_stride);
-    for (std::int64_t chunk = lane; chunk < chunks_of(range.dim); chunk += range.span.lanes) {
+    STRATA_ROLLED
+    for (std::int32_t chunk = lane; chunk < chunks_of(range.dim); chunk += range.span.lanes) {
       const std::int32_t count = chunk_size(range.dim, chunk);
-      const std::int64_t column = state.at.head * range.dim + chunk * kRowChunk;
+      const std::int64_t column = state.at.head * range.dim + std::int64_t{chunk} * kRowChunk;
       float sum[kRowChunk] = {};
+      STRATA_ROLLED
       for (std::int32_t p = 0; p < range.part_count; ++p) {
         const MergePart part = parts[range.part_begin + p];
         const float lse = part_lse(part, state.at);
@@ -133,9 +137,10 @@ struct DeltaFunctor {
 
   STRATA_HOST_DEVICE float lane(const DeltaRange& range, std::int64_t, std::int32_t lane, RowHead at) const {
     float sum = 0.0F;
-    for (std::int64_t chunk = lane; chunk < chunks_of(range.dim); chunk += range.span.lanes) {
+    STRATA_ROLLED
+    for (std::int32_t chunk = lane; chunk < chunks_of(range.dim); chunk += range.span.lanes) {
       const std::int32_t count = chunk_size(range.dim, chunk);
-      const std::int64_t column = at.head * range.dim + chunk * kRowChunk;
+      const std::int64_t column = at.head * range.dim + std::int64_t{chunk} * kRowChunk;
       float a[kRowChunk];
       float b[kRowChunk];
       load_chunk(

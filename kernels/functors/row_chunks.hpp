@@ -54,12 +54,13 @@ STRATA_HOST_DEVICE inline bool is_aligned(const void* pointer, std::int64_t byte
 
 STRATA_HOST_DEVICE inline std::int64_t bytes_of(Element element) { return element == Element::f32 ? 4 : 2; }
 
-STRATA_HOST_DEVICE inline std::int64_t chunks_of(std::int64_t columns) {
-  return (columns + kRowChunk - 1) / kRowChunk;
+/// A row has fewer than 2^31 elements.
+STRATA_HOST_DEVICE inline std::int32_t chunks_of(std::int64_t columns) {
+  return static_cast<std::int32_t>((columns + kRowChunk - 1) / kRowChunk);
 }
-STRATA_HOST_DEVICE inline std::int32_t chunk_size(std::int64_t columns, std::int64_t chunk) {
-  const std::int64_t rest = columns - chunk * kRowChunk;
-  return static_cast<std::int32_t>(rest < kRowChunk ? rest : kRowChunk);
+STRATA_HOST_DEVICE inline std::int32_t chunk_size(std::int64_t columns, std::int32_t chunk) {
+  const std::int32_t rest = static_cast<std::int32_t>(columns) - chunk * kRowChunk;
+  return rest < kRowChunk ? rest : kRowChunk;
 }
 
 STRATA_HOST_DEVICE inline float load_element(const void* from, Element element) {
@@ -90,47 +91,67 @@ STRATA_HOST_DEVICE inline void store_element(void* to, Element element, float va
 /// Loads `count` (1..kRowChunk) elements from `from` and zeros for the rest.
 STRATA_HOST_DEVICE inline void load_chunk(const void* from, Element element, std::int32_t count,
                                           float (&values)[kRowChunk]) {
-  if (count == kRowChunk && is_aligned(from, kRowVectorBytes)) {
-    if (element == Element::f32) {
-      for (int half = 0; half < 2; ++half) {
-        const auto vector = load_vector<Vector16>(at_byte(from, half * kRowVectorBytes));
-        for (int i = 0; i < 4; ++i) values[half * 4 + i] = float_of_bits(vector.words[i]);
+  const bool vectors = count == kRowChunk && is_aligned(from, kRowVectorBytes);
+  if (element == Element::f32) {
+    for (int half = 0; half < 2; ++half) {
+      Vector16 words{};
+      if (vectors) {
+        words = load_vector<Vector16>(at_byte(from, half * kRowVectorBytes));
+      } else {
+        for (int i = 0; i < 4; ++i) {
+          const int at = half * 4 + i;
+          if (at < count) words.words[i] = load_vector<std::uint32_t>(at_byte(from, at * 4));
+        }
       }
-    } else {
-      const auto vector = load_vector<Vector16>(from);
-      for (int i = 0; i < kRowChunk; ++i) {
-        const auto bits = static_cast<std::uint16_t>(vector.words[i / 2] >> (i % 2 * 16));
-        values[i] = element == Element::bf16 ? widen(Bf16{bits}) : widen(F16{bits});
-      }
+      for (int i = 0; i < 4; ++i) values[half * 4 + i] = float_of_bits(words.words[i]);
     }
     return;
   }
+  Vector16 words{};
+  if (vectors) {
+    words = load_vector<Vector16>(from);
+  } else {
+    for (int i = 0; i < kRowChunk; ++i) {
+      if (i < count)
+        words.words[i / 2] |= std::uint32_t{load_vector<std::uint16_t>(at_byte(from, i * 2))} << (i % 2 * 16);
+    }
+  }
   for (int i = 0; i < kRowChunk; ++i) {
-    values[i] = i < count ? load_element(at_byte(from, i * bytes_of(element)), element) : 0.0F;
+    const auto bits = static_cast<std::uint16_t>(words.words[i / 2] >> (i % 2 * 16));
+    values[i] = element == Element::bf16 ? widen(Bf16{bits}) : widen(F16{bits});
   }
 }
 
 STRATA_HOST_DEVICE inline void store_chunk(void* to, Element element, std::int32_t count,
                                            const float (&values)[kRowChunk]) {
-  if (count == kRowChunk && is_aligned(to, kRowVectorBytes)) {
-    if (element == Element::f32) {
-      for (int half = 0; half < 2; ++half) {
-        Vector16 vector;
-        for (int i = 0; i < 4; ++i) vector.words[i] = float_bits(values[half * 4 + i]);
-        store_vector(at_byte(to, half * kRowVectorBytes), vector);
+  const bool vectors = count == kRowChunk && is_aligned(to, kRowVectorBytes);
+  if (element == Element::f32) {
+    for (int half = 0; half < 2; ++half) {
+      Vector16 words;
+      for (int i = 0; i < 4; ++i) words.words[i] = float_bits(values[half * 4 + i]);
+      if (vectors) {
+        store_vector(at_byte(to, half * kRowVectorBytes), words);
+      } else {
+        for (int i = 0; i < 4; ++i) {
+          const int at = half * 4 + i;
+          if (at < count) store_vector(at_byte(to, at * 4), words.words[i]);
+        }
       }
-    } else {
-      Vector16 vector;
-      for (int i = 0; i < 4; ++i) {
-        vector.words[i] = half_bits(values[2 * i], element) |
-                          static_cast<std::uint32_t>(half_bits(values[2 * i + 1], element)) << 16;
-      }
-      store_vector(to, vector);
     }
     return;
   }
-  for (int i = 0; i < kRowChunk; ++i) {
-    if (i < count) store_element(at_byte(to, i * bytes_of(element)), element, values[i]);
+  Vector16 words;
+  for (int i = 0; i < 4; ++i) {
+    words.words[i] = half_bits(values[2 * i], element) |
+                     static_cast<std::uint32_t>(half_bits(values[2 * i + 1], element)) << 16;
+  }
+  if (vectors) {
+    store_vector(to, words);
+  } else {
+    for (int i = 0; i < kRowChunk; ++i) {
+      const auto bits = static_cast<std::uint16_t>(words.words[i / 2] >> (i % 2 * 16));
+      if (i < count) store_vector(at_byte(to, i * 2), bits);
+    }
   }
 }
 

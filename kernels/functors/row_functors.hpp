@@ -73,21 +73,25 @@ struct CopyFunctor : PlainFunctor<CopyRange> {
   template <class Vector>
   STRATA_HOST_DEVICE static void copy(std::byte* target, const std::byte* source, std::int64_t bytes,
                                       std::int32_t lane, std::int32_t lanes) {
-    constexpr int kBatch = 4;
+    constexpr std::int32_t kBatch = 4;
     constexpr std::int64_t kBytes = sizeof(Vector);
-    const std::int64_t vectors = bytes / kBytes;
-    for (std::int64_t first = lane; first < vectors; first += std::int64_t{kBatch} * lanes) {
+    const auto vectors = static_cast<std::int32_t>(bytes / kBytes);
+    std::int32_t at = lane;
+    STRATA_ROLLED
+    for (; at < vectors - (kBatch - 1) * lanes; at += kBatch * lanes) {
       Vector batch[kBatch];
-      for (int i = 0; i < kBatch; ++i) {
-        const std::int64_t at = first + std::int64_t{i} * lanes;
-        if (at < vectors) batch[i] = load_vector<Vector>(source + at * kBytes);
+      for (std::int32_t i = 0; i < kBatch; ++i) {
+        batch[i] = load_vector<Vector>(source + (at + i * lanes) * kBytes);
       }
-      for (int i = 0; i < kBatch; ++i) {
-        const std::int64_t at = first + std::int64_t{i} * lanes;
-        if (at < vectors) store_vector(target + at * kBytes, batch[i]);
-      }
+      for (std::int32_t i = 0; i < kBatch; ++i) store_vector(target + (at + i * lanes) * kBytes, batch[i]);
     }
-    for (std::int64_t at = vectors * kBytes + lane; at < bytes; at += lanes) target[at] = source[at];
+    STRATA_ROLLED
+    for (; at < vectors; at += lanes) {
+      store_vector(target + at * kBytes, load_vector<Vector>(source + at * kBytes));
+    }
+    STRATA_ROLLED
+    for (std::int64_t byte = vectors * kBytes + lane; byte < bytes; byte += lanes)
+      target[byte] = source[byte];
   }
 };
 
@@ -118,12 +122,14 @@ struct AddFunctor : PlainFunctor<AddRange> {
 
   STRATA_HOST_DEVICE float lane(const AddRange& range, std::int64_t unit, std::int32_t lane, NoState) const {
     std::byte* const row = at_byte(range.target, unit * range.target_stride);
-    for (std::int64_t chunk = lane; chunk < chunks_of(range.columns); chunk += range.span.lanes) {
+    STRATA_ROLLED
+    for (std::int32_t chunk = lane; chunk < chunks_of(range.columns); chunk += range.span.lanes) {
       const std::int32_t count = chunk_size(range.columns, chunk);
-      const std::int64_t column = chunk * kRowChunk;
+      const std::int64_t column = std::int64_t{chunk} * kRowChunk;
       std::byte* const target = row + column * 4;
       float sum[kRowChunk];
       load_chunk(target, Element::f32, count, sum);
+      STRATA_ROLLED
       for (std::int32_t p = 0; p < range.part_count; ++p) {
         const AddPart part = parts[range.part_begin + p];
         float values[kRowChunk];
@@ -160,9 +166,10 @@ struct CastFunctor : PlainFunctor<CastRange> {
   STRATA_HOST_DEVICE float lane(const CastRange& range, std::int64_t unit, std::int32_t lane, NoState) const {
     std::byte* const target = at_byte(range.target, unit * range.target_stride);
     const std::byte* const source = at_byte(range.source, unit * range.source_stride);
-    for (std::int64_t chunk = lane; chunk < chunks_of(range.columns); chunk += range.span.lanes) {
+    STRATA_ROLLED
+    for (std::int32_t chunk = lane; chunk < chunks_of(range.columns); chunk += range.span.lanes) {
       const std::int32_t count = chunk_size(range.columns, chunk);
-      const std::int64_t column = chunk * kRowChunk;
+      const std::int64_t column = std::int64_t{chunk} * kRowChunk;
       float values[kRowChunk];
       load_chunk(source + column * bytes_of(range.source_element), range.source_element, count, values);
       store_chunk(target + column * bytes_of(range.target_element), range.target_element, count, values);
@@ -196,8 +203,9 @@ struct FillFunctor : PlainFunctor<FillRange> {
     const std::int64_t columns = rest < kUnitFloats ? rest : kUnitFloats;
     float values[kRowChunk];
     for (float& value : values) value = range.value;
-    for (std::int64_t chunk = lane; chunk < chunks_of(columns); chunk += range.span.lanes) {
-      store_chunk(at_byte(range.target, (first + chunk * kRowChunk) * 4), Element::f32,
+    STRATA_ROLLED
+    for (std::int32_t chunk = lane; chunk < chunks_of(columns); chunk += range.span.lanes) {
+      store_chunk(at_byte(range.target, (first + std::int64_t{chunk} * kRowChunk) * 4), Element::f32,
                   chunk_size(columns, chunk), values);
     }
     return 0.0F;

@@ -39,6 +39,7 @@ template <class Range>
 STRATA_HOST_DEVICE WarpTile locate_tile(const Range* ranges, std::int32_t count, std::int64_t tile) {
   std::int32_t low = 0;
   std::int32_t high = count;  // ranges[low].first_tile <= tile < ranges[high].first_tile
+  STRATA_ROLLED
   while (high - low > 1) {
     const std::int32_t middle = low + (high - low) / 2;
     (ranges[middle].span.first_tile <= tile ? low : high) = middle;
