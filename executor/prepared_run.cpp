@@ -113,22 +113,24 @@ PreparedOperation prepare_store(const RankProgram& program, const std::byte* are
 }
 
 PreparedWave prepare_wave(const Execution& execution, const ExecutableWave& wave, const CpuOptions& options,
-                          std::span<std::byte* const> arenas, std::vector<LocalResults>& results) {
+                          RankBlock local, std::span<std::byte* const> arenas,
+                          std::vector<LocalResults>& results) {
   PreparedWave prepared;
   for (const Pass pass : {Pass::forward, Pass::backward}) {
     PreparedPass& target = prepared.passes[static_cast<std::size_t>(pass)];
-    for (std::size_t r = 0; r < wave.programs.size(); ++r) {
-      target.ranks.push_back(
-          prepare_rank(wave.programs[r], pass, execution.model, options.poison, arenas[r]));
+    target.ranks.resize(wave.programs.size());
+    for (auto r = static_cast<std::size_t>(local.begin); r < static_cast<std::size_t>(local.end); ++r) {
+      target.ranks[r] = prepare_rank(wave.programs[r], pass, execution.model, options.poison, arenas[r]);
     }
-    target.links = link_exchanges(wave.programs, pass, arenas);
+    target.links = link_exchanges(wave.programs, pass, arenas, local);
   }
-  for (std::size_t r = 0; r < wave.programs.size(); ++r) {
+  prepared.load.resize(wave.programs.size());
+  prepared.store.resize(wave.programs.size());
+  for (auto r = static_cast<std::size_t>(local.begin); r < static_cast<std::size_t>(local.end); ++r) {
     const RankProgram& program = wave.programs[r];
-    prepared.load.push_back(
-        prepare_inputs(program, wave.placement.spans.at(r), execution.model, options.seed, arenas[r]));
-    prepared.store.push_back(options.keep_results ? prepare_store(program, arenas[r], results[r])
-                                                  : PreparedOperation());
+    prepared.load[r] =
+        prepare_inputs(program, wave.placement.spans.at(r), execution.model, options.seed, arenas[r]);
+    if (options.keep_results) prepared.store[r] = prepare_store(program, arenas[r], results[r]);
   }
   return prepared;
 }
@@ -148,10 +150,13 @@ std::size_t scratch_bytes(const PreparedWave& wave) {
 
 void FreeArena::operator()(std::byte* data) const { ::operator delete(data, kPage); }
 
-PreparedRun prepare_run(const Execution& execution, const CpuOptions& options) {
+PreparedRun prepare_run(const Execution& execution, const CpuOptions& options, RankBlock local) {
   STRATA_CHECK(!execution.waves.empty(), "an execution without waves");
   const std::size_t ranks = execution.waves.front().programs.size();
+  STRATA_CHECK(0 <= local.begin && local.begin <= local.end && local.end <= static_cast<std::int32_t>(ranks),
+               "ranks {} to {} of {}", local.begin, local.end, ranks);
   PreparedRun run;
+  run.local = local;
   run.arena_bytes.resize(ranks);
   for (const ExecutableWave& wave : execution.waves) {
     STRATA_CHECK(wave.programs.size() == ranks, "waves of {} and {} ranks", ranks, wave.programs.size());
@@ -162,17 +167,18 @@ PreparedRun prepare_run(const Execution& execution, const CpuOptions& options) {
       run.arena_bytes[r] = std::max(run.arena_bytes[r], wave.programs[r].arena);
     }
   }
-  std::vector<std::byte*> arenas;
-  for (const Bytes bytes : run.arena_bytes) {
-    run.arenas.push_back(allocate_arena(bytes, options.poison));
-    arenas.push_back(run.arenas.back().get());
+  std::vector<std::byte*> arenas(ranks);
+  run.arenas.resize(ranks);
+  for (auto r = static_cast<std::size_t>(local.begin); r < static_cast<std::size_t>(local.end); ++r) {
+    run.arenas[r] = allocate_arena(run.arena_bytes[r], options.poison);
+    arenas[r] = run.arenas[r].get();
   }
   if (options.keep_results) run.results.resize(execution.waves.size());
   std::vector<LocalResults> none(ranks);
   for (std::size_t w = 0; w < execution.waves.size(); ++w) {
     if (options.keep_results) run.results[w].resize(ranks);
     std::vector<LocalResults>& results = options.keep_results ? run.results[w] : none;
-    run.waves.push_back(prepare_wave(execution, execution.waves[w], options, arenas, results));
+    run.waves.push_back(prepare_wave(execution, execution.waves[w], options, local, arenas, results));
     run.scratch_bytes = std::max(run.scratch_bytes, scratch_bytes(run.waves.back()));
   }
   return run;
