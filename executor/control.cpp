@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 namespace strata {
@@ -62,6 +63,11 @@ Control::Control(std::int32_t process, std::int32_t processes, Duration deadline
     : process_(process), processes_(processes), deadline_(deadline) {
   STRATA_CHECK(0 <= process && process < processes && deadline.ns > 0, "process {} of {}, deadline {} ns",
                process, processes, deadline.ns);
+}
+
+void Control::abort(int code) {
+  end_job(code);
+  std::_Exit(code);
 }
 
 Duration Control::patience() const {

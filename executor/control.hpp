@@ -71,7 +71,7 @@ class Control {
   virtual std::vector<std::byte> receive(std::int32_t from, std::string_view what) = 0;
   /// Ends every process of the job with this exit code and does not return. For errors that the others do
   /// not know of; print the reason first.
-  [[noreturn]] virtual void abort(int code) = 0;
+  [[noreturn]] void abort(int code);
   /// Collective: leaves the job. Nothing but process() may be called afterwards.
   virtual void finish() = 0;
 
@@ -80,6 +80,8 @@ class Control {
   void barrier(std::string_view what) { all_gather("", what); }
 
  protected:
+  /// Does what abort() promises as far as it can.
+  virtual void end_job(int code) = 0;
   /// The error of waiting too long for `peer`.
   [[noreturn]] void give_up(std::int32_t peer, std::string_view what) const;
 

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <thread>
 #include <utility>
 
@@ -61,10 +60,7 @@ class OpenJob final : public MpiJob {
     return std::exchange(received_, {});
   }
 
-  [[noreturn]] void abort(int code) override {
-    MPI_Abort(MPI_COMM_WORLD, code);
-    std::_Exit(code);
-  }
+  void end_job(int code) override { MPI_Abort(MPI_COMM_WORLD, code); }
 
   void finish() override {
     for (MPI_Comm& lane : lanes_) MPI_Comm_free(&lane);

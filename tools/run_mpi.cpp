@@ -128,7 +128,7 @@ void finish(Control& control) {
 }
 
 /// Ends all processes for a reason that only this one knows.
-void fail(Control& control) { control.abort(report_current_exception()); }
+[[noreturn]] void fail(Control& control) { control.abort(report_current_exception()); }
 
 }  // namespace
 
