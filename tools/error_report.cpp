@@ -6,6 +6,7 @@
 #include <exception>
 #include <iostream>
 #include <new>
+#include <string>
 
 #include "core/check.hpp"
 #include "core/version.hpp"
@@ -13,30 +14,32 @@
 
 namespace strata::tools {
 
+namespace {
+
+/// In one piece: other processes of a job write to the same place.
+int report(int code, const std::string& text) {
+  std::cerr << "strata: " + text + '\n' << std::flush;
+  return code;
+}
+
+}  // namespace
+
 int report_current_exception() {
   try {
     throw;
   } catch (const InputError& error) {
-    std::cerr << "strata: " << error.what() << std::endl;
-    return 2;
+    return report(2, error.what());
   } catch (const NoPlan& error) {
-    std::cerr << "strata: " << error.what() << std::endl;
-    return 3;
+    return report(3, error.what());
   } catch (const DeviceError& error) {
-    std::cerr << "strata: " << error.what() << std::endl;
-    return 4;
+    return report(4, error.what());
   } catch (const std::bad_alloc&) {
-    std::cerr << "strata: found too little memory for this input, expected a machine with more or a smaller "
-                 "batch"
-              << std::endl;
-    return 4;
+    return report(4,
+                  "found too little memory for this input, expected a machine with more or a smaller batch");
   } catch (const std::exception& error) {
-    std::cerr << fmt::format(
-                     "strata: internal error: {}\nThis is a bug in Strata {}. Please report it with the "
-                     "command line and the input files.",
-                     error.what(), kVersion)
-              << std::endl;
-    return 70;
+    return report(70, fmt::format("internal error: {}\nThis is a bug in Strata {}. Please report it with the "
+                                  "command line and the input files.",
+                                  error.what(), kVersion));
   }
 }
 

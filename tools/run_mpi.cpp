@@ -159,7 +159,7 @@ MpiOutcome run_with_mpi(const RunOptions& options, const Output& output) {
     finish(*job);
   } catch (const AgreedError& error) {
     try {
-      if (outcome.reports) std::cerr << "strata: " << error.what() << std::endl;
+      if (outcome.reports) std::cerr << fmt::format("strata: {}\n", error.what()) << std::flush;
       job->barrier("reporting an error");
       finish(*job);
     } catch (...) {
