@@ -140,7 +140,7 @@ Command run_command() {
     declared.add("-o,--timeline FILE", options->timeline, "Write the measured timeline to this file");
     declared.add("--trace FILE", options->trace, "Write a Chrome/Perfetto trace to this file");
     declared.add("--deadline-s N", options->deadline_s,
-                 "Give up on a repeat (cpu; 0: never [0]) or on a wait without progress (mpi [60])");
+                 "Seconds for a repeat (cpu; 0: any [0]) or for an idle wait (mpi [60])");
     declared.flag("--poison", options->poison, "Fill buffers with NaN first, so that any stray read shows");
   };
   command.run = [options](Output& output) { return run(*options, output); };

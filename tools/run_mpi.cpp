@@ -66,9 +66,9 @@ class Watchdog {
     const std::chrono::nanoseconds limit(deadline_.ns + kStaggerNs * std::min(process, 16));
     std::unique_lock lock(mutex_);
     if (wake_.wait_for(lock, limit, [this] { return done_; })) return;
-    std::cerr << fmt::format("strata: process {}: {}: not all processes took part within {} s", process,
+    std::cerr << fmt::format("strata: process {}: {}: not all processes took part within {} s\n", process,
                              what_, deadline_.ns / 1'000'000'000)
-              << std::endl;
+              << std::flush;
     std::_Exit(4);
   }
 

@@ -71,7 +71,7 @@ TEST(TimelineJson, NamesWhatIsWrong) {
             "t.json: format_version: found 3, expected 2, the only timeline format that this version of "
             "Strata reads");
   EXPECT_EQ(error_of("\"clock_error_ns\": 1500", "\"clock_error_ns\": -1"),
-            "t.json: clock_error_ns: found -1, expected an integer from 0 to 9223372036854775807");
+            "t.json: clock_error_ns: found -1, expected an integer of at least 0");
   EXPECT_EQ(error_of("true", "1"), "t.json: linear_included: found 1, expected true or false");
 }
 
