@@ -87,6 +87,10 @@ STRATA_DEVICE float exp_accurate(float x);
 STRATA_DEVICE float log_accurate(float x);
 STRATA_DEVICE float log1p_accurate(float x);
 
+/// The value itself, but computed anew where it stands: keeps a compiler from holding what is derived from it
+/// in registers all through a loop.
+STRATA_DEVICE int here(int value);
+
 /// Two floats rounded to nearest even as bf16 or f16, `low` in the lower half.
 template <Element kElement>
 STRATA_DEVICE std::uint32_t pack(float low, float high);

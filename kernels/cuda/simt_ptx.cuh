@@ -134,6 +134,11 @@ STRATA_DEVICE float exp_accurate(float x) { return expf(x); }
 STRATA_DEVICE float log_accurate(float x) { return logf(x); }
 STRATA_DEVICE float log1p_accurate(float x) { return log1pf(x); }
 
+STRATA_DEVICE int here(int value) {
+  asm volatile("" : "+r"(value));
+  return value;
+}
+
 template <Element kElement>
 STRATA_DEVICE std::uint32_t pack(float low, float high) {
   static_assert(kElement != Element::f32);

@@ -79,6 +79,8 @@ inline float exp_accurate(float x) { return std::exp(x); }
 inline float log_accurate(float x) { return std::log(x); }
 inline float log1p_accurate(float x) { return std::log1p(x); }
 
+inline int here(int value) { return value; }
+
 template <Element kElement>
 std::uint32_t pack(float low, float high) {
   static_assert(kElement != Element::f32);
