@@ -21,13 +21,15 @@ class AttentionForward {
   static_assert(kShape.rows > 0, "no tile shape for these head dimensions");
 
   STRATA_DEVICE static void run(const ForwardArguments& arguments) {
-    std::int32_t ticket = simt::block_index();
+    if (simt::thread_index() == 0) take_ticket(arguments);
     STRATA_NO_UNROLL
-    while (ticket < arguments.tile_count) {
-      run_tile(arguments, arguments.tiles[ticket]);
+    while (true) {
       simt::block_barrier();
-      ticket = static_cast<std::int32_t>(simt::load_word(ticket_word()));
+      const auto ticket = static_cast<std::int32_t>(simt::load_word(ticket_word()));
       simt::block_barrier();
+      if (ticket >= arguments.tile_count) return;
+      const DeviceTile tile = arguments.tiles[ticket];
+      run_tile(arguments, tile);
     }
   }
 
@@ -71,11 +73,16 @@ class AttentionForward {
   };
   enum class Sight { none, some, all };
 
-  STRATA_DEVICE static int warp_row() { return simt::thread_index() / kWarpLanes * kWarpRows; }
-  STRATA_DEVICE static int lane() { return simt::thread_index() % kWarpLanes; }
+  /// First row of the warp, and lane in it, of a thread.
+  STRATA_DEVICE static int warp_row(int thread) { return thread / kWarpLanes * kWarpRows; }
+  STRATA_DEVICE static int lane_of(int thread) { return thread % kWarpLanes; }
   STRATA_DEVICE static simt::Shared ticket_word() {
     return simt::shared_begin() +
            static_cast<simt::Shared>(kShape.query_bytes() + kShape.slots * kShape.slot_bytes());
+  }
+  /// Tells the block its next tile; even the first comes from the counter, as a block may start late.
+  STRATA_DEVICE static void take_ticket(const ForwardArguments& arguments) {
+    simt::store_word(ticket_word(), static_cast<std::uint32_t>(simt::take_ticket(arguments.tickets)));
   }
   STRATA_DEVICE static simt::Shared slot_begin(int slot) {
     return simt::shared_begin() +
@@ -164,10 +171,7 @@ class AttentionForward {
       }
     }
     // Late enough for the counter's answer to come while the first rows do.
-    if (simt::thread_index() == 0) {
-      const std::int32_t next = simt::block_count() + simt::take_ticket(arguments.tickets);
-      simt::store_word(ticket_word(), static_cast<std::uint32_t>(next));
-    }
+    if (simt::thread_index() == 0) take_ticket(arguments);
     Cursor cursor;
     cursor.segment = tile.segment_begin;
     enter_segment(arguments, tile, cursor);
@@ -214,7 +218,7 @@ class AttentionForward {
   /// How much of the block of keys the rows of this warp see.
   STRATA_DEVICE static Sight sight_of_warp(const DeviceTile& tile, const Cursor& cursor,
                                            std::int32_t stride) {
-    const int first_row = warp_row();
+    const int first_row = warp_row(simt::thread_index_here());
     const int last_row = min_of(first_row + kWarpRows, tile.count) - 1;
     const int last = (min_of(kShape.columns, cursor.rows) - 1) * stride;
     if (last_row < first_row || -last_row > cursor.hi || last - first_row < cursor.lo) return Sight::none;
@@ -274,9 +278,11 @@ class AttentionForward {
         for (int i = 0; i < 4; ++i) scores[m][n][i] = 0;
       }
     }
+    const int thread = simt::thread_index_here();
+    const int lane = lane_of(thread);
     const simt::Shared query_lane =
-        simt::shared_begin() + KeyLanes::first(simt::here(warp_row() + left_row(lane())), left_chunk(lane()));
-    const simt::Shared key_lane = keys + KeyLanes::first(simt::here(right_row(lane())), right_chunk(lane()));
+        simt::shared_begin() + KeyLanes::first(warp_row(thread) + left_row(lane), left_chunk(lane));
+    const simt::Shared key_lane = keys + KeyLanes::first(right_row(lane), right_chunk(lane));
     STRATA_UNROLL
     for (int step = 0; step < kKeyDim / kMmaDepth; ++step) {
       std::uint32_t query[kRowSteps][4];
@@ -300,12 +306,14 @@ class AttentionForward {
   /// Scores of pairs that are not allowed become -inf.
   STRATA_DEVICE static void hide(const Cursor& cursor, std::int32_t stride,
                                  float (&scores)[kRowSteps][kColumnSteps][4]) {
-    const int first = lane() % 4 * 2 * stride;
+    const int thread = simt::thread_index_here();
+    const int first = thread % 4 * 2 * stride;
+    const int first_row = warp_row(thread) + lane_of(thread) / 4;
     STRATA_UNROLL
     for (int m = 0; m < kRowSteps; ++m) {
       STRATA_UNROLL
       for (int r = 0; r < 2; ++r) {
-        const int row = warp_row() + m * kMmaRows + r * 8 + lane() / 4;
+        const int row = first_row + m * kMmaRows + r * 8;
         const int low = cursor.lo + row;
         const int high = min_of(cursor.hi + row, cursor.rows * stride - 1);
         // One comparison for both bounds: what is below wraps to the top.
@@ -323,8 +331,8 @@ class AttentionForward {
   }
 
   STRATA_DEVICE static void add_values(simt::Shared values, const Weights& weights, Sums& sums) {
-    const simt::Shared value_lane =
-        values + ValueLanes::first(simt::here(left_row(lane())), left_chunk(lane()));
+    const int lane = lane_of(simt::thread_index_here());
+    const simt::Shared value_lane = values + ValueLanes::first(left_row(lane), left_chunk(lane));
     STRATA_UNROLL
     for (int step = 0; step < kShape.columns / kMmaDepth; ++step) {
       std::uint32_t weight[kRowSteps][4];
@@ -382,35 +390,44 @@ class AttentionForward {
   /// whole chunks from there.
   STRATA_DEVICE static void write_rows(const QueryRows& target, const DeviceTile& tile, const Sums& sums,
                                        const float (&lse)[kRowSteps][2]) {
-    const simt::Shared staging =
-        simt::shared_begin() + static_cast<simt::Shared>(simt::here(warp_row()) * kKeyDim * 2);
-    const simt::Shared mine = staging + swizzled_offset(simt::here(lane()) / 4, 0, ValueLanes::kChunks) +
-                              static_cast<simt::Shared>(lane() % 4 * 4);
+    const int thread = simt::thread_index_here();
+    const int lane = lane_of(thread);
+    const int first_row = warp_row(thread);
+    const simt::Shared staging = simt::shared_begin() + static_cast<simt::Shared>(first_row * kKeyDim * 2);
+    const simt::Shared mine =
+        staging + swizzled_offset(lane / 4, 0, ValueLanes::kChunks) + static_cast<simt::Shared>(lane % 4 * 4);
     simt::warp_barrier();
     STRATA_UNROLL
     for (int m = 0; m < kRowSteps; ++m) {
       STRATA_UNROLL
       for (int r = 0; r < 2; ++r) {
-        const int row = m * kMmaRows + r * 8;
-        store_lse(target, tile, row + lane() / 4, lse[m][r]);
+        const int row = first_row + m * kMmaRows + r * 8 + lane / 4;
+        if (lane % 4 == 0 && row < tile.count) target.lse[place_of(target, tile, row)] = lse[m][r];
         STRATA_UNROLL
         for (int n = 0; n < kValueSteps; ++n) {
-          simt::store_word(ValueLanes::chunk_at(mine, n, row),
+          simt::store_word(ValueLanes::chunk_at(mine, n, m * kMmaRows + r * 8),
                            simt::pack<kElement>(sums.out[m][n][2 * r], sums.out[m][n][2 * r + 1]));
         }
       }
     }
     simt::warp_barrier();
+    copy_rows_out(target, tile, staging);
+  }
+
+  STRATA_DEVICE static void copy_rows_out(const QueryRows& target, const DeviceTile& tile,
+                                          simt::Shared staging) {
     constexpr int kLanes = ValueFill::kLanes;
     constexpr int kRows = kWarpLanes / kLanes;  // of one pass
-    const int row = simt::here(lane()) / kLanes;
-    char* to = static_cast<char*>(target.out) + place_of(target, tile, warp_row() + row) * kValueDim * 2 +
-               lane() % kLanes * kChunkBytes;
+    const int thread = simt::thread_index_here();
+    const int chunk = thread % kLanes;
+    const int row = lane_of(thread) / kLanes;
+    const int first_row = warp_row(thread) + row;
+    char* to = static_cast<char*>(target.out) +
+               (place_of(target, tile, first_row) * kValueDim + chunk * kChunkElements) * 2;
     STRATA_UNROLL
     for (int pass = 0; pass < kWarpRows / kRows; ++pass) {
-      if (warp_row() + row + pass * kRows < tile.count) {
-        const simt::Shared from =
-            staging + swizzled_offset(row + pass * kRows, lane() % kLanes, ValueLanes::kChunks);
+      if (first_row + pass * kRows < tile.count) {
+        const simt::Shared from = staging + swizzled_offset(row + pass * kRows, chunk, ValueLanes::kChunks);
         STRATA_UNROLL
         for (int c = 0; c < ValueLanes::kChunks / kLanes; ++c) {
           std::uint32_t words[4];
@@ -422,19 +439,16 @@ class AttentionForward {
     }
   }
 
-  STRATA_DEVICE static void store_lse(const QueryRows& target, const DeviceTile& tile, int row, float lse) {
-    if (lane() % 4 != 0 || warp_row() + row >= tile.count) return;
-    target.lse[place_of(target, tile, warp_row() + row)] = lse;
-  }
-
   /// Combines the rows with the f32 rows and lse that are there; a row that saw no key stays as it is.
   STRATA_DEVICE static void merge_rows(const QueryRows& target, const DeviceTile& tile, const Sums& sums,
                                        const float (&lse)[kRowSteps][2]) {
+    const int thread = simt::thread_index_here();
+    const int first_row = warp_row(thread) + lane_of(thread) / 4;
     STRATA_UNROLL
     for (int m = 0; m < kRowSteps; ++m) {
       STRATA_UNROLL
       for (int r = 0; r < 2; ++r) {
-        const int row = simt::here(warp_row()) + m * kMmaRows + r * 8 + lane() / 4;
+        const int row = first_row + m * kMmaRows + r * 8;
         const bool merges = row < tile.count && lse[m][r] != -kInfinity;
         const std::int64_t place = place_of(target, tile, row);
         const float before_lse = merges ? target.lse[place] : 0.0F;
@@ -445,8 +459,8 @@ class AttentionForward {
         const float add = simt::exp_accurate(lse[m][r] - merged);
         simt::warp_barrier();  // all four lanes of the row have read its lse
         if (!merges) continue;
-        if (lane() % 4 == 0) target.lse[place] = merged;
-        float* to = static_cast<float*>(target.out) + place * kValueDim + lane() % 4 * 2;
+        if (thread % 4 == 0) target.lse[place] = merged;
+        float* to = static_cast<float*>(target.out) + place * kValueDim + thread % 4 * 2;
         STRATA_UNROLL
         for (int n = 0; n < kValueSteps; ++n) {
           STRATA_UNROLL

@@ -31,6 +31,10 @@ STRATA_DEVICE int thread_index();
 STRATA_DEVICE int block_index();
 STRATA_DEVICE int block_count();
 
+/// The same number, but read anew where it stands: what is derived from it is not held in registers all
+/// through a loop.
+STRATA_DEVICE int thread_index_here();
+
 /// Where the dynamic shared memory of the launch begins; a multiple of 1024.
 STRATA_DEVICE Shared shared_begin();
 
@@ -86,10 +90,6 @@ STRATA_DEVICE float exp2_fast(float x);
 STRATA_DEVICE float exp_accurate(float x);
 STRATA_DEVICE float log_accurate(float x);
 STRATA_DEVICE float log1p_accurate(float x);
-
-/// The value itself, but computed anew where it stands: keeps a compiler from holding what is derived from it
-/// in registers all through a loop.
-STRATA_DEVICE int here(int value);
 
 /// Two floats rounded to nearest even as bf16 or f16, `low` in the lower half.
 template <Element kElement>

@@ -9,6 +9,11 @@
 namespace strata::kernels::simt {
 
 STRATA_DEVICE int thread_index() { return static_cast<int>(threadIdx.x); }
+STRATA_DEVICE int thread_index_here() {
+  int index = 0;
+  asm volatile("mov.u32 %0, %%tid.x;\n" : "=r"(index));
+  return index;
+}
 STRATA_DEVICE int block_index() { return static_cast<int>(blockIdx.x); }
 STRATA_DEVICE int block_count() { return static_cast<int>(gridDim.x); }
 
@@ -133,11 +138,6 @@ STRATA_DEVICE float exp2_fast(float x) {
 STRATA_DEVICE float exp_accurate(float x) { return expf(x); }
 STRATA_DEVICE float log_accurate(float x) { return logf(x); }
 STRATA_DEVICE float log1p_accurate(float x) { return log1pf(x); }
-
-STRATA_DEVICE int here(int value) {
-  asm volatile("" : "+r"(value));
-  return value;
-}
 
 template <Element kElement>
 STRATA_DEVICE std::uint32_t pack(float low, float high) {

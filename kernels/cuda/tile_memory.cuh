@@ -18,8 +18,8 @@ struct TileFill {
   static constexpr int kRows = kThreads / kLanes;  // of one pass
   static_assert(kDim % 32 == 0 && kRows % 8 == 0);
 
-  STRATA_DEVICE static int row() { return simt::here(simt::thread_index()) / kLanes; }
-  STRATA_DEVICE static int chunk() { return simt::here(simt::thread_index()) % kLanes; }
+  STRATA_DEVICE static int row() { return simt::thread_index_here() / kLanes; }
+  STRATA_DEVICE static int chunk() { return simt::thread_index_here() % kLanes; }
 
   /// Starts the copies of kTileRows rows that lie `row_bytes` apart, of which the first `valid` exist; the
   /// rest becomes zero. `from` is this thread's chunk of its first row.

@@ -16,6 +16,7 @@
 namespace strata::kernels::simt {
 
 inline int thread_index() { return emulator::thread_index(); }
+inline int thread_index_here() { return emulator::thread_index(); }
 inline int block_index() { return emulator::block_index(); }
 inline int block_count() { return emulator::block_count(); }
 inline Shared shared_begin() { return emulator::shared_begin(); }
@@ -78,8 +79,6 @@ inline float exp2_fast(float x) {
 inline float exp_accurate(float x) { return std::exp(x); }
 inline float log_accurate(float x) { return std::log(x); }
 inline float log1p_accurate(float x) { return std::log1p(x); }
-
-inline int here(int value) { return value; }
 
 template <Element kElement>
 std::uint32_t pack(float low, float high) {
