@@ -7,6 +7,7 @@
 #include <new>
 
 #include "core/check.hpp"
+#include "executor/kernel_arguments.hpp"
 
 namespace strata {
 
@@ -14,41 +15,11 @@ namespace {
 
 constexpr std::align_val_t kPage{4096};
 
-constexpr std::int64_t aligned(std::int64_t bytes) {
-  return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
-}
-
 ArenaMemory allocate_arena(Bytes bytes, bool poison) {
   const auto size = static_cast<std::size_t>(std::max<std::int64_t>(bytes.count, kArenaAlignment));
   ArenaMemory memory(static_cast<std::byte*>(::operator new(size, kPage)));
   std::memset(memory.get(), poison ? kPoisonByte : 0, size);
   return memory;
-}
-
-/// The bytes that the program's buffers really take must be the bytes it declares.
-void check_arena(const RankProgram& program) {
-  std::vector<Access> accesses;
-  for (const Pass pass : {Pass::forward, Pass::backward}) {
-    for (const Instruction& instruction : program.instructions(pass)) {
-      append_accesses(program, instruction.op, accesses);
-    }
-  }
-  std::vector<bool> used(program.buffers.size());
-  for (const Access& access : accesses) {
-    STRATA_CHECK(access.buffer >= 0 && access.buffer < std::ssize(program.buffers), "rank {}: no buffer b{}",
-                 program.rank, access.buffer);
-    used[static_cast<std::size_t>(access.buffer)] = true;
-  }
-  std::int64_t extent = 0;
-  for (std::size_t b = 0; b < program.buffers.size(); ++b) {
-    const Buffer& buffer = program.buffers[b];
-    if (!used[b] && !buffer.persistent) continue;
-    STRATA_CHECK(buffer.arena_offset >= 0 && buffer.arena_offset % kArenaAlignment == 0,
-                 "rank {}: b{} lies at byte {}", program.rank, b, buffer.arena_offset);
-    extent = std::max(extent, aligned(buffer.arena_offset + buffer.bytes().count));
-  }
-  STRATA_CHECK(extent == program.arena.count, "rank {}: buffers take {} bytes, the program says {}",
-               program.rank, extent, program.arena.count);
 }
 
 /// Successors and dependency counts from wait_for and from the order of every stream.

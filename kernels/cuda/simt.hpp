@@ -31,6 +31,10 @@ STRATA_DEVICE int thread_index();
 STRATA_DEVICE int block_index();
 STRATA_DEVICE int block_count();
 
+/// The same number, but read anew where it stands: what is derived from it is not held in registers all
+/// through a loop.
+STRATA_DEVICE int thread_index_here();
+
 /// Where the dynamic shared memory of the launch begins; a multiple of 1024.
 STRATA_DEVICE Shared shared_begin();
 

@@ -9,6 +9,11 @@
 namespace strata::kernels::simt {
 
 STRATA_DEVICE int thread_index() { return static_cast<int>(threadIdx.x); }
+STRATA_DEVICE int thread_index_here() {
+  int index = 0;
+  asm volatile("mov.u32 %0, %%tid.x;\n" : "=r"(index));
+  return index;
+}
 STRATA_DEVICE int block_index() { return static_cast<int>(blockIdx.x); }
 STRATA_DEVICE int block_count() { return static_cast<int>(gridDim.x); }
 

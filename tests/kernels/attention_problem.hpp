@@ -5,6 +5,7 @@
 // untouched().
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <random>
@@ -92,6 +93,9 @@ class Problem {
   /// Largest error over documents x heads x tiles of at most 64 rows, forward and backward.
   [[nodiscard]] double forward_error() const;
   [[nodiscard]] double backward_error() const;
+  /// Relative L2 error of grad_q, grad_k and grad_v, each over all documents: norm(x - oracle) /
+  /// norm(oracle).
+  [[nodiscard]] std::array<double, 3> backward_relative_errors() const;
   /// True when every value that belongs to no piece is still NaN.
   [[nodiscard]] bool untouched() const;
   /// Allowed pairs times heads as the work list counts them, and by brute force over the masks.

@@ -209,6 +209,33 @@ double Problem::backward_error() const {
   return worst;
 }
 
+std::array<double, 3> Problem::backward_relative_errors() const {
+  std::array<double, 3> difference{}, norm{};
+  const std::int64_t kd = shape_.k_dim;
+  const std::int64_t vd = shape_.v_dim;
+  const auto add = [&](std::size_t kind, const std::vector<double>& actual,
+                       const std::vector<double>& oracle) {
+    for (std::size_t i = 0; i < oracle.size(); ++i) {
+      difference[kind] += (actual[i] - oracle[i]) * (actual[i] - oracle[i]);
+      norm[kind] += oracle[i] * oracle[i];
+    }
+  };
+  for (const Document& d : documents) {
+    const std::int32_t heads = shape_.kv_heads;
+    add(0, gather(d.query_pieces, queries, &QueryArrays::grad_q, d.queries, shape_.query_heads, kd, 0, kd),
+        d.gradients.grad_q);
+    add(1, gather(d.key_pieces, keys, &KeyArrays::grad_kv, d.keys, heads, kd + vd, 0, kd),
+        d.gradients.grad_k);
+    add(2, gather(d.key_pieces, keys, &KeyArrays::grad_kv, d.keys, heads, kd + vd, kd, vd),
+        d.gradients.grad_v);
+  }
+  std::array<double, 3> errors{};
+  for (std::size_t kind = 0; kind < 3; ++kind) {
+    errors[kind] = difference[kind] == 0 ? 0 : std::sqrt(difference[kind] / norm[kind]);
+  }
+  return errors;
+}
+
 bool Problem::untouched() const {
   std::vector<std::vector<bool>> query_cells, key_cells;
   for (const QueryArrays& a : queries) query_cells.emplace_back(at(a.rows * a.head_count), false);

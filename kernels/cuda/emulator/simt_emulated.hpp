@@ -16,6 +16,7 @@
 namespace strata::kernels::simt {
 
 inline int thread_index() { return emulator::thread_index(); }
+inline int thread_index_here() { return emulator::thread_index(); }
 inline int block_index() { return emulator::block_index(); }
 inline int block_count() { return emulator::block_count(); }
 inline Shared shared_begin() { return emulator::shared_begin(); }
