@@ -5,18 +5,21 @@
 #include "core/backward_schedule.hpp"
 
 #include <algorithm>
+#include <iterator>
+#include <optional>
 #include <tuple>
+#include <utility>
+#include <vector>
+
+#include "core/backward_uses.hpp"
 
 namespace strata {
 
 namespace {
 
-/// Rows and heads whose gradient a rank accumulates in `step`.
-struct Use {
-  std::int64_t begin = 0, end = 0;
-  HeadRange heads;
-  std::int32_t step = 0;
-};
+using detail::CommonLastUse;
+using detail::Use;
+using detail::UseTable;
 
 /// A piece that goes home together: which rows and heads, after which step, from which rank.
 struct Return {
@@ -25,96 +28,6 @@ struct Return {
   std::int32_t last_step = 0;
   std::int32_t rank = 0;
   auto operator<=>(const Return&) const = default;
-};
-
-/// The uses of one tensor kind by (document, rank), in flat storage.
-class UseTable {
- public:
-  UseTable(const Wave& wave, const ModelShape& model, TensorKind tensor)
-      : rank_count_(wave.placement.rank_count()),
-        first_(wave.documents.empty() ? 0 : wave.documents.front()),
-        document_count_(wave.documents.empty() ? 0 : wave.documents.back() - first_ + 1),
-        offsets_(static_cast<std::size_t>(document_count_) * static_cast<std::size_t>(rank_count_) + 1),
-        later_(offsets_.size()) {
-    each_task(wave, [&](const AttentionTask& task, std::int32_t) { ++offsets_[cell(task) + 1]; });
-    for (std::size_t i = 1; i < offsets_.size(); ++i) offsets_[i] += offsets_[i - 1];
-    uses_.resize(offsets_.back());
-    std::vector<std::size_t> next(offsets_.begin(), offsets_.end() - 1);
-    each_task(wave, [&](const AttentionTask& task, std::int32_t step) {
-      const bool keys = tensor == TensorKind::kv;
-      const TokenSpan& span = keys ? task.key : task.query;
-      const HeadRange heads = keys ? model.kv_heads_of(task.heads) : task.heads;
-      uses_[next[cell(task)]++] = {span.begin, span.end, heads, step};
-    });
-    for (std::size_t i = 0; i + 1 < offsets_.size(); ++i) {
-      std::sort(uses_.begin() + static_cast<std::ptrdiff_t>(offsets_[i]),
-                uses_.begin() + static_cast<std::ptrdiff_t>(offsets_[i + 1]), latest_and_longest_first);
-    }
-  }
-
-  /// The step of the last use of the whole slice by `rank`; -1 when it is unused or used in pieces, which
-  /// cut_into_returns sorts out. This is the common case, and there are hundreds of thousands.
-  std::int32_t last_whole_use(const TokenSpan& span, HeadRange heads, std::int32_t rank) const {
-    if (any_later_ || !holds(span.document, rank)) return -1;
-    const std::size_t at = index(span.document, rank);
-    for (std::size_t i = offsets_[at]; i < offsets_[at + 1]; ++i) {
-      const Use& use = uses_[i];
-      if (use.begin >= span.end || span.begin >= use.end) continue;
-      const bool whole = use.begin <= span.begin && span.end <= use.end && contains(use.heads, heads);
-      return whole ? use.step : -1;
-    }
-    return -1;
-  }
-
-  bool holds(std::int32_t document, std::int32_t rank) const {
-    return document >= first_ && document - first_ < document_count_ && rank >= 0 && rank < rank_count_;
-  }
-
-  void add_later(std::int32_t document, std::int32_t rank, const Use& use) {
-    if (!holds(document, rank)) return;
-    later_[index(document, rank)].push_back(use);
-    any_later_ = true;
-  }
-
-  /// Appends to `uses` those of (document, rank) that share rows and heads with the slice.
-  void overlapping(const TokenSpan& span, HeadRange heads, std::int32_t rank, std::vector<Use>& uses) const {
-    if (!holds(span.document, rank)) return;
-    const std::size_t at = index(span.document, rank);
-    const auto take = [&](const Use& use) {
-      if (use.begin < span.end && span.begin < use.end && use.heads.begin < heads.end &&
-          heads.begin < use.heads.end) {
-        uses.push_back(use);
-      }
-    };
-    for (std::size_t i = offsets_[at]; i < offsets_[at + 1]; ++i) take(uses_[i]);
-    if (any_later_) std::for_each(later_[at].begin(), later_[at].end(), take);
-  }
-
- private:
-  static bool latest_and_longest_first(const Use& a, const Use& b) {
-    return std::tuple(-a.step, a.begin - a.end, a.begin, a.heads) <
-           std::tuple(-b.step, b.begin - b.end, b.begin, b.heads);
-  }
-  std::size_t index(std::int32_t document, std::int32_t rank) const {
-    return static_cast<std::size_t>(document - first_) * static_cast<std::size_t>(rank_count_) +
-           static_cast<std::size_t>(rank);
-  }
-  std::size_t cell(const AttentionTask& task) const { return index(task.query.document, task.rank); }
-
-  template <typename Visit>
-  void each_task(const Wave& wave, Visit visit) const {
-    for (std::size_t step = 0; step < wave.schedule.steps.size(); ++step) {
-      for (const AttentionTask& task : wave.schedule.steps[step].tasks) {
-        if (holds(task.query.document, task.rank)) visit(task, static_cast<std::int32_t>(step));
-      }
-    }
-  }
-
-  std::int32_t rank_count_, first_, document_count_;
-  std::vector<std::size_t> offsets_;
-  std::vector<Use> uses_;
-  std::vector<std::vector<Use>> later_;
-  bool any_later_ = false;
 };
 
 /// Cuts the slice at the borders of its uses and appends one Return per used cell, adjacent rows joined.
@@ -167,67 +80,97 @@ void cut_into_returns(const TokenSpan& span, HeadRange heads, std::int32_t rank,
   }
 }
 
-/// Calls `visit(span, owner)` for the parts of `span` by owner.
-template <typename Visit>
-void each_owner(const OwnerTable& owners, const TokenSpan& span, Visit visit) {
-  std::int64_t at = owners.find(span.document, span.begin);
-  const auto& pieces = owners.of(span.document);
-  for (; at >= 0 && at < static_cast<std::int64_t>(pieces.size()); ++at) {
-    const OwnedSpan& piece = pieces[static_cast<std::size_t>(at)];
-    const TokenSpan part = intersect(span, {span.document, piece.begin, piece.end});
-    if (part.empty()) return;
-    visit(part, piece.rank);
-  }
-}
-
-class BackwardDerivation {
+/// The owners of rows, asked for spans that mostly ascend.
+class OwnerWalk {
  public:
-  BackwardDerivation(const Wave& wave, const ModelShape& model)
-      : wave_(wave),
-        owners_(wave.placement),
-        query_uses_(wave, model, TensorKind::q),
-        key_uses_(wave, model, TensorKind::kv) {}
+  explicit OwnerWalk(const OwnerTable& owners) : owners_(owners) {}
 
-  CommSchedule derive() {
-    result_.exchange = wave_.schedule.exchange;
-    result_.steps.resize(wave_.schedule.steps.size());
-    for (std::size_t s = 0; s < wave_.schedule.steps.size(); ++s) repeat_step(s);
-    for (std::size_t s = wave_.schedule.steps.size(); s-- > 0;) {
-      const auto& transfers = wave_.schedule.steps[s].transfers;
-      for (const Transfer& transfer : transfers) return_home(transfer);
+  /// Calls `visit(span, owner)` for the parts of `span` by owner.
+  template <typename Visit>
+  void each_owner(const TokenSpan& span, Visit visit) {
+    const auto& pieces = owners_.of(span.document);
+    for (auto at = static_cast<std::size_t>(start(pieces, span)); at < pieces.size(); ++at) {
+      const OwnedSpan& piece = pieces[at];
+      const TokenSpan part = intersect(span, {span.document, piece.begin, piece.end});
+      if (part.empty()) return;
+      visit(part, piece.rank);
     }
-    for (ScheduleStep& step : result_.steps) sort_canonically(step);
-    return std::move(result_);
   }
 
  private:
-  /// Tasks, refetched q and kv, and d_o beside every q.
-  void repeat_step(std::size_t s) {
-    const ScheduleStep& forward = wave_.schedule.steps[s];
-    ScheduleStep& backward = result_.steps[s];
-    backward.tasks = forward.tasks;
-    const bool refetch = wave_.backward.kv == BackwardKeep::refetch;
-    if (refetch) backward.collective = forward.collective;
-    for (const Transfer& transfer : forward.transfers) {
-      const bool input = transfer.tensor == TensorKind::q || transfer.tensor == TensorKind::kv;
-      if (input && refetch) backward.transfers.push_back(transfer);
-      if (transfer.tensor != TensorKind::q) continue;
-      each_owner(owners_, transfer.span, [&](const TokenSpan& part, std::int32_t owner) {
-        Transfer gradient = transfer;
-        gradient.source = owner;
-        gradient.tensor = TensorKind::d_o;
-        gradient.span = part;
-        backward.transfers.push_back(std::move(gradient));
-      });
+  /// The piece with the first row of `span`: that of the span before, the next one, or found.
+  std::int64_t start(const std::vector<OwnedSpan>& pieces, const TokenSpan& span) {
+    const auto holds = [&](std::int64_t at) {
+      if (at < 0 || at >= static_cast<std::int64_t>(pieces.size())) return false;
+      const OwnedSpan& piece = pieces[static_cast<std::size_t>(at)];
+      return piece.begin <= span.begin && span.begin < piece.end;
+    };
+    if (!holds(last_) && !holds(++last_)) last_ = owners_.find(span.document, span.begin);
+    return last_;
+  }
+
+  const OwnerTable& owners_;
+  std::int64_t last_ = 0;
+};
+
+class GradientDerivation {
+ public:
+  GradientDerivation(const Wave& wave, const ModelShape& model, const OwnerTable& owners,
+                     DocumentNumbers documents)
+      : wave_(wave), documents_(documents), owners_(owners) {
+    if (moves(TensorKind::q)) query_uses_.emplace(wave, model, TensorKind::q, documents);
+    if (moves(TensorKind::kv)) key_uses_.emplace(wave, model, TensorKind::kv, documents);
+    if (query_uses_) common_queries_.emplace(*query_uses_);
+    if (key_uses_) common_keys_.emplace(*key_uses_);
+  }
+
+  std::vector<ScheduleStep> derive() {
+    const auto& forward = wave_.schedule.steps;
+    steps_.resize(forward.size());
+    for (std::size_t s = 0; s < forward.size(); ++s) {
+      for (const Transfer& transfer : forward[s].transfers) {
+        if (concerns(transfer)) fetch_output_gradients(transfer, steps_[s]);
+      }
     }
+    for (std::size_t s = forward.size(); s-- > 0;) {
+      for (const Transfer& transfer : forward[s].transfers) {
+        if (concerns(transfer)) return_home(transfer);
+      }
+    }
+    for (ScheduleStep& step : steps_) sort_canonically(step);
+    return std::move(steps_);
+  }
+
+ private:
+  bool concerns(const Transfer& transfer) const {
+    return transfer.span.document >= documents_.first && transfer.span.document < documents_.end;
+  }
+
+  bool moves(TensorKind tensor) const {
+    return std::any_of(
+        wave_.schedule.steps.begin(), wave_.schedule.steps.end(), [&](const ScheduleStep& step) {
+          return std::any_of(step.transfers.begin(), step.transfers.end(), [&](const Transfer& transfer) {
+            return transfer.tensor == tensor && concerns(transfer);
+          });
+        });
+  }
+
+  /// A d_o beside every q.
+  void fetch_output_gradients(const Transfer& transfer, ScheduleStep& backward) {
+    if (transfer.tensor != TensorKind::q) return;
+    owners_.each_owner(transfer.span, [&](const TokenSpan& part, std::int32_t owner) {
+      backward.transfers.push_back(
+          {owner, transfer.targets, TensorKind::d_o, part, transfer.heads, transfer.lane, transfer.ready});
+    });
   }
 
   void return_home(const Transfer& transfer) {
     const bool keys = transfer.tensor == TensorKind::kv;
     if (!keys && transfer.tensor != TensorKind::q) return;
-    const UseTable& table = keys ? key_uses_ : query_uses_;
+    const UseTable& table = keys ? *key_uses_ : *query_uses_;
+    CommonLastUse& common = keys ? *common_keys_ : *common_queries_;
     const bool climb = keys && wave_.backward.gradient_return == GradientReturn::reverse_tree;
-    if (const std::int32_t step = common_last_use(table, transfer); step >= 0) {
+    if (const std::int32_t step = common.of(transfer); step >= 0) {
       emit(transfer, {transfer.span.begin, transfer.span.end, transfer.heads, step, 0}, transfer.targets,
            climb);
       return;
@@ -254,54 +197,73 @@ class BackwardDerivation {
     }
   }
 
-  /// The step after which every target sends the whole slice home; -1 when they differ.
-  static std::int32_t common_last_use(const UseTable& table, const Transfer& transfer) {
-    std::int32_t common = -1;
-    for (const RankRange& range : transfer.targets) {
-      for (std::int32_t rank = range.begin; rank < range.end; ++rank) {
-        const std::int32_t step = table.last_whole_use(transfer.span, transfer.heads, rank);
-        if (step < 0 || (common >= 0 && step != common)) return -1;
-        common = step;
-      }
-    }
-    return common;
-  }
-
   /// One Reduction per receiver of what `sources` return.
   void emit(const Transfer& transfer, const Return& piece, const std::vector<RankRange>& sources,
             bool climb) {
     const std::int32_t step = piece.last_step + 1;
     const TokenSpan span{transfer.span.document, piece.begin, piece.end};
-    if (result_.steps.size() <= static_cast<std::size_t>(step)) {
-      result_.steps.resize(static_cast<std::size_t>(step) + 1);
-    }
-    auto& reductions = result_.steps[static_cast<std::size_t>(step)].reductions;
+    if (steps_.size() <= static_cast<std::size_t>(step)) steps_.resize(static_cast<std::size_t>(step) + 1);
+    auto& reductions = steps_[static_cast<std::size_t>(step)].reductions;
     const TensorKind tensor = transfer.tensor == TensorKind::kv ? TensorKind::dkv : TensorKind::dq;
     if (climb) {
       reductions.push_back({transfer.source, sources, tensor, span, piece.heads, transfer.lane, step + 1});
-      key_uses_.add_later(span.document, transfer.source, {span.begin, span.end, piece.heads, step});
+      key_uses_->add_later(span.document, transfer.source, {span.begin, span.end, piece.heads, step});
+      common_keys_->forget(transfer.source);
       return;
     }
-    each_owner(owners_, span, [&](const TokenSpan& part, std::int32_t owner) {
+    owners_.each_owner(span, [&](const TokenSpan& part, std::int32_t owner) {
       reductions.push_back({owner, sources, tensor, part, piece.heads, transfer.lane, step + 1});
     });
   }
 
   const Wave& wave_;
-  OwnerTable owners_;
-  UseTable query_uses_, key_uses_;
-  CommSchedule result_;
+  DocumentNumbers documents_;
+  OwnerWalk owners_;
+  std::optional<UseTable> query_uses_, key_uses_;  // of tensors that move
+  std::optional<CommonLastUse> common_queries_, common_keys_;
+  std::vector<ScheduleStep> steps_;
   std::vector<Use> uses_;
   std::vector<Return> returns_;
 };
 
+/// Tasks again, and q and kv where they are not kept.
+void repeat_step(const ScheduleStep& forward, bool refetch, ScheduleStep& backward) {
+  backward.tasks = forward.tasks;
+  if (!refetch) return;
+  std::vector<Transfer> output_gradients = std::move(backward.transfers);
+  backward.transfers.clear();
+  backward.transfers.reserve(forward.transfers.size() + output_gradients.size());
+  for (const Transfer& transfer : forward.transfers) {
+    const bool input = transfer.tensor == TensorKind::q || transfer.tensor == TensorKind::kv;
+    if (input) backward.transfers.push_back(transfer);
+  }
+  std::move(output_gradients.begin(), output_gradients.end(), std::back_inserter(backward.transfers));
+  // Reductions make it something that no library's collective does.
+  if (!backward.transfers.empty() && backward.reductions.empty()) backward.collective = forward.collective;
+}
+
 }  // namespace
+
+std::vector<ScheduleStep> derive_gradient_moves(const Wave& wave, const ModelShape& model,
+                                                const OwnerTable& owners, DocumentNumbers documents) {
+  return GradientDerivation(wave, model, owners, documents).derive();
+}
 
 CommSchedule derive_backward(const Wave& wave, const ModelShape& model) {
   if (wave.backward.gradient_return == GradientReturn::explicit_steps) {
     return {wave.schedule.exchange, wave.backward.steps};
   }
-  return BackwardDerivation(wave, model).derive();
+  const DocumentNumbers all = wave.documents.empty()
+                                  ? DocumentNumbers{}
+                                  : DocumentNumbers{wave.documents.front(), wave.documents.back() + 1};
+  CommSchedule schedule{wave.schedule.exchange,
+                        derive_gradient_moves(wave, model, OwnerTable(wave.placement), all)};
+  const bool refetch = wave.backward.kv == BackwardKeep::refetch;
+  for (std::size_t s = 0; s < wave.schedule.steps.size(); ++s) {
+    repeat_step(wave.schedule.steps[s], refetch, schedule.steps[s]);
+    sort_canonically(schedule.steps[s]);
+  }
+  return schedule;
 }
 
 }  // namespace strata

@@ -5,6 +5,8 @@
 // says, both as Reductions (ScheduleStep::reductions), so that nothing is expanded to unicasts.
 #pragma once
 
+#include <vector>
+
 #include "core/plan.hpp"
 
 namespace strata {
@@ -12,5 +14,17 @@ namespace strata {
 /// Steps in the same form as forward: `tasks` mean AttentionBackward. For a forward schedule that does not
 /// pass verify_schedule the result is unspecified but the call returns.
 CommSchedule derive_backward(const Wave& wave, const ModelShape& model);
+
+/// Documents by number, `first` to the one before `end`.
+struct DocumentNumbers {
+  std::int32_t first = 0;
+  std::int32_t end = 0;
+};
+
+/// Only what derive_backward adds to forward, for a policy other than explicit steps: d_o transfers and
+/// reductions of `documents`, in the same steps. The rest of each step is forward's tasks and, with
+/// BackwardKeep::refetch, forward's q and kv transfers. `owners` is the table of wave.placement.
+std::vector<ScheduleStep> derive_gradient_moves(const Wave& wave, const ModelShape& model,
+                                                const OwnerTable& owners, DocumentNumbers documents);
 
 }  // namespace strata

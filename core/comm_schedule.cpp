@@ -28,14 +28,36 @@ std::string_view to_string(TensorKind tensor) {
   STRATA_CHECK(false, "tensor kind {} has no name", static_cast<int>(tensor));
 }
 
+namespace {
+
+/// Most records differ in these: then whether `a` comes first; -1 when they agree.
+template <typename Record>
+int leading_order(const Record& a, const Record& b) {
+  if (a.tensor != b.tensor) return a.tensor < b.tensor ? 1 : 0;
+  if (a.span.document != b.span.document) return a.span.document < b.span.document ? 1 : 0;
+  if (a.span.begin != b.span.begin) return a.span.begin < b.span.begin ? 1 : 0;
+  return -1;
+}
+
+}  // namespace
+
 bool canonical_less(const Transfer& a, const Transfer& b) {
-  return std::tie(a.tensor, a.span, a.heads, a.source, a.targets, a.lane, a.ready) <
-         std::tie(b.tensor, b.span, b.heads, b.source, b.targets, b.lane, b.ready);
+  if (const int order = leading_order(a, b); order >= 0) return order == 1;
+  return std::tie(a.span.end, a.heads, a.source, a.targets, a.lane, a.ready) <
+         std::tie(b.span.end, b.heads, b.source, b.targets, b.lane, b.ready);
 }
 
 bool canonical_less(const Reduction& a, const Reduction& b) {
-  return std::tie(a.tensor, a.span, a.heads, a.target, a.sources, a.lane, a.ready) <
-         std::tie(b.tensor, b.span, b.heads, b.target, b.sources, b.lane, b.ready);
+  if (const int order = leading_order(a, b); order >= 0) return order == 1;
+  return std::tie(a.span.end, a.heads, a.target, a.sources, a.lane, a.ready) <
+         std::tie(b.span.end, b.heads, b.target, b.sources, b.lane, b.ready);
+}
+
+bool canonical_less(const AttentionTask& a, const AttentionTask& b) {
+  if (a.rank != b.rank) return a.rank < b.rank;
+  if (a.query.document != b.query.document) return a.query.document < b.query.document;
+  if (a.query.begin != b.query.begin) return a.query.begin < b.query.begin;
+  return a < b;
 }
 
 namespace {
@@ -54,7 +76,7 @@ void sort_records(std::vector<Record>& records) {
 void sort_canonically(ScheduleStep& step) {
   sort_records(step.transfers);
   sort_records(step.reductions);
-  if (!std::is_sorted(step.tasks.begin(), step.tasks.end())) std::sort(step.tasks.begin(), step.tasks.end());
+  sort_records(step.tasks);
 }
 
 bool targets_contain(const std::vector<RankRange>& targets, std::int32_t rank) {

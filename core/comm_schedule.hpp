@@ -104,6 +104,7 @@ void sort_canonically(ScheduleStep& step);
 /// The order in which transfers of a step are listed, issued and matched on both ends.
 bool canonical_less(const Transfer& a, const Transfer& b);
 bool canonical_less(const Reduction& a, const Reduction& b);
+bool canonical_less(const AttentionTask& a, const AttentionTask& b);
 /// Whether `rank` is one of the sorted `targets`.
 bool targets_contain(const std::vector<RankRange>& targets, std::int32_t rank);
 std::int64_t target_count(const Transfer& transfer);

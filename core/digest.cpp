@@ -16,13 +16,6 @@ std::uint64_t avalanche(std::uint64_t x) {
 
 }  // namespace
 
-void Digest::add_word(std::uint64_t word) {
-  first_ = (first_ ^ word) * 0x100000001b3ULL;
-  first_ ^= first_ >> 29;
-  second_ = (second_ + word) * 0x9e3779b97f4a7c15ULL;
-  second_ ^= second_ >> 32;
-}
-
 void Digest::add_bytes(const void* data, std::size_t size) {
   const auto* bytes = static_cast<const unsigned char*>(data);
   while (size >= 8) {

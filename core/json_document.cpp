@@ -18,36 +18,12 @@
 #include <utility>
 
 #include "core/check.hpp"
+#include "core/json_bytes.hpp"
 #include "core/json_data.hpp"
 
 namespace strata {
 
 namespace {
-
-/// Hands on another buffer's bytes in blocks and stops a file that is larger than it may be.
-class BoundedBuffer : public std::streambuf {
- public:
-  BoundedBuffer(std::streambuf& source, const std::string& name, std::int64_t max_bytes)
-      : source_(source), name_(name), left_(max_bytes), max_bytes_(max_bytes), block_(1 << 16) {}
-
- protected:
-  int_type underflow() override {
-    const std::streamsize count = source_.sgetn(block_.data(), static_cast<std::streamsize>(block_.size()));
-    if (count <= 0) return traits_type::eof();
-    left_ -= count;
-    if (left_ < 0) {
-      throw InputError(name_, fmt::format("more than {} bytes", max_bytes_), "a smaller file");
-    }
-    setg(block_.data(), block_.data(), block_.data() + count);
-    return traits_type::to_int_type(*gptr());
-  }
-
- private:
-  std::streambuf& source_;
-  const std::string& name_;
-  std::int64_t left_, max_bytes_;
-  std::vector<char> block_;
-};
 
 /// Text of the parser as it may stand in a message: printable ASCII, of bounded length.
 std::string printable(std::string_view text) {
@@ -243,10 +219,9 @@ JsonDocument JsonDocument::parse(std::istream& in, const std::string& name, cons
   data->line = line;
   FlatBuilder builder(*data, limits);
   STRATA_CHECK(in.rdbuf() != nullptr, "the stream of {} must have a buffer", name);
-  BoundedBuffer bounded(*in.rdbuf(), data->name, limits.max_bytes);
-  std::istream stream(&bounded);
+  JsonBytes bytes(*in.rdbuf(), *data, limits.max_bytes);
   try {
-    const bool complete = nlohmann::json::sax_parse(stream, &builder);
+    const bool complete = nlohmann::json::sax_parse(bytes.begin(), bytes.end(), &builder);
     STRATA_CHECK(complete, "the parser must report why it stopped reading {}", name);
   } catch (const std::ios_base::failure& error) {
     throw InputError(name, fmt::format("a read error ({})", error.what()), "a readable file");

@@ -44,7 +44,7 @@ RankLowering::RankLowering(const Wave& wave, const CommSchedule& backward, const
 RankProgram RankLowering::lower() {
   lower_forward();
   lower_backward();
-  assign_arena(program_);
+  builder_.assign_arena();
   return std::move(program_);
 }
 
@@ -70,12 +70,16 @@ std::int64_t slice_count(const CommSchedule& schedule) {
 
 }  // namespace
 
-std::vector<RankProgram> lower_wave(const Wave& wave, const ModelShape& model) {
+std::int32_t lowering_threads(const Wave& wave) {
   constexpr std::int64_t kWorthThreads = 10'000;
+  return slice_count(wave.schedule) < kWorthThreads ? 1 : 0;
+}
+
+std::vector<RankProgram> lower_wave(const Wave& wave, const ModelShape& model) {
   const CommSchedule backward = derive_backward(wave, model);
   const std::int32_t ranks = wave.placement.rank_count();
   std::vector<RankProgram> programs(static_cast<std::size_t>(ranks));
-  parallel_for(ranks, slice_count(wave.schedule) < kWorthThreads ? 1 : 0, [&](std::int64_t rank) {
+  parallel_for(ranks, lowering_threads(wave), [&](std::int64_t rank) {
     programs[static_cast<std::size_t>(rank)] = lower(wave, backward, model, static_cast<std::int32_t>(rank));
   });
   return programs;

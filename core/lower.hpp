@@ -11,13 +11,15 @@
 
 namespace strata {
 
-/// Changes whenever the same schedule lowers to different programs; stored in plans.
-inline constexpr std::int32_t kLoweringVersion = 1;
+/// Changes whenever the same schedule lowers to different programs or digests; stored in plans.
+inline constexpr std::int32_t kLoweringVersion = 2;
 
 /// The program of `rank`. `wave` must pass verify_schedule; STRATA_CHECK otherwise.
 RankProgram lower(const Wave& wave, const CommSchedule& backward, const ModelShape& model, std::int32_t rank);
 /// All ranks' programs of one wave (derives the backward schedule itself).
 std::vector<RankProgram> lower_wave(const Wave& wave, const ModelShape& model);
+/// For parallel_for over the ranks of `wave`: 1 where starting threads costs more than they save, else 0.
+std::int32_t lowering_threads(const Wave& wave);
 /// A digest of everything in the program, as "sha256:..."-style text; see core/digest.hpp.
 std::string program_digest(const RankProgram& program);
 

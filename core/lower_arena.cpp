@@ -6,56 +6,28 @@
 
 namespace strata::detail {
 
-namespace {
-
-constexpr std::int64_t aligned(std::int64_t bytes) {
-  return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
-}
-
-/// When a scratch buffer is used within a pass, in issue order.
-struct Lifetime {
+/// A scratch buffer of one pass, in issue order.
+struct ProgramBuilder::Lifetime {
   std::int32_t buffer = 0;
   std::int32_t first = -1;
   std::int32_t last = -1;
   std::int64_t offset = 0;
   std::int64_t size = 0;
   std::vector<std::int32_t> last_by_stream;
+
+  bool shares_bytes(const Lifetime& other) const {
+    return offset < other.offset + other.size && other.offset < offset + size;
+  }
 };
 
-std::vector<Lifetime> lifetimes(const RankProgram& program, const std::vector<Instruction>& instructions) {
-  std::vector<Lifetime> by_buffer(program.buffers.size());
-  const std::size_t streams = static_cast<std::size_t>(program.lane_count) + 1;
-  std::vector<Access> accesses;
-  for (std::size_t i = 0; i < instructions.size(); ++i) {
-    accesses.clear();
-    append_accesses(program, instructions[i].op, accesses);
-    for (const Access& access : accesses) {
-      Lifetime& life = by_buffer[static_cast<std::size_t>(access.buffer)];
-      if (life.first < 0) {
-        life.first = static_cast<std::int32_t>(i);
-        life.last_by_stream.assign(streams, -1);
-      }
-      life.last = static_cast<std::int32_t>(i);
-      life.last_by_stream[static_cast<std::size_t>(instructions[i].stream)] = static_cast<std::int32_t>(i);
-    }
-  }
-  std::vector<Lifetime> used;
-  for (std::size_t b = 0; b < by_buffer.size(); ++b) {
-    if (program.buffers[b].persistent || by_buffer[b].first < 0) continue;
-    by_buffer[b].buffer = static_cast<std::int32_t>(b);
-    by_buffer[b].size = aligned(program.buffers[b].bytes().count);
-    used.push_back(std::move(by_buffer[b]));
-  }
-  std::stable_sort(used.begin(), used.end(),
-                   [](const Lifetime& a, const Lifetime& b) { return a.first < b.first; });
-  return used;
-}
+namespace {
 
-bool share_bytes(const Lifetime& a, const Lifetime& b) {
-  return a.offset < b.offset + b.size && b.offset < a.offset + a.size;
+constexpr std::int64_t aligned(std::int64_t bytes) {
+  return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
 }
 
 /// The lowest offset at which `life` fits between the buffers that are alive with it.
+template <typename Lifetime>
 std::int64_t first_fit(const std::vector<Lifetime>& placed, std::size_t count, const Lifetime& life) {
   std::vector<std::pair<std::int64_t, std::int64_t>> taken;
   for (std::size_t i = 0; i < count; ++i) {
@@ -78,27 +50,6 @@ void add_wait(Instruction& instruction, std::int32_t earlier) {
 
 bool starts_before(const HeldRun& a, const HeldRun& b) { return a.span < b.span; }
 
-/// Places one pass's scratch buffers from `base`; returns the end of the space they take.
-std::int64_t place_pass(RankProgram& program, std::vector<Instruction>& instructions, std::int64_t base) {
-  std::vector<Lifetime> lives = lifetimes(program, instructions);
-  std::int64_t end = 0;
-  for (std::size_t i = 0; i < lives.size(); ++i) {
-    Lifetime& life = lives[i];
-    life.offset = first_fit(lives, i, life);
-    end = std::max(end, life.offset + life.size);
-    program.buffers[static_cast<std::size_t>(life.buffer)].arena_offset = base + life.offset;
-    Instruction& writer = instructions[static_cast<std::size_t>(life.first)];
-    for (std::size_t other = 0; other < i; ++other) {
-      if (lives[other].last >= life.first || !share_bytes(lives[other], life)) continue;
-      for (std::size_t stream = 0; stream < lives[other].last_by_stream.size(); ++stream) {
-        const std::int32_t user = lives[other].last_by_stream[stream];
-        if (user >= 0 && static_cast<std::int32_t>(stream) != writer.stream) add_wait(writer, user);
-      }
-    }
-  }
-  return base + end;
-}
-
 /// Of several waits on one stream only the latest says anything.
 void drop_implied_waits(std::vector<Instruction>& instructions) {
   std::vector<std::int32_t> kept;
@@ -118,18 +69,61 @@ void drop_implied_waits(std::vector<Instruction>& instructions) {
 
 }  // namespace
 
-void assign_arena(RankProgram& program) {
+std::vector<ProgramBuilder::Lifetime> ProgramBuilder::lifetimes(Pass pass) const {
+  std::vector<Lifetime> lives;
+  const std::vector<Use>& uses = uses_[static_cast<std::size_t>(pass)];
+  for (std::size_t b = 0; b < uses.size(); ++b) {
+    if (program_.buffers[b].persistent || uses[b].first < 0) continue;
+    Lifetime& life = lives.emplace_back();
+    life.buffer = static_cast<std::int32_t>(b);
+    life.first = uses[b].first;
+    life.size = aligned(program_.buffers[b].bytes().count);
+    life.last_by_stream = uses[b].reads;
+    for (std::size_t stream = 0; stream < life.last_by_stream.size(); ++stream) {
+      std::int32_t& last = life.last_by_stream[stream];
+      last = std::max(last, uses[b].writes[stream]);
+      life.last = std::max(life.last, last);
+    }
+  }
+  std::stable_sort(lives.begin(), lives.end(),
+                   [](const Lifetime& a, const Lifetime& b) { return a.first < b.first; });
+  return lives;
+}
+
+/// Places one pass's scratch buffers from `base`; returns the end of the space they take.
+std::int64_t ProgramBuilder::place_pass(Pass pass, std::int64_t base) {
+  auto& instructions = pass == Pass::forward ? program_.forward : program_.backward;
+  std::vector<Lifetime> lives = lifetimes(pass);
+  std::int64_t end = 0;
+  for (std::size_t i = 0; i < lives.size(); ++i) {
+    Lifetime& life = lives[i];
+    life.offset = first_fit(lives, i, life);
+    end = std::max(end, life.offset + life.size);
+    program_.buffers[static_cast<std::size_t>(life.buffer)].arena_offset = base + life.offset;
+    Instruction& writer = instructions[static_cast<std::size_t>(life.first)];
+    for (std::size_t other = 0; other < i; ++other) {
+      if (lives[other].last >= life.first || !lives[other].shares_bytes(life)) continue;
+      for (std::size_t stream = 0; stream < lives[other].last_by_stream.size(); ++stream) {
+        const std::int32_t user = lives[other].last_by_stream[stream];
+        if (user >= 0 && static_cast<std::int32_t>(stream) != writer.stream) add_wait(writer, user);
+      }
+    }
+  }
+  return base + end;
+}
+
+void ProgramBuilder::assign_arena() {
   std::int64_t base = 0;
-  for (Buffer& buffer : program.buffers) {
+  for (Buffer& buffer : program_.buffers) {
     if (!buffer.persistent) continue;
     buffer.arena_offset = base;
     base += aligned(buffer.bytes().count);
   }
-  const std::int64_t forward_end = place_pass(program, program.forward, base);
-  const std::int64_t backward_end = place_pass(program, program.backward, base);
-  drop_implied_waits(program.forward);
-  drop_implied_waits(program.backward);
-  program.arena = {std::max(forward_end, backward_end)};
+  const std::int64_t forward_end = place_pass(Pass::forward, base);
+  const std::int64_t backward_end = place_pass(Pass::backward, base);
+  drop_implied_waits(program_.forward);
+  drop_implied_waits(program_.backward);
+  program_.arena = {std::max(forward_end, backward_end)};
 }
 
 std::int32_t ProgramBuilder::add_buffer(BufferRole role, ElementType type, std::int64_t rows, HeadRange heads,
@@ -138,25 +132,25 @@ std::int32_t ProgramBuilder::add_buffer(BufferRole role, ElementType type, std::
   return static_cast<std::int32_t>(program_.buffers.size()) - 1;
 }
 
-void ProgramBuilder::begin_pass(Pass pass) {
-  instructions_ = pass == Pass::forward ? &program_.forward : &program_.backward;
-  uses_.clear();
-}
+void ProgramBuilder::begin_pass(Pass pass) { pass_ = pass; }
 
 void ProgramBuilder::emit(Operation op, std::int32_t stream) {
   const std::size_t streams = static_cast<std::size_t>(program_.lane_count) + 1;
-  uses_.resize(program_.buffers.size());
+  auto& instructions = pass_ == Pass::forward ? program_.forward : program_.backward;
+  std::vector<Use>& uses = uses_[static_cast<std::size_t>(pass_)];
+  uses.resize(program_.buffers.size());
   accesses_.clear();
   append_accesses(program_, op, accesses_);
-  const auto index = static_cast<std::int32_t>(instructions_->size());
+  const auto index = static_cast<std::int32_t>(instructions.size());
   Instruction instruction{std::move(op), stream, {}};
   std::vector<std::int32_t> latest(streams, -1);
   const auto wait_all = [&](const std::vector<std::int32_t>& by_stream) {
     for (std::size_t s = 0; s < by_stream.size(); ++s) latest[s] = std::max(latest[s], by_stream[s]);
   };
   for (const Access& access : accesses_) {
-    LastUse& use = uses_[static_cast<std::size_t>(access.buffer)];
-    if (use.writes.empty()) {
+    Use& use = uses[static_cast<std::size_t>(access.buffer)];
+    if (use.first < 0) {
+      use.first = index;
       use.reads.assign(streams, -1);
       use.writes.assign(streams, -1);
     }
@@ -164,14 +158,14 @@ void ProgramBuilder::emit(Operation op, std::int32_t stream) {
     if (access.write) wait_all(use.reads);
   }
   for (const Access& access : accesses_) {
-    LastUse& use = uses_[static_cast<std::size_t>(access.buffer)];
+    Use& use = uses[static_cast<std::size_t>(access.buffer)];
     (access.write ? use.writes : use.reads)[static_cast<std::size_t>(stream)] = index;
   }
   for (std::size_t s = 0; s < streams; ++s) {
     if (latest[s] >= 0 && static_cast<std::int32_t>(s) != stream) instruction.wait_for.push_back(latest[s]);
   }
   std::sort(instruction.wait_for.begin(), instruction.wait_for.end());
-  instructions_->push_back(std::move(instruction));
+  instructions.push_back(std::move(instruction));
 }
 
 void HeldRows::add(HeadRange heads, const TokenSpan& span, std::int32_t group, std::int64_t row) {
@@ -181,7 +175,13 @@ void HeldRows::add(HeadRange heads, const TokenSpan& span, std::int32_t group, s
     variants_.push_back({heads, {}, 0});
     variant = std::prev(variants_.end());
   }
-  variant->pieces.push_back({group, row, span});
+  auto& pieces = variant->pieces;
+  const HeldRun run{group, row, span};
+  if (pieces.size() > variant->sealed && pieces.back().continues_in(run)) {
+    pieces.back().span.end = span.end;
+  } else {
+    pieces.push_back(run);
+  }
 }
 
 void HeldRows::seal() {
@@ -193,14 +193,10 @@ void HeldRows::seal() {
     std::inplace_merge(pieces.begin(), fresh, pieces.end(), starts_before);
     std::size_t kept = 0;
     for (std::size_t i = 1; i < pieces.size(); ++i) {
-      HeldRun& last = pieces[kept];
-      const HeldRun& next = pieces[i];
-      const bool joins = next.span.document == last.span.document && next.span.begin == last.span.end &&
-                         next.group == last.group && next.row == last.row + last.span.length();
-      if (joins) {
-        last.span.end = next.span.end;
+      if (pieces[kept].continues_in(pieces[i])) {
+        pieces[kept].span.end = pieces[i].span.end;
       } else {
-        pieces[++kept] = next;
+        pieces[++kept] = pieces[i];
       }
     }
     if (!pieces.empty()) pieces.resize(kept + 1);
@@ -208,28 +204,31 @@ void HeldRows::seal() {
   }
 }
 
-bool HeldRows::touches(const TokenSpan& span) const {
-  for (const Variant& variant : variants_) {
-    const auto piece = std::upper_bound(
-        variant.pieces.begin(), variant.pieces.end(), span, [](const TokenSpan& value, const HeldRun& held) {
-          return std::pair(value.document, value.begin) < std::pair(held.span.document, held.span.end);
-        });
-    if (piece != variant.pieces.end() && piece->span.document == span.document &&
-        piece->span.begin <= span.begin) {
-      return true;
-    }
-  }
-  return false;
+std::size_t HeldRows::Variant::find(const TokenSpan& span) const {
+  const auto ends_after = [&](const HeldRun& piece) {
+    return std::pair(span.document, span.begin) < std::pair(piece.span.document, piece.span.end);
+  };
+  const auto is_first = [&](std::size_t at) {
+    return at < pieces.size() && ends_after(pieces[at]) && (at == 0 || !ends_after(pieces[at - 1]));
+  };
+  if (is_first(found)) return found;
+  if (is_first(found + 1)) return ++found;
+  const auto piece = std::partition_point(pieces.begin(), pieces.end(),
+                                          [&](const HeldRun& candidate) { return !ends_after(candidate); });
+  return found = static_cast<std::size_t>(piece - pieces.begin());
 }
 
-std::vector<HeadRange> HeldRows::head_parts(HeadRange heads) const {
-  std::vector<HeadRange> parts;
-  head_parts(heads, parts);
-  return parts;
+bool HeldRows::touches(const TokenSpan& span) const {
+  return std::any_of(variants_.begin(), variants_.end(), [&](const Variant& variant) {
+    const std::size_t piece = variant.find(span);
+    return piece < variant.pieces.size() && variant.pieces[piece].span.document == span.document &&
+           variant.pieces[piece].span.begin <= span.begin;
+  });
 }
 
 void HeldRows::head_parts(HeadRange heads, std::vector<HeadRange>& parts) const {
   parts.assign(1, heads);
+  if (variants_.size() == 1 && contains(variants_.front().heads, heads)) return;
   for (const Variant& variant : variants_) {
     for (const std::int32_t border : {variant.heads.begin, variant.heads.end}) {
       for (std::size_t i = 0; i < parts.size(); ++i) {
@@ -247,14 +246,11 @@ void HeldRows::resolve(const TokenSpan& span, HeadRange heads, std::vector<HeldR
   const std::size_t first_run = runs.size();
   for (const Variant& variant : variants_) {
     if (!contains(variant.heads, heads)) continue;
-    auto piece = std::upper_bound(
-        variant.pieces.begin(), variant.pieces.end(), span, [](const TokenSpan& value, const HeldRun& held) {
-          return std::pair(value.document, value.begin) < std::pair(held.span.document, held.span.end);
-        });
-    for (; piece != variant.pieces.end(); ++piece) {
-      const TokenSpan shared = intersect(piece->span, span);
+    for (std::size_t i = variant.find(span); i < variant.pieces.size(); ++i) {
+      const HeldRun& piece = variant.pieces[i];
+      const TokenSpan shared = intersect(piece.span, span);
       if (shared.empty()) break;
-      runs.push_back({piece->group, piece->row + shared.begin - piece->span.begin, shared});
+      runs.push_back({piece.group, piece.row + shared.begin - piece.span.begin, shared});
     }
   }
   const auto begin = runs.begin() + static_cast<std::ptrdiff_t>(first_run);

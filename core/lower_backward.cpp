@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <tuple>
 
 #include "core/check.hpp"
 #include "core/lower_rank.hpp"
@@ -40,16 +39,13 @@ void RankLowering::create_key_gradient(std::int32_t group) {
 void RankLowering::add_ready_gradients(std::int32_t step, bool relayed) {
   AccumulateGradient sum;
   std::vector<ReceivedGradient> ready;
-  const auto owns = [&](const TokenSpan& span) { return local_queries_.touches(span); };
   const auto take = [&](const ReceivedGradient& gradient) {
-    if (gradient.ready > step || owns(gradient.span) == relayed) return false;
+    if (gradient.ready > step || gradient.own == relayed) return false;
     ready.push_back(gradient);
     return true;
   };
-  std::erase_if(received_gradients_, take);
-  std::stable_sort(ready.begin(), ready.end(), [](const ReceivedGradient& a, const ReceivedGradient& b) {
-    return std::tie(a.step, a.source) < std::tie(b.step, b.source);
-  });
+  std::erase_if(received_gradients_, take);  // what it takes keeps the order of sums
+  sum.additions.reserve(ready.size());
   for (const ReceivedGradient& gradient : ready) {
     const bool keys = gradient.tensor == TensorKind::dkv;
     const HeldRows& held = keys ? keys_ : queries_;
@@ -106,10 +102,7 @@ void RankLowering::lower_backward() {
   for (std::size_t s = 0; s < backward_.steps.size(); ++s) {
     const auto step_index = static_cast<std::int32_t>(s);
     const ScheduleStep& step = backward_.steps[s];
-    StepTraffic traffic;
-    for (std::int32_t lane = 0; lane < program_.lane_count; ++lane) {
-      traffic.lanes.push_back({step_index, lane, {}, {}});
-    }
+    StepTraffic traffic = begin_traffic(step, step_index);
     add_ready_gradients(step_index, true);
     add_sends(step, traffic);
     add_receives(step, step_index, traffic);

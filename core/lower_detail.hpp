@@ -3,6 +3,8 @@
 // a rank holds, and the arena. Not for use outside core/lower*.cpp.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -26,13 +28,24 @@ class ProgramBuilder {
   void begin_pass(Pass pass);
   void emit(Operation op, std::int32_t stream);
 
+  /// Gives every buffer its place: persistent ones first, then each pass's own by first fit over the issue
+  /// order, both passes sharing the space. Where bytes change hands within a pass the new user waits for the
+  /// last users of the old. Sets RankProgram::arena. The last call.
+  void assign_arena();
+
  private:
-  struct LastUse {
-    std::vector<std::int32_t> reads, writes;  ///< [stream] -> instruction, -1 for none
+  /// When a buffer is used within a pass.
+  struct Use {
+    std::int32_t first = -1;                  ///< instruction
+    std::vector<std::int32_t> reads, writes;  ///< [stream] -> last instruction, -1 for none
   };
+  struct Lifetime;
+  std::vector<Lifetime> lifetimes(Pass pass) const;
+  std::int64_t place_pass(Pass pass, std::int64_t base);
+
   RankProgram& program_;
-  std::vector<Instruction>* instructions_ = nullptr;
-  std::vector<LastUse> uses_;
+  Pass pass_ = Pass::forward;
+  std::array<std::vector<Use>, 2> uses_;  ///< [pass][buffer]
   std::vector<Access> accesses_;
 };
 
@@ -41,6 +54,12 @@ struct HeldRun {
   std::int32_t group = 0;
   std::int64_t row = 0;
   TokenSpan span;
+
+  /// Whether `next` goes on where this run ends, in the document and in the buffers.
+  bool continues_in(const HeldRun& next) const {
+    return next.span.document == span.document && next.span.begin == span.end && next.group == group &&
+           next.row == row + span.length();
+  }
 };
 
 /// Which rows of documents a rank holds, and where: pieces by the head range they were received with.
@@ -56,21 +75,19 @@ class HeldRows {
   bool touches(const TokenSpan& span) const;
   /// `heads` cut at the borders of what was received, so that `resolve` can serve each part from one head
   /// range.
-  std::vector<HeadRange> head_parts(HeadRange heads) const;
   void head_parts(HeadRange heads, std::vector<HeadRange>& parts) const;
 
  private:
   struct Variant {
     HeadRange heads;
     std::vector<HeldRun> pieces;
-    std::size_t sealed = 0;  ///< pieces before this one are sorted and joined
+    std::size_t sealed = 0;         ///< pieces before this one are sorted and joined
+    mutable std::size_t found = 0;  ///< where the last search ended: the next one is usually close
+
+    /// The first piece that ends after the first row of `span`.
+    std::size_t find(const TokenSpan& span) const;
   };
   std::vector<Variant> variants_;
 };
-
-/// Gives every buffer its place: persistent ones first, then each pass's own by first fit over the issue
-/// order, both passes sharing the space. Where bytes change hands within a pass the new user waits for the
-/// last users of the old. Sets RankProgram::arena.
-void assign_arena(RankProgram& program);
 
 }  // namespace strata::detail

@@ -3,6 +3,7 @@
 // head slices, and slices that lie in several places, are packed first, so that a slice is one part on both
 // ends.
 #include <algorithm>
+#include <utility>
 
 #include "core/check.hpp"
 #include "core/lower_rank.hpp"
@@ -19,13 +20,70 @@ void pack_run(const Buffer& source, std::int32_t from, std::int32_t to, const He
   pack.copies.push_back({from, to, run.row, run.span.begin - first_token, run.span.length(), heads});
 }
 
+/// Buffers that a slice of `tensor` travels in.
+std::size_t buffer_count(TensorKind tensor) {
+  switch (tensor) {
+    case TensorKind::o:
+    case TensorKind::o_part:
+      return 2;
+    case TensorKind::d_o:
+      return 3;
+    case TensorKind::q:
+    case TensorKind::kv:
+    case TensorKind::dq:
+    case TensorKind::dkv:
+      break;
+  }
+  return 1;
+}
+
+std::size_t rank_count(const std::vector<RankRange>& ranges) {
+  std::int64_t count = 0;
+  for (const RankRange& range : ranges) count += range.count();
+  return static_cast<std::size_t>(count);
+}
+
+/// The ranges are sorted and few: looking at all of them beats a search.
+bool contains_rank(const std::vector<RankRange>& ranges, std::int32_t rank) {
+  return std::any_of(ranges.begin(), ranges.end(),
+                     [&](const RankRange& range) { return range.begin <= rank && rank < range.end; });
+}
+
 }  // namespace
 
-void RankLowering::send(std::int32_t lane, std::int32_t peer, std::int64_t rows, const Slice& slice,
-                        StepTraffic& traffic) {
-  for (const std::int32_t buffer : slice.buffers) {
-    traffic.lanes[static_cast<std::size_t>(lane)].sends.push_back({peer, buffer, slice.row, rows});
+RankLowering::StepTraffic RankLowering::begin_traffic(const ScheduleStep& step, std::int32_t step_index) {
+  StepTraffic traffic;
+  for (std::int32_t lane = 0; lane < program_.lane_count; ++lane) {
+    traffic.lanes.push_back({{step_index, lane, {}, {}}, 0, 0});
   }
+  for (auto* list : {&share_.sent, &share_.received, &share_.given, &share_.collected}) list->clear();
+  for (std::size_t i = 0; i < step.transfers.size(); ++i) {
+    const Transfer& transfer = step.transfers[i];
+    LaneTraffic& lane = traffic.lane(transfer.lane);
+    if (transfer.source == rank_) {
+      share_.sent.push_back(static_cast<std::int32_t>(i));
+      lane.sends += buffer_count(transfer.tensor) * rank_count(transfer.targets);
+    } else if (contains_rank(transfer.targets, rank_)) {
+      share_.received.push_back(static_cast<std::int32_t>(i));
+      lane.receives += buffer_count(transfer.tensor);
+    }
+  }
+  for (std::size_t i = 0; i < step.reductions.size(); ++i) {
+    const Reduction& reduction = step.reductions[i];
+    LaneTraffic& lane = traffic.lane(reduction.lane);
+    if (reduction.target == rank_) {
+      share_.collected.push_back(static_cast<std::int32_t>(i));
+      lane.receives += rank_count(reduction.sources);
+    } else if (contains_rank(reduction.sources, rank_)) {
+      share_.given.push_back(static_cast<std::int32_t>(i));
+      ++lane.sends;
+    }
+  }
+  for (LaneTraffic& lane : traffic.lanes) {
+    lane.exchange.sends.resize(std::exchange(lane.sends, 0));
+    lane.exchange.receives.resize(std::exchange(lane.receives, 0));
+  }
+  return traffic;
 }
 
 RankLowering::BufferList RankLowering::buffers_of(TensorKind tensor, std::int32_t group) const {
@@ -90,7 +148,8 @@ RankLowering::Slice RankLowering::merged_output(const TokenSpan& span, HeadRange
   const std::int32_t lse =
       builder_.add_buffer(BufferRole::lse, ElementType::f32, span.length(), heads, 1, false);
   MergePartials merge{out, lse, {}};
-  for (const HeadRange part : queries_.head_parts(heads)) {
+  queries_.head_parts(heads, head_parts_);
+  for (const HeadRange part : head_parts_) {
     runs_.clear();
     queries_.resolve(span, part, runs_);
     for (const HeldRun& run : runs_) {
@@ -104,42 +163,48 @@ RankLowering::Slice RankLowering::merged_output(const TokenSpan& span, HeadRange
 }
 
 void RankLowering::add_sends(const ScheduleStep& step, StepTraffic& traffic) {
-  for (const Transfer& transfer : step.transfers) {
-    if (transfer.source != rank_) continue;
+  for (const std::int32_t index : share_.sent) {
+    const Transfer& transfer = step.transfers[static_cast<std::size_t>(index)];
     const Slice slice = this->slice(transfer.tensor, transfer.span, transfer.heads, traffic);
+    LaneTraffic& lane = traffic.lane(transfer.lane);
     for (const RankRange& range : transfer.targets) {
       for (std::int32_t peer = range.begin; peer < range.end; ++peer) {
-        send(transfer.lane, peer, transfer.span.length(), slice, traffic);
+        for (const std::int32_t buffer : slice.buffers) {
+          lane.send(peer, buffer, slice.row, transfer.span.length());
+        }
       }
     }
   }
-  for (const Reduction& reduction : step.reductions) {
-    if (!targets_contain(reduction.sources, rank_)) continue;
+  for (const std::int32_t index : share_.given) {
+    const Reduction& reduction = step.reductions[static_cast<std::size_t>(index)];
     const Slice slice = this->slice(reduction.tensor, reduction.span, reduction.heads, traffic);
-    send(reduction.lane, reduction.target, reduction.span.length(), slice, traffic);
+    traffic.lane(reduction.lane)
+        .send(reduction.target, slice.buffers.index[0], slice.row, reduction.span.length());
   }
 }
 
 RankLowering::Arrival& RankLowering::arrival_of(std::int32_t lane, TensorKind tensor, HeadRange heads) {
-  const auto found = std::find_if(arrivals_.begin(), arrivals_.end(), [&](const Arrival& arrival) {
+  const auto matches = [&](const Arrival& arrival) {
     return arrival.lane == lane && arrival.tensor == tensor && arrival.heads == heads;
-  });
-  if (found != arrivals_.end()) return *found;
-  arrivals_.push_back({lane, tensor, heads, 0, {}, -1});
-  return arrivals_.back();
+  };
+  if (last_arrival_ < arrivals_.size() && matches(arrivals_[last_arrival_])) return arrivals_[last_arrival_];
+  const auto found = std::find_if(arrivals_.begin(), arrivals_.end(), matches);
+  last_arrival_ = static_cast<std::size_t>(found - arrivals_.begin());
+  if (found == arrivals_.end()) arrivals_.push_back({lane, tensor, heads, 0, {}, -1});
+  return arrivals_[last_arrival_];
 }
 
 void RankLowering::plan_arrivals(const ScheduleStep& step) {
   arrivals_.clear();
-  for (const Transfer& transfer : step.transfers) {
-    if (transfer.tensor == TensorKind::d_o || !targets_contain(transfer.targets, rank_)) continue;
+  for (const std::int32_t index : share_.received) {
+    const Transfer& transfer = step.transfers[static_cast<std::size_t>(index)];
+    if (transfer.tensor == TensorKind::d_o) continue;
     arrival_of(transfer.lane, transfer.tensor, transfer.heads).rows += transfer.span.length();
   }
-  for (const Reduction& reduction : step.reductions) {
-    if (reduction.target != rank_) continue;
-    std::int64_t sources = 0;
-    for (const RankRange& range : reduction.sources) sources += range.count();
-    arrival_of(reduction.lane, reduction.tensor, reduction.heads).rows += sources * reduction.span.length();
+  for (const std::int32_t index : share_.collected) {
+    const Reduction& reduction = step.reductions[static_cast<std::size_t>(index)];
+    arrival_of(reduction.lane, reduction.tensor, reduction.heads).rows +=
+        static_cast<std::int64_t>(rank_count(reduction.sources)) * reduction.span.length();
   }
   for (Arrival& arrival : arrivals_) {
     create_arrival_buffers(arrival);
@@ -198,9 +263,9 @@ void RankLowering::receive_slice(const Transfer& transfer, StepTraffic& traffic)
   Arrival& arrival = arrival_of(transfer.lane, transfer.tensor, transfer.heads);
   const std::int64_t row = arrival.rows;
   arrival.rows += transfer.span.length();
-  auto& receives = traffic.lanes[static_cast<std::size_t>(transfer.lane)].receives;
+  LaneTraffic& lane = traffic.lane(transfer.lane);
   for (const std::int32_t buffer : arrival.buffers) {
-    receives.push_back({transfer.source, buffer, row, transfer.span.length()});
+    lane.receive(transfer.source, buffer, row, transfer.span.length());
   }
   if (transfer.tensor == TensorKind::o || transfer.tensor == TensorKind::o_part) {
     received_outputs_.push_back(
@@ -208,7 +273,13 @@ void RankLowering::receive_slice(const Transfer& transfer, StepTraffic& traffic)
     return;
   }
   const bool keys = transfer.tensor == TensorKind::kv;
-  pending_.push_back({keys, transfer.heads, {arrival.group, row, transfer.span}});
+  const HeldRun run{arrival.group, row, transfer.span};
+  PendingRows* last = pending_.empty() ? nullptr : &pending_.back();
+  if (last != nullptr && last->keys == keys && last->heads == transfer.heads && last->run.continues_in(run)) {
+    last->run.span.end = run.span.end;
+  } else {
+    pending_.push_back({keys, transfer.heads, run});
+  }
   if (!keys) incoming_queries_.add(transfer.heads, transfer.span, arrival.group, row);
 }
 
@@ -221,50 +292,71 @@ void RankLowering::receive_gradient_input(const Transfer& transfer, StepTraffic&
   const HeldRun run = runs_.front();
   create_query_gradient(run.group);
   const QueryBuffers& group = query_groups_[static_cast<std::size_t>(run.group)];
-  auto& receives = traffic.lanes[static_cast<std::size_t>(transfer.lane)].receives;
+  LaneTraffic& lane = traffic.lane(transfer.lane);
   for (const std::int32_t buffer : {group.d_o, group.lse, group.delta}) {
     STRATA_CHECK(builder_.buffer(buffer).heads == transfer.heads, "d_o comes for other heads than its q");
-    receives.push_back({transfer.source, buffer, run.row, transfer.span.length()});
+    lane.receive(transfer.source, buffer, run.row, transfer.span.length());
   }
 }
 
 void RankLowering::receive_reduction(const Reduction& reduction, std::int32_t step_index,
                                      StepTraffic& traffic) {
   Arrival& arrival = arrival_of(reduction.lane, reduction.tensor, reduction.heads);
-  auto& receives = traffic.lanes[static_cast<std::size_t>(reduction.lane)].receives;
+  LaneTraffic& lane = traffic.lane(reduction.lane);
+  const std::int32_t buffer = arrival.buffers.index[0];
+  const std::int64_t rows = reduction.span.length();
+  ReceivedGradient gradient{reduction.ready,  step_index,     -1,
+                            reduction.tensor, reduction.span, reduction.heads,
+                            buffer,           arrival.rows,   local_queries_.touches(reduction.span)};
   for (const RankRange& range : reduction.sources) {
-    for (std::int32_t source = range.begin; source < range.end; ++source) {
-      const std::int32_t buffer = arrival.buffers.index[0];
-      receives.push_back({source, buffer, arrival.rows, reduction.span.length()});
-      received_gradients_.push_back({reduction.ready, step_index, source, reduction.tensor, reduction.span,
-                                     reduction.heads, buffer, arrival.rows});
-      arrival.rows += reduction.span.length();
+    for (gradient.source = range.begin; gradient.source < range.end; ++gradient.source) {
+      lane.receive(gradient.source, buffer, gradient.row, rows);
+      arriving_gradients_.push_back(gradient);
+      gradient.row += rows;
     }
   }
+  arrival.rows = gradient.row;
+}
+
+/// Moves the step's gradients behind those of earlier steps, by source (counting sort), each source's in
+/// canonical order.
+void RankLowering::append_by_source(std::vector<ReceivedGradient>& gradients) {
+  std::vector<std::size_t> next(static_cast<std::size_t>(wave_.placement.rank_count()) + 1);
+  for (const ReceivedGradient& gradient : gradients) ++next[static_cast<std::size_t>(gradient.source) + 1];
+  next[0] = received_gradients_.size();
+  for (std::size_t source = 1; source < next.size(); ++source) next[source] += next[source - 1];
+  received_gradients_.resize(next.back());
+  for (const ReceivedGradient& gradient : gradients) {
+    received_gradients_[next[static_cast<std::size_t>(gradient.source)]++] = gradient;
+  }
+  gradients.clear();
 }
 
 void RankLowering::add_receives(const ScheduleStep& step, std::int32_t step_index, StepTraffic& traffic) {
   plan_arrivals(step);
   incoming_queries_ = {};
-  for (const Transfer& transfer : step.transfers) {
-    if (transfer.tensor != TensorKind::d_o && targets_contain(transfer.targets, rank_)) {
-      receive_slice(transfer, traffic);
-    }
+  for (const std::int32_t index : share_.received) {
+    const Transfer& transfer = step.transfers[static_cast<std::size_t>(index)];
+    if (transfer.tensor != TensorKind::d_o) receive_slice(transfer, traffic);
   }
   incoming_queries_.seal();
-  for (const Transfer& transfer : step.transfers) {
-    if (transfer.tensor == TensorKind::d_o && targets_contain(transfer.targets, rank_)) {
-      receive_gradient_input(transfer, traffic);
-    }
+  for (const std::int32_t index : share_.received) {
+    const Transfer& transfer = step.transfers[static_cast<std::size_t>(index)];
+    if (transfer.tensor == TensorKind::d_o) receive_gradient_input(transfer, traffic);
   }
-  for (const Reduction& reduction : step.reductions) {
-    if (reduction.target == rank_) receive_reduction(reduction, step_index, traffic);
+  for (const std::int32_t index : share_.collected) {
+    receive_reduction(step.reductions[static_cast<std::size_t>(index)], step_index, traffic);
   }
+  if (!arriving_gradients_.empty()) append_by_source(arriving_gradients_);
 }
 
 void RankLowering::emit_traffic(const ScheduleStep& step, StepTraffic& traffic) {
   if (!traffic.pack.copies.empty()) builder_.emit(std::move(traffic.pack), kComputeStream);
-  for (Exchange& exchange : traffic.lanes) {
+  for (LaneTraffic& lane : traffic.lanes) {
+    Exchange& exchange = lane.exchange;
+    STRATA_CHECK(lane.sends == exchange.sends.size() && lane.receives == exchange.receives.size(),
+                 "rank {} lists {} sends and {} receives of a step with {} and {}", rank_, lane.sends,
+                 lane.receives, exchange.sends.size(), exchange.receives.size());
     if (exchange.sends.empty() && exchange.receives.empty()) continue;
     const std::int32_t stream = lane_stream(exchange.lane);
     if (step.collective == CollectiveKind::none) {

@@ -105,10 +105,7 @@ void RankLowering::lower_forward() {
   key_groups_.push_back({program_.local.kv, -1});
   const auto& steps = wave_.schedule.steps;
   for (std::size_t s = 0; s < steps.size(); ++s) {
-    StepTraffic traffic;
-    for (std::int32_t lane = 0; lane < program_.lane_count; ++lane) {
-      traffic.lanes.push_back({static_cast<std::int32_t>(s), lane, {}, {}});
-    }
+    StepTraffic traffic = begin_traffic(steps[s], static_cast<std::int32_t>(s));
     add_sends(steps[s], traffic);
     add_receives(steps[s], static_cast<std::int32_t>(s), traffic);
     emit_traffic(steps[s], traffic);
@@ -127,8 +124,10 @@ void RankLowering::emit_attention(const ScheduleStep& step, bool backward) {
   const std::int32_t per_kv_head = model_.group_size();
   for (std::size_t t = first; t < last; ++t) {
     const AttentionTask& task = step.tasks[t];
-    for (const HeadRange query_part : queries_.head_parts(task.heads)) {
-      for (const HeadRange kv_part : keys_.head_parts(model_.kv_heads_of(query_part))) {
+    queries_.head_parts(task.heads, head_parts_);
+    for (const HeadRange query_part : head_parts_) {
+      keys_.head_parts(model_.kv_heads_of(query_part), kv_head_parts_);
+      for (const HeadRange kv_part : kv_head_parts_) {
         const HeadRange heads{std::max(query_part.begin, kv_part.begin * per_kv_head),
                               std::min(query_part.end, kv_part.end * per_kv_head)};
         runs_.clear();

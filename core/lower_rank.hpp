@@ -31,10 +31,26 @@ class RankLowering {
     std::int64_t row = 0;
   };
 
-  /// Sends and receives of one step, by lane, in canonical order.
+  /// The transfers and reductions of one step that concern the rank, by index, in canonical order.
+  struct StepShare {
+    std::vector<std::int32_t> sent, received;    ///< transfers
+    std::vector<std::int32_t> given, collected;  ///< reductions
+  };
+  /// Sends and receives of one step, by lane, in canonical order. Both lists get their length first.
+  struct LaneTraffic {
+    Exchange exchange;
+    std::size_t sends = 0, receives = 0;  ///< filled in so far
+    void send(std::int32_t peer, std::int32_t buffer, std::int64_t row, std::int64_t rows) {
+      exchange.sends[sends++] = {peer, buffer, row, rows};
+    }
+    void receive(std::int32_t peer, std::int32_t buffer, std::int64_t row, std::int64_t rows) {
+      exchange.receives[receives++] = {peer, buffer, row, rows};
+    }
+  };
   struct StepTraffic {
-    std::vector<Exchange> lanes;
+    std::vector<LaneTraffic> lanes;
     CopyRows pack;
+    LaneTraffic& lane(std::int32_t index) { return lanes[static_cast<std::size_t>(index)]; }
   };
   /// Rows that arrive with one (lane, tensor, heads) in one step share their buffers.
   struct Arrival {
@@ -60,6 +76,7 @@ class RankLowering {
     HeadRange heads;
     std::int32_t buffer = 0;
     std::int64_t row = 0;
+    bool own = false;  ///< for rows of this rank; otherwise it passes the sum on
   };
 
   /// Received rows that the next step will see.
@@ -70,16 +87,17 @@ class RankLowering {
   };
 
   // lower_exchange.cpp
+  /// Finds what concerns the rank and gives the lists of every lane their length.
+  StepTraffic begin_traffic(const ScheduleStep& step, std::int32_t step_index);
   void add_sends(const ScheduleStep& step, StepTraffic& traffic);
   void add_receives(const ScheduleStep& step, std::int32_t step_index, StepTraffic& traffic);
   void receive_slice(const Transfer& transfer, StepTraffic& traffic);
   void receive_gradient_input(const Transfer& transfer, StepTraffic& traffic);
   void receive_reduction(const Reduction& reduction, std::int32_t step_index, StepTraffic& traffic);
+  void append_by_source(std::vector<ReceivedGradient>& gradients);
   void plan_arrivals(const ScheduleStep& step);
   void create_arrival_buffers(Arrival& arrival);
   Arrival& arrival_of(std::int32_t lane, TensorKind tensor, HeadRange heads);
-  static void send(std::int32_t lane, std::int32_t peer, std::int64_t rows, const Slice& slice,
-                   StepTraffic& traffic);
   /// The buffers of a group that carry `tensor`.
   BufferList buffers_of(TensorKind tensor, std::int32_t group) const;
   Slice slice(TensorKind tensor, const TokenSpan& span, HeadRange heads, StepTraffic& traffic);
@@ -126,10 +144,13 @@ class RankLowering {
   std::vector<KeyBuffers> key_groups_;
   std::vector<Arrival> arrivals_;
   std::vector<ReceivedOutput> received_outputs_;
-  std::vector<ReceivedGradient> received_gradients_;
+  std::vector<ReceivedGradient> received_gradients_;  ///< by (step, source), the order of sums
+  std::vector<ReceivedGradient> arriving_gradients_;  ///< of the current step, in canonical order
+  StepShare share_;
+  std::size_t last_arrival_ = 0;
   std::int32_t o_acc_ = -1, lse_acc_ = -1, delta_ = -1, dq_acc_ = -1, dkv_acc_ = -1;
   std::vector<HeldRun> runs_;
-  std::vector<HeadRange> head_parts_;
+  std::vector<HeadRange> head_parts_, kv_head_parts_;
 };
 
 }  // namespace strata::detail

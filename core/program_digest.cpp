@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <bit>
+#include <cstdint>
+
 #include "core/digest.hpp"
 #include "core/lower.hpp"
 #include "core/parallel_for.hpp"
@@ -6,6 +9,11 @@
 namespace strata {
 
 namespace {
+
+/// Two numbers below 2^32, as buffers, ranks, heads and rows are, in one word.
+std::uint64_t both(std::int64_t a, std::int64_t b) {
+  return std::rotl(static_cast<std::uint64_t>(a), 32) ^ static_cast<std::uint64_t>(b);
+}
 
 void add(Digest& digest, HeadRange heads) {
   digest.add(heads.begin);
@@ -18,9 +26,7 @@ void add(Digest& digest, const Exchange& exchange) {
   for (const auto* parts : {&exchange.sends, &exchange.receives}) {
     digest.add(parts->size());
     for (const ExchangePart& part : *parts) {
-      digest.add((std::int64_t{part.peer} << 32) | part.buffer);
-      digest.add(part.row);
-      digest.add(part.row_count);
+      digest.add_pair(both(part.peer, part.buffer), both(part.row, part.row_count));
     }
   }
 }
@@ -33,11 +39,8 @@ void add(Digest& digest, const Collective& collective) {
 void add(Digest& digest, const std::vector<RowCopy>& copies) {
   digest.add(copies.size());
   for (const RowCopy& copy : copies) {
-    digest.add((std::int64_t{copy.source} << 32) | copy.target);
-    digest.add(copy.source_row);
-    digest.add(copy.target_row);
-    digest.add(copy.row_count);
-    add(digest, copy.heads);
+    digest.add_pair(both(copy.source, copy.target), both(copy.source_row, copy.target_row));
+    digest.add_pair(static_cast<std::uint64_t>(copy.row_count), both(copy.heads.begin, copy.heads.end));
   }
 }
 
@@ -56,7 +59,7 @@ void add_attention(Digest& digest, const AttentionLike& attention) {
   }
   digest.add(attention.blocks.size());
   for (const AttentionBlock& block : attention.blocks) {
-    digest.add((std::int64_t{block.query_source} << 32) | block.key_source);
+    digest.add(both(block.query_source, block.key_source));
     for (const std::int64_t value : {block.query_begin, block.query_count, block.key_begin, block.key_count,
                                      block.lo, block.hi, block.key_stride}) {
       digest.add(value);

@@ -33,48 +33,36 @@ void append_access(std::vector<Access>& out, std::size_t first, const Access& ac
   out.push_back(access);
 }
 
-/// Collects ranges of one direction; consecutive ranges of the same buffer, the usual case, cost one
-/// comparison.
-class AccessRun {
- public:
-  AccessRun(std::vector<Access>& out, bool write)
-      : out_(out), first_(out.size()), current_{-1, 0, 0, write} {}
-  AccessRun(const AccessRun&) = delete;
-  AccessRun& operator=(const AccessRun&) = delete;
-  ~AccessRun() { flush(); }
-
-  void add(std::int32_t buffer, std::int64_t row, std::int64_t row_count) {
-    if (buffer != current_.buffer) {
-      flush();
-      current_ = {buffer, row, row_count, current_.write};
-      return;
+/// One entry for every run of consecutive ranges in the same buffer, the usual case by far.
+template <typename Range, typename Buffer, typename Row>
+void append_runs(const std::vector<Range>& ranges, const Buffer& buffer_of, const Row& row_of, bool write,
+                 std::vector<Access>& out) {
+  const std::size_t first = out.size();
+  for (auto range = ranges.begin(); range != ranges.end();) {
+    const std::int32_t buffer = buffer_of(*range);
+    std::int64_t begin = row_of(*range), end = begin + range->row_count;
+    for (++range; range != ranges.end() && buffer_of(*range) == buffer; ++range) {
+      begin = std::min(begin, row_of(*range));
+      end = std::max(end, row_of(*range) + range->row_count);
     }
-    const std::int64_t end = std::max(current_.row + current_.row_count, row + row_count);
-    current_.row = std::min(current_.row, row);
-    current_.row_count = end - current_.row;
+    append_access(out, first, {buffer, begin, end - begin, write});
   }
-
- private:
-  void flush() {
-    if (current_.buffer >= 0) append_access(out_, first_, current_);
-  }
-  std::vector<Access>& out_;
-  std::size_t first_;
-  Access current_;
-};
+}
 
 void exchange_accesses(const Exchange& exchange, std::vector<Access>& out) {
-  AccessRun sends(out, false), receives(out, true);
-  for (const ExchangePart& part : exchange.sends) sends.add(part.buffer, part.row, part.row_count);
-  for (const ExchangePart& part : exchange.receives) receives.add(part.buffer, part.row, part.row_count);
+  const auto buffer = [](const ExchangePart& part) { return part.buffer; };
+  const auto row = [](const ExchangePart& part) { return part.row; };
+  append_runs(exchange.sends, buffer, row, false, out);
+  append_runs(exchange.receives, buffer, row, true, out);
 }
 
 void copy_accesses(const std::vector<RowCopy>& copies, std::vector<Access>& out) {
-  AccessRun sources(out, false), targets(out, true);
-  for (const RowCopy& copy : copies) {
-    sources.add(copy.source, copy.source_row, copy.row_count);
-    targets.add(copy.target, copy.target_row, copy.row_count);
-  }
+  append_runs(
+      copies, [](const RowCopy& copy) { return copy.source; },
+      [](const RowCopy& copy) { return copy.source_row; }, false, out);
+  append_runs(
+      copies, [](const RowCopy& copy) { return copy.target; },
+      [](const RowCopy& copy) { return copy.target_row; }, true, out);
 }
 
 void attention_accesses(const std::vector<QueryBuffers>& queries, const std::vector<KeyBuffers>& keys,

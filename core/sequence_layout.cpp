@@ -2,7 +2,10 @@
 #include "core/sequence_layout.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <limits>
+
+#include "core/bucket_sort.hpp"
 
 namespace strata {
 
@@ -30,7 +33,13 @@ OwnerTable::OwnerTable(const SequenceLayout& layout) {
           {span.begin, span.end, static_cast<std::int32_t>(rank)});
     }
   }
-  for (auto& pieces : pieces_) std::sort(pieces.begin(), pieces.end());
+  BucketSort<OwnedSpan> sort;
+  for (auto& pieces : pieces_) {
+    std::int64_t end = 0;
+    for (const OwnedSpan& piece : pieces) end = std::max(end, piece.end);
+    sort.sort(
+        pieces, end, [](const OwnedSpan& piece) { return piece.begin; }, std::less<>());
+  }
 }
 
 const std::vector<OwnedSpan>& OwnerTable::of(std::int32_t document) const {

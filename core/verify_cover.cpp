@@ -18,15 +18,14 @@ constexpr auto kByBegin = [](const Region& a, const Region& b) {
   return a.origin < 0 ? a.origin > b.origin : a.origin < b.origin;
 };
 
-void sort_by_begin(std::vector<Region>& regions) {
+void sort_by_begin(std::span<Region> regions) {
   if (!std::is_sorted(regions.begin(), regions.end(), kByBegin)) {
     std::sort(regions.begin(), regions.end(), kByBegin);
   }
 }
 
 /// The heads that all regions share as a common range, owned rows aside; {0, 0} when they differ.
-HeadRange common_heads(const std::vector<Region>& supply, const std::vector<Region>& demand,
-                       HeadRange all_heads) {
+HeadRange common_heads(std::span<const Region> supply, std::span<const Region> demand, HeadRange all_heads) {
   HeadRange common = all_heads;
   bool first = true;
   const auto differs = [&](const Region& region) {
@@ -59,7 +58,7 @@ bool is_used(const Region& supply, std::span<const Region> demand, std::size_t& 
 
 }  // namespace
 
-CoverProblem CoverCheck::run(std::vector<Region>& supply, std::vector<Region>& demand, HeadRange all_heads,
+CoverProblem CoverCheck::run(std::span<Region> supply, std::span<Region> demand, HeadRange all_heads,
                              bool all_used) {
   sort_by_begin(supply);
   sort_by_begin(demand);
@@ -68,11 +67,11 @@ CoverProblem CoverCheck::run(std::vector<Region>& supply, std::vector<Region>& d
   return run_mixed(supply, demand, all_heads, all_used);
 }
 
-CoverProblem CoverCheck::run_mixed(const std::vector<Region>& supply, const std::vector<Region>& demand,
+CoverProblem CoverCheck::run_mixed(std::span<const Region> supply, std::span<const Region> demand,
                                    HeadRange all_heads, bool all_used) {
   borders_ = {all_heads.begin, all_heads.end};
-  for (const auto* regions : {&supply, &demand}) {
-    for (const Region& region : *regions) {
+  for (const auto regions : {supply, demand}) {
+    for (const Region& region : regions) {
       borders_.push_back(region.heads.begin);
       borders_.push_back(region.heads.end);
     }
@@ -81,7 +80,7 @@ CoverProblem CoverCheck::run_mixed(const std::vector<Region>& supply, const std:
   borders_.erase(std::unique(borders_.begin(), borders_.end()), borders_.end());
   for (std::size_t i = 0; i + 1 < borders_.size(); ++i) {
     const HeadRange heads{borders_[i], borders_[i + 1]};
-    const auto select = [&](const std::vector<Region>& all, std::vector<Region>& plane, bool owned_counts) {
+    const auto select = [&](std::span<const Region> all, std::vector<Region>& plane, bool owned_counts) {
       plane.clear();
       for (const Region& region : all) {
         const bool owned = owned_counts && region.origin == kOwned;

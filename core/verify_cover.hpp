@@ -42,12 +42,11 @@ class CoverCheck {
   /// The first problem found, or one with CoverFault::none. Sorts both lists. `all_used`: supplies with an
   /// origin
   /// >= 0 must be demanded. O(n log n) for each range of heads between two head borders.
-  CoverProblem run(std::vector<Region>& supply, std::vector<Region>& demand, HeadRange all_heads,
-                   bool all_used);
+  CoverProblem run(std::span<Region> supply, std::span<Region> demand, HeadRange all_heads, bool all_used);
 
  private:
-  CoverProblem run_mixed(const std::vector<Region>& supply, const std::vector<Region>& demand,
-                         HeadRange all_heads, bool all_used);
+  CoverProblem run_mixed(std::span<const Region> supply, std::span<const Region> demand, HeadRange all_heads,
+                         bool all_used);
   CoverProblem run_plane(std::span<const Region> supply, std::span<const Region> demand, HeadRange heads,
                          bool all_used);
   void summarise(std::span<const Region> supply);

@@ -20,6 +20,7 @@
 #include <map>
 #include <queue>
 
+#include "core/bucket_sort.hpp"
 #include "core/verify_detail.hpp"
 #include "core/verify_planes.hpp"
 
@@ -43,13 +44,18 @@ class Plane {
   bool check() const {
     if (!check_disjoint()) return false;
     std::int64_t pairs = 0;
-    for (const TaskRef& ref : tasks_) pairs += pair_count(wave_.mask(), ref.task->query, ref.task->key);
+    for (const TaskRef& ref : tasks_) pairs += pairs_of(*ref.task);
     if (pairs == document_pair_count(wave_.mask(), wave_.length(document_))) return true;
     report_gap();
     return false;
   }
 
  private:
+  std::int64_t pairs_of(const AttentionTask& task) const {
+    const bool all = wave_.mask().window == 0 && task.key.end <= task.query.begin + 1;
+    return all ? task.query.length() * task.key.length() : pair_count(wave_.mask(), task.query, task.key);
+  }
+
   bool overlap(const TaskRef& a, const TaskRef& b) const {
     const TokenSpan query = intersect(a.task->query, b.task->query);
     const TokenSpan key = intersect(a.task->key, b.task->key);
@@ -161,13 +167,27 @@ constexpr auto kByQuery = [](const TaskRef& a, const TaskRef& b) {
   return first.key.begin < second.key.begin;
 };
 
+bool have_same_heads(const std::vector<TaskRef>& tasks) {
+  return std::all_of(tasks.begin(), tasks.end(),
+                     [&](const TaskRef& ref) { return ref.task->heads == tasks.front().task->heads; });
+}
+
 }  // namespace
 
-void verify_coverage(const WaveIndex& wave, const ScheduleIndex& schedule, Findings& findings) {
+void verify_coverage(const WaveIndex& wave, const ScheduleIndex& schedule, Documents documents,
+                     Findings& findings) {
   std::vector<TaskRef> tasks;
-  for (std::size_t i = 0; i < wave.document_count() && !findings.full(); ++i) {
+  BucketSort<TaskRef> sort;
+  for (std::size_t i = documents.begin; i < documents.end && !findings.full(); ++i) {
     const auto all = schedule.tasks(i);
     tasks.assign(all.begin(), all.end());
+    const HeadRange all_heads{0, wave.model().query_heads};
+    if (!tasks.empty() && tasks.front().task->heads == all_heads && have_same_heads(tasks)) {
+      sort.sort(
+          tasks, wave.length(i), [](const TaskRef& ref) { return ref.task->query.begin; }, kByQuery);
+      Plane(wave, schedule, i, all_heads, tasks, findings).check();
+      continue;
+    }
     each_plane(
         tasks, wave.model().query_heads, [](const TaskRef& ref) { return ref.task->heads; }, kByQuery,
         [&](HeadRange heads, std::span<const TaskRef> plane) {

@@ -9,8 +9,8 @@
 #include <algorithm>
 #include <limits>
 
-#include "core/verify_cover.hpp"
 #include "core/verify_detail.hpp"
+#include "core/verify_ledger.hpp"
 
 namespace strata::detail {
 
@@ -18,102 +18,28 @@ namespace {
 
 constexpr std::int32_t kAlways = std::numeric_limits<std::int32_t>::min();
 
-/// Supply and demand of one tensor of one document, by rank. Storage is kept from document to document.
-class Ledger {
- public:
-  explicit Ledger(std::int32_t rank_count)
-      : newest_(static_cast<std::size_t>(rank_count)),
-        supply_(static_cast<std::size_t>(rank_count)),
-        demand_(static_cast<std::size_t>(rank_count)),
-        is_touched_(static_cast<std::size_t>(rank_count)) {}
-
-  /// Supplies that continue each other become one from here on, which changes no verdict but hides which move
-  /// a row came with. A rank may receive a document in a hundred pieces; joined they are two or three.
-  void join(bool join) { join_ = join; }
-
-  void supply(std::int32_t rank, const Region& region) {
-    Region& newest = newest_[static_cast<std::size_t>(rank)];
-    if (join_ && newest.end == region.begin && newest.step == region.step && newest.heads == region.heads &&
-        same_kind(newest, region)) {
-      newest.end = region.end;
-      return;
-    }
-    auto& list = supply_[touch(rank)];
-    if (newest.end > 0) list.push_back(newest);
-    newest = region;
-  }
-  void demand(std::int32_t rank, const Region& region) { demand_[touch(rank)].push_back(region); }
-
-  /// Calls report(rank, problem) for every rank with a problem, ranks ascending, and empties the ledger.
-  /// Returns whether there was none.
-  template <typename Report>
-  bool settle(HeadRange all_heads, bool all_used, Report report) {
-    bool well = true;
-    if (!join_) std::sort(touched_.begin(), touched_.end());
-    for (const std::size_t rank : touched_) {
-      if (newest_[rank].end > 0) supply_[rank].push_back(newest_[rank]);
-      const CoverProblem problem = check_.run(supply_[rank], demand_[rank], all_heads, all_used);
-      if (problem.fault != CoverFault::none) {
-        well = false;
-        report(static_cast<std::int32_t>(rank), problem);
-      }
-      newest_[rank] = {};
-      supply_[rank].clear();
-      demand_[rank].clear();
-      is_touched_[rank] = 0;
-    }
-    touched_.clear();
-    return well;
-  }
-
- private:
-  /// Both received in this pass, or of the same other origin.
-  static bool same_kind(const Region& a, const Region& b) {
-    return a.origin < 0 ? a.origin == b.origin : b.origin >= 0;
-  }
-
-  std::size_t touch(std::int32_t rank) {
-    const auto index = static_cast<std::size_t>(rank);
-    if (is_touched_[index] == 0) {
-      is_touched_[index] = 1;
-      touched_.push_back(index);
-    }
-    return index;
-  }
-
-  bool join_ = true;
-  std::vector<Region> newest_;  // of each rank's supplies, not yet in its list; end 0: none
-  std::vector<std::vector<Region>> supply_, demand_;
-  std::vector<char> is_touched_;
-  std::vector<std::size_t> touched_;
-  CoverCheck check_;
-};
-
-template <typename Visit>
-void each_rank(const std::vector<RankRange>& ranges, Visit visit) {
-  for (const RankRange& range : ranges) {
-    for (std::int32_t rank = range.begin; rank < range.end; ++rank) visit(rank);
-  }
-}
-
-/// Visits owners and moves by ascending begin, so that every rank's supply comes out sorted.
+/// Visits owners and moves by ascending begin, so that every rank's supply comes out sorted. At equal begins
+/// moves come first: there the owner leaves the ranks that receive the rows before.
 template <typename OnOwner, typename OnMove>
 void merge_by_begin(std::span<const OwnedSpan> owners, std::span<const Move> moves, OnOwner on_owner,
                     OnMove on_move) {
   std::size_t at = 0;
   for (const Move& move : moves) {
-    while (at < owners.size() && owners[at].begin <= move.begin) on_owner(owners[at++]);
+    while (at < owners.size() && owners[at].begin < move.begin) on_owner(owners[at++]);
     on_move(move);
   }
   while (at < owners.size()) on_owner(owners[at++]);
 }
 
-/// The flow of one pass.
+/// The flow of one pass: the moves of `schedule`, the tasks of `computing`, which is the same or, when
+/// backward repeats the tasks of forward, forward.
 class FlowCheck {
  public:
-  FlowCheck(const WaveIndex& wave, const ScheduleIndex& schedule, Findings& findings)
+  FlowCheck(const WaveIndex& wave, const ScheduleIndex& schedule, const ScheduleIndex& computing,
+            Findings& findings)
       : wave_(wave),
         schedule_(schedule),
+        computing_(computing),
         findings_(findings),
         all_used_(wave.wave().schedule.exchange == ExchangeMode::needed),
         ledger_(wave.rank_count()) {}
@@ -121,6 +47,8 @@ class FlowCheck {
   /// `kept`: an earlier pass whose received rows are still there, or null.
   void check_input(std::size_t document, TensorKind tensor, const ScheduleIndex* kept) {
     start(document, tensor);
+    const bool kept_moves = kept != nullptr && !kept->moves(document, tensor, tensor).empty();
+    if (!kept_moves && stays_with_owners(tensor)) return;
     settle([&] { fill_input(kept); }, all_used_,
            [&](std::int32_t rank, const CoverProblem& problem) { report_input(rank, problem); });
   }
@@ -128,6 +56,7 @@ class FlowCheck {
   /// Tensors `first` to `last` carry the same output, in transfers to or reductions at `Move::rank`.
   void check_output(std::size_t document, TensorKind first, TensorKind last) {
     start(document, first);
+    if (stays_with_owners(last)) return;
     settle([&] { fill_output(last); }, true,
            [&](std::int32_t rank, const CoverProblem& problem) { report_output(rank, problem); });
   }
@@ -139,7 +68,13 @@ class FlowCheck {
     document_ = document;
     tensor_ = tensor;
     moves_ = schedule_.moves(document);
-    tasks_ = schedule_.tasks(document);
+    tasks_ = computing_.tasks(document);
+  }
+
+  /// Of tensors `tensor_` to `last` nothing moves, and tasks want only rows that their rank owns.
+  bool stays_with_owners(TensorKind last) const {
+    return !counts_kv_heads(tensor_) && computing_.queries_are_owned(document_) &&
+           schedule_.moves(document_, tensor_, last).empty();
   }
 
   /// Once joined, which is fast, and again piece by piece when there is something to report.
@@ -162,8 +97,9 @@ class FlowCheck {
     merge_by_begin(
         wave_.owners(document_), moves, [&](const OwnedSpan& piece) { supply_owner(piece); },
         [&](const Move& move) { supply_targets(move, move.ready, number(move)); });
+    OwnerCursor owner(wave_.owners(document_));
     for (const Move& move : moves) {
-      if (wave_.sole_owner(document_, move.begin, move.end) == move.rank) continue;
+      if (owner.sole_owner(move.begin, move.end) == move.rank) continue;
       ledger_.demand(move.rank, {move.begin, move.end, move.heads, move.step, number(move)});
     }
     demand_by_tasks([](const TaskRef& ref) { return ref.step; });
@@ -177,13 +113,14 @@ class FlowCheck {
         [&](const Move& move) {
           const Region region{move.begin, move.end, move.heads, -move.step, number(move)};
           if (sums) {
-            each_rank(*move.peers, [&](std::int32_t rank) { ledger_.supply(rank, region); });
+            ledger_.supply(*move.peers, region);
           } else {
             ledger_.supply(move.rank, region);
           }
         });
+    OwnerCursor owner(wave_.owners(document_));
     for (const Move& move : moves) {
-      if (!sums || wave_.sole_owner(document_, move.begin, move.end) == move.rank) continue;
+      if (!sums || owner.sole_owner(move.begin, move.end) == move.rank) continue;
       ledger_.demand(move.rank, {move.begin, move.end, move.heads, -move.ready, number(move)});
     }
     demand_by_tasks([](const TaskRef& ref) { return -(ref.step + 1); });
@@ -196,17 +133,20 @@ class FlowCheck {
   }
 
   void supply_targets(const Move& move, std::int32_t ready, std::int32_t origin) {
-    const Region region{move.begin, move.end, move.heads, ready, origin};
-    each_rank(*move.peers, [&](std::int32_t rank) { ledger_.supply(rank, region); });
+    ledger_.supply(*move.peers, {move.begin, move.end, move.heads, ready, origin});
   }
 
   template <typename Step>
   void demand_by_tasks(Step step) {
     const bool keys = counts_kv_heads(tensor_);
+    HeadRange query_heads, heads;
     for (std::size_t i = 0; i < tasks_.size(); ++i) {
       const AttentionTask& task = *tasks_[i].task;
       const TokenSpan& span = keys ? task.key : task.query;
-      const HeadRange heads = keys ? wave_.model().kv_heads_of(task.heads) : task.heads;
+      if (query_heads != task.heads) {
+        query_heads = task.heads;
+        heads = keys ? wave_.model().kv_heads_of(task.heads) : task.heads;
+      }
       ledger_.demand(task.rank,
                      {span.begin, span.end, heads, step(tasks_[i]), ~static_cast<std::int32_t>(i)});
     }
@@ -302,6 +242,7 @@ class FlowCheck {
 
   const WaveIndex& wave_;
   const ScheduleIndex& schedule_;
+  const ScheduleIndex& computing_;
   Findings& findings_;
   bool all_used_;
   Ledger ledger_;
@@ -313,9 +254,10 @@ class FlowCheck {
 
 }  // namespace
 
-void verify_forward_flow(const WaveIndex& wave, const ScheduleIndex& forward, Findings& findings) {
-  FlowCheck flow(wave, forward, findings);
-  for (std::size_t i = 0; i < wave.document_count() && !flow.full(); ++i) {
+void verify_forward_flow(const WaveIndex& wave, const ScheduleIndex& forward, Documents documents,
+                         Findings& findings) {
+  FlowCheck flow(wave, forward, forward, findings);
+  for (std::size_t i = documents.begin; i < documents.end && !flow.full(); ++i) {
     flow.check_input(i, TensorKind::q, nullptr);
     flow.check_input(i, TensorKind::kv, nullptr);
     flow.check_output(i, TensorKind::o, TensorKind::o_part);
@@ -326,10 +268,20 @@ void verify_forward_flow(const WaveIndex& wave, const ScheduleIndex& forward, Fi
 void verify_backward_flow(const WaveIndex& wave, const ScheduleIndex& forward, const ScheduleIndex& backward,
                           Findings& findings) {
   const ScheduleIndex* kept = wave.wave().backward.kv == BackwardKeep::retain ? &forward : nullptr;
-  FlowCheck flow(wave, backward, findings);
+  FlowCheck flow(wave, backward, backward, findings);
   for (std::size_t i = 0; i < wave.document_count() && !flow.full(); ++i) {
     flow.check_input(i, TensorKind::q, kept);
     flow.check_input(i, TensorKind::kv, kept);
+    flow.check_input(i, TensorKind::d_o, nullptr);
+    flow.check_output(i, TensorKind::dq, TensorKind::dq);
+    flow.check_output(i, TensorKind::dkv, TensorKind::dkv);
+  }
+}
+
+void verify_gradient_flow(const WaveIndex& wave, const ScheduleIndex& forward, const ScheduleIndex& gradients,
+                          Documents documents, Findings& findings) {
+  FlowCheck flow(wave, gradients, forward, findings);
+  for (std::size_t i = documents.begin; i < documents.end && !flow.full(); ++i) {
     flow.check_input(i, TensorKind::d_o, nullptr);
     flow.check_output(i, TensorKind::dq, TensorKind::dq);
     flow.check_output(i, TensorKind::dkv, TensorKind::dkv);

@@ -6,12 +6,14 @@
 #include <algorithm>
 #include <iterator>
 
+#include "core/backward_schedule.hpp"
 #include "core/check.hpp"
 #include "core/digest.hpp"
 #include "core/lower.hpp"
+#include "core/parallel_for.hpp"
 #include "core/plan_json.hpp"
+#include "core/program_summary.hpp"
 #include "core/verify_detail.hpp"
-#include "core/verify_programs.hpp"
 
 namespace strata {
 
@@ -162,28 +164,62 @@ std::vector<Violation> verify_plan(const Plan& plan, std::size_t limit) {
   return numbers.take();
 }
 
+namespace detail {
+
+namespace {
+
+/// What lint keeps of a wave's programs.
+struct LoweredWave {
+  std::vector<ProgramSummary> summaries;  ///< [rank]
+  std::vector<std::string> digests;       ///< [rank]
+  std::vector<Bytes> arenas;              ///< [rank]
+};
+
+/// Lowers rank by rank: a program is gone before it has left the cache.
+LoweredWave lower_and_check(const Plan& plan, std::size_t w, std::size_t limit) {
+  const Wave& wave = plan.waves[w];
+  const CommSchedule backward = derive_backward(wave, plan.model);
+  const auto ranks = static_cast<std::size_t>(wave.placement.rank_count());
+  const std::string place = wave_place(w);
+  LoweredWave lowered{std::vector<ProgramSummary>(ranks), std::vector<std::string>(ranks),
+                      std::vector<Bytes>(ranks)};
+  parallel_for(std::ssize(lowered.arenas), lowering_threads(wave), [&](std::int64_t rank) {
+    const auto r = static_cast<std::size_t>(rank);
+    const RankProgram program = lower(wave, backward, plan.model, static_cast<std::int32_t>(rank));
+    lowered.digests[r] = program_digest(program);
+    lowered.arenas[r] = program.arena;
+    lowered.summaries[r] = summarize_program(program, ranks, place, limit);
+  });
+  return lowered;
+}
+
+void verify_program_digests(const Plan& plan, std::size_t w, const LoweredWave& lowered, Findings& findings) {
+  for (std::size_t rank = 0; rank < lowered.digests.size(); ++rank) {
+    const bool stated = w < plan.program_digests.size() && rank < plan.program_digests[w].size();
+    if (stated && plan.program_digests[w][rank] == lowered.digests[rank]) continue;
+    findings.add("program_digest", fmt::format("program_digests[{}][{}]", w, rank),
+                 fmt::format("the plan says {}, but the wave lowers to {}",
+                             stated ? plan.program_digests[w][rank] : "nothing", lowered.digests[rank]));
+  }
+}
+
+}  // namespace
+
+}  // namespace detail
+
 std::vector<Violation> verify_plan_programs(const Plan& plan, std::size_t limit) {
   limit = std::max<std::size_t>(limit, 1);
   std::vector<Violation> found;
   Bytes arena;
   for (std::size_t w = 0; w < plan.waves.size() && found.size() < limit; ++w) {
-    const std::string place = detail::wave_place(w);
-    const std::vector<RankProgram> programs = lower_wave(plan.waves[w], plan.model);
-    const std::vector<std::string> actual_digests = program_digests(programs);
+    detail::LoweredWave lowered = detail::lower_and_check(plan, w, limit - found.size());
+    for (const Bytes& of_rank : lowered.arenas) arena = std::max(arena, of_rank);
     detail::Findings digests("", limit - found.size());
-    for (std::size_t rank = 0; rank < programs.size(); ++rank) {
-      arena = std::max(arena, programs[rank].arena);
-      const std::string& actual = actual_digests[rank];
-      const bool stated = w < plan.program_digests.size() && rank < plan.program_digests[w].size();
-      if (stated && plan.program_digests[w][rank] == actual) continue;
-      digests.add("program_digest", fmt::format("program_digests[{}][{}]", w, rank),
-                  fmt::format("the plan says {}, but the wave lowers to {}",
-                              stated ? plan.program_digests[w][rank] : "nothing", actual));
-    }
+    detail::verify_program_digests(plan, w, lowered, digests);
     auto more = digests.take();
     std::move(more.begin(), more.end(), std::back_inserter(found));
     if (found.size() >= limit) break;
-    more = verify_programs(programs, place, limit - found.size());
+    more = verify_summaries(std::move(lowered.summaries), detail::wave_place(w), limit - found.size());
     std::move(more.begin(), more.end(), std::back_inserter(found));
   }
   if (found.empty() && plan.predicted.arena != arena) {

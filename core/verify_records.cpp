@@ -19,28 +19,28 @@ bool is_tight(const Mask& mask, const TokenSpan& query, const TokenSpan& key, st
 
 class RecordCheck {
  public:
-  RecordCheck(const WaveIndex& wave, const CommSchedule& schedule, Pass pass, const std::string& where,
+  RecordCheck(const WaveIndex& wave, std::size_t steps, Pass pass, const std::string& where,
               Findings& findings)
       : wave_(wave),
-        steps_(static_cast<std::int32_t>(schedule.steps.size())),
+        steps_(static_cast<std::int32_t>(steps)),
         pass_(pass),
         where_(where),
         findings_(findings) {}
 
-  void check(const ScheduleStep& step, std::int32_t number) {
+  void check_moves(const ScheduleStep& step, std::int32_t number) {
     step_ = number;
     check_collective(step);
     check_list("transfers", step.transfers, [&](const Transfer& transfer) { check_transfer(transfer); });
     check_list("reductions", step.reductions,
                [&](const Reduction& reduction) { check_reduction(reduction); });
+  }
+
+  void check_tasks(const ScheduleStep& step, std::int32_t number) {
+    step_ = number;
     check_list("tasks", step.tasks, [&](const AttentionTask& task) { check_task(task); });
   }
 
  private:
-  static bool ordered(const Transfer& a, const Transfer& b) { return canonical_less(a, b); }
-  static bool ordered(const Reduction& a, const Reduction& b) { return canonical_less(a, b); }
-  static bool ordered(const AttentionTask& a, const AttentionTask& b) { return a < b; }
-
   template <typename Record, typename Check>
   void check_list(const char* list, const std::vector<Record>& records, Check check_record) {
     list_ = list;
@@ -51,7 +51,7 @@ class RecordCheck {
       check_record(records[i]);
       const bool comparable = i > 0 && !failed_ && !before_failed;
       before_failed = failed_;
-      if (comparable && !ordered(records[i - 1], records[i])) {
+      if (comparable && !canonical_less(records[i - 1], records[i])) {
         fail("canonical", records[i - 1] == records[i]
                               ? std::string("the same as the entry before it")
                               : std::string("not in canonical order after the entry before it"));
@@ -72,8 +72,10 @@ class RecordCheck {
     };
     if (step.collective > CollectiveKind::all_to_all) {
       add(fmt::format("kind {} does not exist", static_cast<int>(step.collective)));
-    } else if (step.collective != CollectiveKind::none && step.transfers.empty() && pass_ == Pass::forward) {
+    } else if (step.collective != CollectiveKind::none && step.transfers.empty()) {
       add("a collective without transfers");
+    } else if (step.collective != CollectiveKind::none && !step.reductions.empty()) {
+      add("reductions are not part of a collective");
     } else if (step.collective == CollectiveKind::all_gather &&
                !std::all_of(step.transfers.begin(), step.transfers.end(), is_kv)) {
       add("an all-gather moves kv only");
@@ -96,14 +98,20 @@ class RecordCheck {
     return document;
   }
 
+  bool is_rank(std::int32_t rank) const { return rank >= 0 && rank < wave_.rank_count(); }
+
+  static bool are_heads(HeadRange heads, std::int32_t count) {
+    return heads.begin >= 0 && heads.begin < heads.end && heads.end <= count;
+  }
+
   bool check_rank(std::string_view rule, std::int32_t rank, const char* what) {
-    if (rank >= 0 && rank < wave_.rank_count()) return true;
+    if (is_rank(rank)) return true;
     fail(rule, fmt::format("{} rank {} is not below {}", what, rank, wave_.rank_count()));
     return false;
   }
 
   void check_heads(std::string_view rule, HeadRange heads, std::int32_t count) {
-    if (heads.begin >= 0 && heads.begin < heads.end && heads.end <= count) return;
+    if (are_heads(heads, count)) return;
     fail(rule, fmt::format("{}, empty or outside the {} heads", describe(heads), count));
   }
 
@@ -213,7 +221,19 @@ class RecordCheck {
     }
   }
 
+  bool is_sound(const AttentionTask& task) const {
+    const std::int64_t document = wave_.find(task.query.document);
+    if (document < 0 || task.key.document != task.query.document) return false;
+    const std::int64_t length = wave_.length(static_cast<std::size_t>(document));
+    const auto is_span = [&](const TokenSpan& span) {
+      return 0 <= span.begin && span.begin < span.end && span.end <= length;
+    };
+    return is_rank(task.rank) && are_heads(task.heads, wave_.model().query_heads) && is_span(task.query) &&
+           is_span(task.key) && is_tight(wave_.mask(), task.query, task.key, length);
+  }
+
   void check_task(const AttentionTask& task) {
+    if (is_sound(task)) return;
     check_rank("task", task.rank, "the task's");
     check_heads("task", task.heads, wave_.model().query_heads);
     const std::int64_t document = check_span("task", task.query, "queries");
@@ -249,11 +269,22 @@ class RecordCheck {
 
 }  // namespace
 
-void verify_records(const WaveIndex& wave, const CommSchedule& schedule, Pass pass, const std::string& where,
-                    Findings& findings) {
-  RecordCheck check(wave, schedule, pass, where, findings);
-  for (std::size_t s = 0; s < schedule.steps.size() && !findings.full(); ++s) {
-    check.check(schedule.steps[s], static_cast<std::int32_t>(s));
+void verify_records(const WaveIndex& wave, const std::vector<ScheduleStep>& steps, Pass pass,
+                    const std::string& where, Findings& findings) {
+  for (std::size_t s = 0; s < steps.size() && !findings.full(); ++s) {
+    for (const RecordKind kind : {RecordKind::moves, RecordKind::tasks}) {
+      verify_records(wave, steps, s, kind, pass, where, findings);
+    }
+  }
+}
+
+void verify_records(const WaveIndex& wave, const std::vector<ScheduleStep>& steps, std::size_t step,
+                    RecordKind kind, Pass pass, const std::string& where, Findings& findings) {
+  RecordCheck check(wave, steps.size(), pass, where, findings);
+  if (kind == RecordKind::moves) {
+    check.check_moves(steps[step], static_cast<std::int32_t>(step));
+  } else {
+    check.check_tasks(steps[step], static_cast<std::int32_t>(step));
   }
 }
 

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The order of the checks of one wave, and the forms they share.
+// The order of the checks of one wave, and the same proof in parallel for a wave that is right.
 #include "core/verify_schedule.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
+#include <optional>
 
 #include "core/backward_schedule.hpp"
 #include "core/parallel_for.hpp"
@@ -12,176 +14,7 @@
 
 namespace strata {
 
-namespace detail {
-
-WaveIndex::WaveIndex(const Wave& wave, const ModelShape& model)
-    : wave_(wave), model_(model), mask_(model.mask()), offsets_(wave.documents.size() + 1) {
-  const auto& documents = wave.documents;
-  consecutive_ = !documents.empty() &&
-                 documents.back() - documents.front() + 1 == static_cast<std::int32_t>(documents.size());
-  for (const auto& spans : wave.placement.spans) {
-    for (const TokenSpan& span : spans) ++offsets_[static_cast<std::size_t>(find(span.document)) + 1];
-  }
-  for (std::size_t i = 1; i < offsets_.size(); ++i) offsets_[i] += offsets_[i - 1];
-  pieces_.resize(offsets_.back());
-  std::vector<std::size_t> next(offsets_.begin(), offsets_.end() - 1);
-  for (std::size_t rank = 0; rank < wave.placement.spans.size(); ++rank) {
-    for (const TokenSpan& span : wave.placement.spans[rank]) {
-      const auto document = static_cast<std::size_t>(find(span.document));
-      pieces_[next[document]++] = {span.begin, span.end, static_cast<std::int32_t>(rank)};
-    }
-  }
-  for (std::size_t i = 0; i + 1 < offsets_.size(); ++i) {
-    std::sort(pieces_.begin() + static_cast<std::ptrdiff_t>(offsets_[i]),
-              pieces_.begin() + static_cast<std::ptrdiff_t>(offsets_[i + 1]));
-  }
-}
-
-std::int64_t WaveIndex::find(std::int32_t document) const {
-  const auto& documents = wave_.documents;
-  if (documents.empty() || document < documents.front() || document > documents.back()) return -1;
-  if (consecutive_) return document - documents.front();
-  const auto at = std::lower_bound(documents.begin(), documents.end(), document);
-  return at != documents.end() && *at == document ? at - documents.begin() : -1;
-}
-
-std::span<const OwnedSpan> WaveIndex::owners(std::size_t index) const {
-  return {pieces_.data() + offsets_[index], offsets_[index + 1] - offsets_[index]};
-}
-
-std::int32_t WaveIndex::sole_owner(std::size_t index, std::int64_t begin, std::int64_t end) const {
-  const auto pieces = owners(index);
-  auto after =
-      std::upper_bound(pieces.begin(), pieces.end(), begin,
-                       [](std::int64_t value, const OwnedSpan& piece) { return value < piece.begin; });
-  if (after == pieces.begin()) return -1;
-  --after;
-  return end <= after->end ? after->rank : -1;
-}
-
 namespace {
-
-/// Offsets of a counting sort by document: `each(visit)` calls visit(document number) once per record.
-template <typename Each>
-std::vector<std::size_t> offsets_by_document(const WaveIndex& wave, Each each) {
-  std::vector<std::size_t> offsets(wave.document_count() + 1);
-  each([&](std::int32_t document) { ++offsets[static_cast<std::size_t>(wave.find(document)) + 1]; });
-  for (std::size_t i = 1; i < offsets.size(); ++i) offsets[i] += offsets[i - 1];
-  return offsets;
-}
-
-Move move_of(const Transfer& transfer) {
-  return {.begin = transfer.span.begin,
-          .end = transfer.span.end,
-          .heads = transfer.heads,
-          .rank = transfer.source,
-          .ready = transfer.ready,
-          .tensor = transfer.tensor,
-          .peers = &transfer.targets};
-}
-
-Move move_of(const Reduction& reduction) {
-  return {.begin = reduction.span.begin,
-          .end = reduction.span.end,
-          .heads = reduction.heads,
-          .rank = reduction.target,
-          .ready = reduction.ready,
-          .tensor = reduction.tensor,
-          .peers = &reduction.sources};
-}
-
-bool reduces(TensorKind tensor) { return tensor == TensorKind::dq || tensor == TensorKind::dkv; }
-
-constexpr auto kByTensorAndBegin = [](const Move& a, const Move& b) {
-  return a.tensor != b.tensor ? a.tensor < b.tensor : a.begin < b.begin;
-};
-
-}  // namespace
-
-ScheduleIndex::ScheduleIndex(const WaveIndex& wave, const CommSchedule& schedule, std::string where)
-    : where_(std::move(where)) {
-  move_offsets_ = offsets_by_document(wave, [&](auto visit) {
-    for (const ScheduleStep& step : schedule.steps) {
-      for (const Transfer& transfer : step.transfers) visit(transfer.span.document);
-      for (const Reduction& reduction : step.reductions) visit(reduction.span.document);
-    }
-  });
-  task_offsets_ = offsets_by_document(wave, [&](auto visit) {
-    for (const ScheduleStep& step : schedule.steps) {
-      for (const AttentionTask& task : step.tasks) visit(task.query.document);
-    }
-  });
-  moves_.resize(move_offsets_.back());
-  tasks_.resize(task_offsets_.back());
-  std::vector<std::size_t> next_move(move_offsets_), next_task(task_offsets_);
-  for (std::size_t s = 0; s < schedule.steps.size(); ++s) {
-    const ScheduleStep& step = schedule.steps[s];
-    const auto add_moves = [&](const auto& records) {
-      for (std::size_t i = 0; i < records.size(); ++i) {
-        Move& move = moves_[next_move[static_cast<std::size_t>(wave.find(records[i].span.document))]++];
-        move = move_of(records[i]);
-        move.step = static_cast<std::int32_t>(s);
-        move.index = static_cast<std::int32_t>(i);
-      }
-    };
-    add_moves(step.transfers);
-    add_moves(step.reductions);
-    for (std::size_t i = 0; i < step.tasks.size(); ++i) {
-      const auto document = static_cast<std::size_t>(wave.find(step.tasks[i].query.document));
-      tasks_[next_task[document]++] = {&step.tasks[i], static_cast<std::int32_t>(s),
-                                       static_cast<std::int32_t>(i)};
-    }
-  }
-  for (std::size_t i = 0; i + 1 < move_offsets_.size(); ++i) {
-    const auto first = moves_.begin() + static_cast<std::ptrdiff_t>(move_offsets_[i]);
-    const auto last = moves_.begin() + static_cast<std::ptrdiff_t>(move_offsets_[i + 1]);
-    if (!std::is_sorted(first, last, kByTensorAndBegin)) std::stable_sort(first, last, kByTensorAndBegin);
-  }
-}
-
-std::span<const Move> ScheduleIndex::moves(std::size_t index) const {
-  return {moves_.data() + move_offsets_[index], move_offsets_[index + 1] - move_offsets_[index]};
-}
-
-std::span<const Move> ScheduleIndex::moves(std::size_t index, TensorKind first, TensorKind last) const {
-  const auto all = moves(index);
-  const auto begin =
-      std::partition_point(all.begin(), all.end(), [&](const Move& move) { return move.tensor < first; });
-  const auto end =
-      std::partition_point(begin, all.end(), [&](const Move& move) { return move.tensor <= last; });
-  return {begin, end};
-}
-
-std::span<const TaskRef> ScheduleIndex::tasks(std::size_t index) const {
-  return {tasks_.data() + task_offsets_[index], task_offsets_[index + 1] - task_offsets_[index]};
-}
-
-std::string ScheduleIndex::place(const Move& move) const {
-  const std::string_view list = reduces(move.tensor) ? "reductions" : "transfers";
-  return fmt::format("{}.steps[{}].{}[{}]", where_, move.step, list, move.index);
-}
-
-std::string ScheduleIndex::place(const TaskRef& task) const {
-  return fmt::format("{}.steps[{}].tasks[{}]", where_, task.step, task.index);
-}
-
-std::string describe(std::int32_t document, std::int64_t begin, std::int64_t end) {
-  return fmt::format("rows [{}, {}) of document {}", begin, end, document);
-}
-
-std::string describe(HeadRange heads) { return fmt::format("heads [{}, {})", heads.begin, heads.end); }
-
-}  // namespace detail
-
-namespace {
-
-/// Starting a thread costs as much as verifying a few hundred transfers.
-bool is_large(const CommSchedule& schedule) {
-  constexpr std::size_t kTransfers = 1'000;
-  std::size_t transfers = 0;
-  for (const ScheduleStep& step : schedule.steps) transfers += step.transfers.size();
-  return transfers > kTransfers;
-}
 
 /// Derived backward schedules repeat the forward tasks, which have been counted already.
 bool same_tasks(const CommSchedule& forward, const CommSchedule& backward) {
@@ -195,24 +28,129 @@ bool same_tasks(const CommSchedule& forward, const CommSchedule& backward) {
   return true;
 }
 
+bool is_derived(const Wave& wave) { return wave.backward.gradient_return != GradientReturn::explicit_steps; }
+
+/// The whole of backward, step by step as it is written down or derived.
 void verify_backward(const detail::WaveIndex& index, const detail::ScheduleIndex& forward,
                      detail::Findings& findings) {
   const Wave& wave = index.wave();
-  const bool is_explicit = wave.backward.gradient_return == GradientReturn::explicit_steps;
-  if (!is_explicit && !wave.backward.steps.empty()) {
+  if (is_derived(wave) && !wave.backward.steps.empty()) {
     findings.add(
         "backward_policy", ".backward",
         fmt::format("{} steps are written down, but the policy derives them", wave.backward.steps.size()));
     return;
   }
   const CommSchedule schedule = derive_backward(wave, index.model());
-  const std::string where = is_explicit ? ".backward" : ".backward.derived";
-  verify_records(index, schedule, detail::Pass::backward, where, findings);
+  const std::string where = is_derived(wave) ? ".backward.derived" : ".backward";
+  verify_records(index, schedule.steps, detail::Pass::backward, where, findings);
   if (!findings.empty()) return;
-  const detail::ScheduleIndex backward(index, schedule, where);
-  if (!same_tasks(wave.schedule, schedule)) verify_coverage(index, backward, findings);
+  const detail::ScheduleIndex backward(index, schedule.steps, where);
+  if (!same_tasks(wave.schedule, schedule)) verify_coverage(index, backward, index.all_documents(), findings);
   verify_backward_flow(index, forward, backward, findings);
 }
+
+/// Forward, then backward; each check only if those before it found nothing.
+void verify_in_order(const detail::WaveIndex& index, detail::Findings& findings) {
+  const Wave& wave = index.wave();
+  verify_records(index, wave.schedule.steps, detail::Pass::forward, "", findings);
+  if (!findings.empty()) return;
+  const detail::ScheduleIndex forward(index, wave.schedule.steps, "");
+  verify_coverage(index, forward, index.all_documents(), findings);
+  verify_forward_flow(index, forward, index.all_documents(), findings);
+  if (findings.empty()) verify_backward(index, forward, findings);
+}
+
+/// Whether all is well with a wave whose backward is derived: the same proof as verify_in_order, split over
+/// threads, without a word about what is wrong. It checks of backward what is not forward again. Documents
+/// have nothing to do with each other once the records are known to be well-formed.
+class QuickProof {
+ public:
+  explicit QuickProof(const detail::WaveIndex& index)
+      : index_(index), wave_(index.wave()), threads_(is_large(wave_.schedule) ? 0 : 1) {}
+
+  bool holds() {
+    if (!wave_.backward.steps.empty()) return false;
+    const auto& steps = wave_.schedule.steps;
+    each(2 * steps.size() + 1, [&](std::size_t job, detail::Findings& findings) {
+      if (job == 0) {
+        owners_.emplace(wave_.placement);
+        return;
+      }
+      const auto kind = job % 2 == 0 ? detail::RecordKind::moves : detail::RecordKind::tasks;
+      verify_records(index_, steps, (job - 1) / 2, kind, detail::Pass::forward, "", findings);
+    });
+    split_documents();
+    each(parts_.size() + 1, [&](std::size_t job, detail::Findings& findings) {
+      if (job == 0) {
+        forward_.emplace(index_, steps, "");
+      } else {
+        derive(parts_[job - 1], findings);
+      }
+    });
+    each(2 * parts_.size(), [&](std::size_t job, detail::Findings& findings) {
+      const Part& part = parts_[job / 2];
+      if (job % 2 == 0) {
+        verify_gradient_flow(index_, *forward_, *part.gradients, part.documents, findings);
+      } else {
+        verify_coverage(index_, *forward_, part.documents, findings);
+        verify_forward_flow(index_, *forward_, part.documents, findings);
+      }
+    });
+    return well_;
+  }
+
+ private:
+  struct Part {
+    detail::Documents documents;
+    std::vector<ScheduleStep> steps;  ///< what backward adds
+    std::optional<detail::ScheduleIndex> gradients;
+  };
+
+  /// Starting a thread costs as much as verifying a few hundred transfers.
+  static bool is_large(const CommSchedule& schedule) {
+    constexpr std::size_t kTransfers = 1'000;
+    std::size_t transfers = 0;
+    for (const ScheduleStep& step : schedule.steps) transfers += step.transfers.size();
+    return transfers > kTransfers;
+  }
+
+  /// Nothing is done any more once something was found.
+  template <typename Job>
+  void each(std::size_t count, Job job) {
+    if (!well_) return;
+    parallel_for(static_cast<std::int64_t>(count), threads_, [&](std::int64_t number) {
+      if (!well_) return;
+      detail::Findings findings("", 1);
+      job(static_cast<std::size_t>(number), findings);
+      if (!findings.empty()) well_ = false;
+    });
+  }
+
+  void split_documents() {
+    constexpr std::size_t kParts = 4;  // enough for a few threads to end together
+    const std::size_t documents = index_.document_count();
+    const std::size_t parts = threads_ == 1 ? 1 : std::min(documents, kParts);
+    for (std::size_t i = 0; i < parts; ++i) {
+      parts_.push_back({{documents * i / parts, documents * (i + 1) / parts}, {}, {}});
+    }
+  }
+
+  void derive(Part& part, detail::Findings& findings) const {
+    const DocumentNumbers numbers{index_.document(part.documents.begin),
+                                  index_.document(part.documents.end - 1) + 1};
+    part.steps = derive_gradient_moves(wave_, index_.model(), *owners_, numbers);
+    verify_records(index_, part.steps, detail::Pass::backward, "", findings);
+    if (findings.empty()) part.gradients.emplace(index_, part.steps, "");
+  }
+
+  const detail::WaveIndex& index_;
+  const Wave& wave_;
+  std::int32_t threads_;
+  std::atomic<bool> well_ = true;
+  std::optional<OwnerTable> owners_;
+  std::optional<detail::ScheduleIndex> forward_;
+  std::vector<Part> parts_;
+};
 
 }  // namespace
 
@@ -223,30 +161,11 @@ std::vector<Violation> verify_wave(const Wave& wave, const ModelShape& model, st
   verify_structure(wave, rank_count, findings);
   if (!findings.empty()) return findings.take();
   const detail::WaveIndex index(wave, model);
-  verify_records(index, wave.schedule, detail::Pass::forward, "", findings);
+  verify_ownership(index, findings);
   if (!findings.empty()) return findings.take();
-  const detail::ScheduleIndex forward(index, wave.schedule, "");
-  // Both halves only read what has been checked so far; of a broken forward half the derived other one says
-  // nothing new, so its findings are dropped.
-  detail::Findings derived(place, limit);
-  const auto forward_half = [&] {
-    verify_coverage(index, forward, findings);
-    verify_forward_flow(index, forward, findings);
-  };
-  if (is_large(wave.schedule)) {
-    // The longer half runs on this thread, whose memory is warm.
-    parallel_for(2, 2, [&](std::int64_t half) {
-      if (half == 0) {
-        verify_backward(index, forward, derived);
-      } else {
-        forward_half();
-      }
-    });
-  } else {
-    forward_half();
-    if (findings.empty()) verify_backward(index, forward, derived);
-  }
-  return findings.empty() ? derived.take() : findings.take();
+  if (is_derived(wave) && QuickProof(index).holds()) return {};
+  verify_in_order(index, findings);
+  return findings.take();
 }
 
 }  // namespace strata

@@ -113,18 +113,19 @@ Membership verify_groups(const Wave& wave, Findings& findings) {
   return membership;
 }
 
-/// Form of one rank's spans; `true` when they can be indexed by document.
-bool verify_rank_spans(const Wave& wave, const Membership& membership, std::size_t rank, Findings& findings) {
+/// Form of one rank's spans.
+void verify_rank_spans(const Wave& wave, const Membership& membership, std::size_t rank, Findings& findings) {
   const auto& spans = wave.placement.spans[rank];
-  bool usable = true;
+  auto at = wave.documents.begin();  // the document of the span before, or the next one
   for (std::size_t i = 0; i < spans.size() && !findings.full(); ++i) {
     const TokenSpan& span = spans[i];
-    const std::string where = fmt::format(".placement[{}].spans[{}]", rank, i);
     const auto fail = [&](std::string message) {
-      findings.add("placement", where, std::move(message));
-      usable = false;
+      findings.add("placement", fmt::format(".placement[{}].spans[{}]", rank, i), std::move(message));
     };
-    const auto at = std::lower_bound(wave.documents.begin(), wave.documents.end(), span.document);
+    if (at != wave.documents.end() && *at < span.document) ++at;
+    if (at == wave.documents.end() || *at != span.document) {
+      at = std::lower_bound(wave.documents.begin(), wave.documents.end(), span.document);
+    }
     if (at == wave.documents.end() || *at != span.document) {
       fail(fmt::format("document {} is not in the wave", span.document));
       continue;
@@ -145,40 +146,6 @@ bool verify_rank_spans(const Wave& wave, const Membership& membership, std::size
     } else if (i > 0 && span <= spans[i - 1]) {
       fail(fmt::format("{} is not after the span before it", describe(span.document, span.begin, span.end)));
     }
-  }
-  return usable;
-}
-
-void verify_ownership(const Wave& wave, Findings& findings) {
-  std::vector<std::pair<TokenSpan, std::int32_t>> pieces;
-  for (std::size_t rank = 0; rank < wave.placement.spans.size(); ++rank) {
-    for (const TokenSpan& span : wave.placement.spans[rank]) {
-      pieces.emplace_back(span, static_cast<std::int32_t>(rank));
-    }
-  }
-  std::sort(pieces.begin(), pieces.end());
-  std::size_t at = 0;
-  for (std::size_t i = 0; i < wave.documents.size() && !findings.full(); ++i) {
-    const std::int32_t document = wave.documents[i];
-    const auto unowned = [&](std::int64_t begin, std::int64_t end) {
-      findings.add("ownership", ".placement", fmt::format("no rank owns {}", describe(document, begin, end)));
-    };
-    std::int64_t covered = 0;
-    std::int32_t owner = -1;  // of the row before `covered`
-    for (; at < pieces.size() && pieces[at].first.document == document; ++at) {
-      const auto& [span, rank] = pieces[at];
-      if (span.begin > covered) unowned(covered, span.begin);
-      if (span.begin < covered) {
-        findings.add("ownership", fmt::format(".placement[{}]", rank),
-                     fmt::format("{}, owned by rank {}, belong to rank {} too",
-                                 describe(document, span.begin, std::min(covered, span.end)), rank, owner));
-      }
-      if (span.end > covered) {
-        covered = span.end;
-        owner = rank;
-      }
-    }
-    if (covered < wave.lengths[i]) unowned(covered, wave.lengths[i]);
   }
 }
 
@@ -216,11 +183,34 @@ void verify_structure(const Wave& wave, std::int32_t rank_count, Findings& findi
   }
   const Membership membership = verify_groups(wave, findings);
   if (!findings.empty()) return;
-  bool usable = true;
   for (std::size_t rank = 0; rank < wave.placement.spans.size() && !findings.full(); ++rank) {
-    usable = verify_rank_spans(wave, membership, rank, findings) && usable;
+    verify_rank_spans(wave, membership, rank, findings);
   }
-  if (usable) verify_ownership(wave, findings);
+}
+
+void verify_ownership(const WaveIndex& wave, Findings& findings) {
+  for (std::size_t i = 0; i < wave.document_count() && !findings.full(); ++i) {
+    const std::int32_t document = wave.document(i);
+    const auto unowned = [&](std::int64_t begin, std::int64_t end) {
+      findings.add("ownership", ".placement", fmt::format("no rank owns {}", describe(document, begin, end)));
+    };
+    std::int64_t covered = 0;
+    std::int32_t owner = -1;  // of the row before `covered`
+    for (const OwnedSpan& piece : wave.owners(i)) {
+      if (piece.begin > covered) unowned(covered, piece.begin);
+      if (piece.begin < covered) {
+        findings.add(
+            "ownership", fmt::format(".placement[{}]", piece.rank),
+            fmt::format("{}, owned by rank {}, belong to rank {} too",
+                        describe(document, piece.begin, std::min(covered, piece.end)), piece.rank, owner));
+      }
+      if (piece.end > covered) {
+        covered = piece.end;
+        owner = piece.rank;
+      }
+    }
+    if (covered < wave.length(i)) unowned(covered, wave.length(i));
+  }
 }
 
 }  // namespace strata::detail

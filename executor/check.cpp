@@ -40,9 +40,13 @@ std::string CheckReport::to_text() const {
   for (const CheckedTensor& tensor : tensors) {
     fmt::format_to(std::back_inserter(text), "{:8} {:.2e} (at most {:.0e}) {}", tensor.tensor, tensor.error,
                    tensor.tolerance, tensor.passed() ? "ok" : "FAILED");
-    if (tensor.tiles > 0) {
+    if (tensor.tiles > 0 && tensor.rank >= 0) {
       fmt::format_to(std::back_inserter(text), ", of {} tiles; wave {} document {} head {} row {} on rank {}",
                      tensor.tiles, tensor.wave, tensor.document, tensor.head, tensor.row, tensor.rank);
+    } else if (tensor.tiles > 0) {
+      fmt::format_to(std::back_inserter(text),
+                     ", of {} sums; wave {} document {} KV head {}, rows of all ranks", tensor.tiles,
+                     tensor.wave, tensor.document, tensor.head);
     }
     text += '\n';
   }

@@ -22,10 +22,10 @@ struct CheckedTensor {
   std::string tensor;  ///< "o", "lse", "dq", "dk", "dv" or "identity"
   double error = 0;
   double tolerance = 0;
-  std::int64_t tiles = 0;  ///< compared
+  std::int64_t tiles = 0;  ///< compared; of the identity: documents times KV heads, which `head` counts
   std::int32_t wave = 0, document = -1, head = -1;
   std::int64_t row = -1;
-  std::int32_t rank = -1;  ///< owner of that row
+  std::int32_t rank = -1;  ///< owner of that row; -1 for the identity, a sum over the rows of all ranks
   /// False for NaN and for a tensor that was never compared.
   bool passed() const { return tiles > 0 && error <= tolerance; }
 };

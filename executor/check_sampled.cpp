@@ -300,7 +300,7 @@ void compare_identity(const ModelShape& model, const GatheredResults& results, s
   const double floor = static_cast<double>(document.length) * static_cast<double>(group);
   const double scale = std::sqrt(std::max(queries.squares + keys.squares, floor));
   errors.add_identity(std::abs(queries.value - keys.value) / scale,
-                      {wave, document.document, kv_head, 0, -1});
+                      {wave, document.document, kv_head, -1, -1});
 }
 
 }  // namespace

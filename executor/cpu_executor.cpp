@@ -34,6 +34,7 @@ RunResult run_on_cpu(const Execution& execution, const CpuOptions& options) {
     settings.threads = threads;
     settings.spin = static_cast<unsigned>(threads) <= std::thread::hardware_concurrency();
     settings.scratch_bytes = prepared.scratch_bytes;
+    settings.stream_copies = prepared.stream_copies;
     CpuWorkers workers(schedule, options, settings);
     for (std::int32_t repeat = 0; repeat < options.repeats; ++repeat) {
       workers.run(repeat);

@@ -23,7 +23,7 @@ constexpr std::int64_t kLongNapsAfterNs = 20'000'000;
 }  // namespace
 
 CpuWorkers::CpuWorkers(CpuSchedule& schedule, const CpuOptions& options, const WorkerOptions& workers)
-    : schedule_(schedule), options_(options), spin_(workers.spin) {
+    : schedule_(schedule), options_(options), spin_(workers.spin), stream_copies_(workers.stream_copies) {
   for (std::int32_t i = 0; i < workers.threads; ++i) scratch_.emplace_back(workers.scratch_bytes);
   for (std::int32_t i = workers.caller_works ? 1 : 0; i < workers.threads; ++i) {
     threads_.emplace_back([this, i] { serve(i); });
@@ -202,8 +202,9 @@ void CpuWorkers::fail_stuck(const char* reason) {
 void CpuWorkers::run_item(const Claim& claim, std::uint64_t number, kernels::Scratch& scratch) const {
   if (options_.random_delay.ns > 0) delay(number);
   if (claim.chunk != nullptr) {
-    kernels::copy_rows(claim.chunk->target, claim.chunk->bytes, claim.chunk->source, claim.chunk->bytes,
-                       claim.chunk->bytes, 1);
+    const CopyChunk& chunk = *claim.chunk;
+    const auto copy = stream_copies_ ? kernels::stream_rows : kernels::copy_rows;
+    copy(chunk.target, chunk.bytes, chunk.source, chunk.bytes, chunk.bytes, 1);
   } else {
     claim.operation->run_item(claim.item, scratch);
   }

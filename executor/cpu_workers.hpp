@@ -21,6 +21,7 @@ struct WorkerOptions {
   bool caller_works = true;  ///< the calling thread is one of them
   bool spin = false;         ///< idle workers watch for items a while before they sleep
   std::size_t scratch_bytes = 1;
+  bool stream_copies = false;  ///< copies between ranks go around the caches
 };
 
 class CpuWorkers {
@@ -54,7 +55,7 @@ class CpuWorkers {
   CpuSchedule& schedule_;
   const CpuOptions& options_;
   std::vector<kernels::Scratch> scratch_;
-  bool spin_ = false;
+  bool spin_ = false, stream_copies_ = false;
   std::mutex mutex_;
   std::condition_variable wake_, idle_;
   std::atomic<std::uint64_t> epoch_{0};

@@ -39,7 +39,8 @@ void run_task(const RowItems& items, const RowTask& task, kernels::Scratch& scra
   std::visit(
       Overloaded{
           [](const CopyTask& t) {
-            kernels::copy_rows(t.target, t.target_stride, t.source, t.source_stride, t.row_bytes, t.rows);
+            const auto copy = t.streamed ? kernels::stream_rows : kernels::copy_rows;
+            copy(t.target, t.target_stride, t.source, t.source_stride, t.row_bytes, t.rows);
           },
           [](const AddTask& t) {
             kernels::add_rows(t.target, t.target_stride, t.source, kernels::Element::f32, t.source_stride,
@@ -107,12 +108,14 @@ void PreparedOperation::run_item(std::int64_t item, kernels::Scratch& scratch) c
 }
 
 PreparedOperation prepare_operation(const RankProgram& program, const Operation& op, const ModelShape& model,
-                                    std::byte* arena) {
+                                    std::byte* arena, bool stream_copies) {
   return std::visit(
       Overloaded{
           [](const Exchange&) { return PreparedOperation(); },
           [](const Collective&) { return PreparedOperation(); },
-          [&](const CopyRows& copy) { return PreparedOperation(copy_items(program, copy, arena)); },
+          [&](const CopyRows& copy) {
+            return PreparedOperation(copy_items(program, copy, arena, stream_copies));
+          },
           [&](const Attention& attention) {
             check_blocks(program, attention);
             const auto mode = attention.merge ? kernels::OutputMode::merge : kernels::OutputMode::write;

@@ -38,6 +38,7 @@ struct CopyTask {
   const std::byte* source = nullptr;
   std::int64_t target_stride = 0, source_stride = 0;  ///< bytes
   std::int64_t row_bytes = 0, rows = 0;
+  bool streamed = false;  ///< see kernels::stream_rows
 };
 struct AddTask {
   float* target = nullptr;
@@ -102,9 +103,10 @@ class PreparedOperation {
   std::variant<std::monostate, AttentionItems, RowItems> items_;
 };
 
-/// Compiles `op` for the arena that starts at `arena` and stays there.
+/// Compiles `op` for the arena that starts at `arena` and stays there. `stream_copies`: rows are copied past
+/// the caches.
 PreparedOperation prepare_operation(const RankProgram& program, const Operation& op, const ModelShape& model,
-                                    std::byte* arena);
+                                    std::byte* arena, bool stream_copies);
 
 /// Fills the rank's own q, kv and d_o with seeded values; `spans` are its rows in order.
 PreparedOperation prepare_inputs(const RankProgram& program, std::span<const TokenSpan> spans,

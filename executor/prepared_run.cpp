@@ -15,6 +15,9 @@ namespace {
 
 constexpr std::align_val_t kPage{4096};
 
+/// Arenas that take more than this together do not stay in the caches from one use to the next.
+constexpr std::int64_t kCachedBytes = std::int64_t{64} << 20;
+
 ArenaMemory allocate_arena(Bytes bytes, bool poison) {
   const auto size = static_cast<std::size_t>(std::max<std::int64_t>(bytes.count, kArenaAlignment));
   ArenaMemory memory(static_cast<std::byte*>(::operator new(size, kPage)));
@@ -57,11 +60,11 @@ std::vector<std::int32_t> written_scratch(const RankProgram& program, const Oper
 }
 
 std::vector<PreparedInstruction> prepare_rank(const RankProgram& program, Pass pass, const ModelShape& model,
-                                              bool poison, std::byte* arena) {
+                                              bool poison, std::byte* arena, bool stream_copies) {
   const std::vector<Instruction>& instructions = program.instructions(pass);
   std::vector<PreparedInstruction> prepared(instructions.size());
   for (std::size_t i = 0; i < instructions.size(); ++i) {
-    prepared[i].operation = prepare_operation(program, instructions[i].op, model, arena);
+    prepared[i].operation = prepare_operation(program, instructions[i].op, model, arena, stream_copies);
     prepared[i].flops = operation_flops(program, instructions[i].op).count;
     if (poison) prepared[i].writes = written_scratch(program, instructions[i].op);
   }
@@ -84,14 +87,15 @@ PreparedOperation prepare_store(const RankProgram& program, const std::byte* are
 }
 
 PreparedWave prepare_wave(const Execution& execution, const ExecutableWave& wave, const CpuOptions& options,
-                          RankBlock local, std::span<std::byte* const> arenas,
+                          RankBlock local, std::span<std::byte* const> arenas, bool stream_copies,
                           std::vector<LocalResults>& results) {
   PreparedWave prepared;
   for (const Pass pass : {Pass::forward, Pass::backward}) {
     PreparedPass& target = prepared.passes[static_cast<std::size_t>(pass)];
     target.ranks.resize(wave.programs.size());
     for (auto r = static_cast<std::size_t>(local.begin); r < static_cast<std::size_t>(local.end); ++r) {
-      target.ranks[r] = prepare_rank(wave.programs[r], pass, execution.model, options.poison, arenas[r]);
+      target.ranks[r] =
+          prepare_rank(wave.programs[r], pass, execution.model, options.poison, arenas[r], stream_copies);
     }
     target.links = link_exchanges(wave.programs, pass, arenas, local);
   }
@@ -140,16 +144,20 @@ PreparedRun prepare_run(const Execution& execution, const CpuOptions& options, R
   }
   std::vector<std::byte*> arenas(ranks);
   run.arenas.resize(ranks);
+  std::int64_t all_bytes = 0;
   for (auto r = static_cast<std::size_t>(local.begin); r < static_cast<std::size_t>(local.end); ++r) {
     run.arenas[r] = allocate_arena(run.arena_bytes[r], options.poison);
     arenas[r] = run.arenas[r].get();
+    all_bytes += run.arena_bytes[r].count;
   }
+  run.stream_copies = all_bytes > kCachedBytes;
   if (options.keep_results) run.results.resize(execution.waves.size());
   std::vector<LocalResults> none(ranks);
   for (std::size_t w = 0; w < execution.waves.size(); ++w) {
     if (options.keep_results) run.results[w].resize(ranks);
     std::vector<LocalResults>& results = options.keep_results ? run.results[w] : none;
-    run.waves.push_back(prepare_wave(execution, execution.waves[w], options, local, arenas, results));
+    run.waves.push_back(
+        prepare_wave(execution, execution.waves[w], options, local, arenas, run.stream_copies, results));
     run.scratch_bytes = std::max(run.scratch_bytes, scratch_bytes(run.waves.back()));
   }
   return run;

@@ -51,6 +51,7 @@ struct PreparedRun {
   std::vector<PreparedWave> waves;
   std::vector<std::vector<LocalResults>> results;
   std::size_t scratch_bytes = 0;
+  bool stream_copies = false;  ///< the arenas do not stay in the caches: copies go around them
 };
 
 /// Throws std::bad_alloc when the arenas of the ranks `local` do not fit.

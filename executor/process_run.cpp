@@ -54,9 +54,10 @@ struct LocalRun {
   LocalRun(const Execution& execution, const CpuOptions& options, RankBlock block, const WorkerOptions& base)
       : prepared(prepare_run(execution, options, block)),
         schedule(prepared, execution, options, kGated),
-        workers(schedule, options, with_scratch(base, prepared.scratch_bytes)) {}
-  static WorkerOptions with_scratch(WorkerOptions workers, std::size_t bytes) {
-    workers.scratch_bytes = bytes;
+        workers(schedule, options, with_memory(base, prepared)) {}
+  static WorkerOptions with_memory(WorkerOptions workers, const PreparedRun& run) {
+    workers.scratch_bytes = run.scratch_bytes;
+    workers.stream_copies = run.stream_copies;
     return workers;
   }
   PreparedRun prepared;

@@ -73,7 +73,7 @@ class ItemBuilder {
 
 }  // namespace
 
-RowItems copy_items(const RankProgram& program, const CopyRows& copy, std::byte* arena) {
+RowItems copy_items(const RankProgram& program, const CopyRows& copy, std::byte* arena, bool streamed) {
   ItemBuilder builder(program);
   for (const RowCopy& range : copy.copies) {
     check_copy(program, range);
@@ -86,6 +86,7 @@ RowItems copy_items(const RankProgram& program, const CopyRows& copy, std::byte*
       task.target_stride = target.row_bytes();
       task.source_stride = source.row_bytes();
       task.row_bytes = range.heads.count() * target.width * element_bytes(target.type);
+      task.streamed = streamed;
       task.rows = rows;
       return task;
     });

@@ -11,7 +11,7 @@
 
 namespace strata {
 
-RowItems copy_items(const RankProgram& program, const CopyRows& copy, std::byte* arena);
+RowItems copy_items(const RankProgram& program, const CopyRows& copy, std::byte* arena, bool streamed);
 RowItems sum_items(const RankProgram& program, const AccumulateGradient& sum, std::byte* arena);
 RowItems merge_items(const RankProgram& program, const MergePartials& merge, std::byte* arena);
 /// Any kind but linear.

@@ -24,10 +24,22 @@ HWY_INLINE float base2_lse(float lse) {
              : static_cast<float>(static_cast<double>(lse) * kLog2EExact);
 }
 
+/// Adds a block's products to the sums of a strip, or stores them when there are none yet.
+template <int kVectors>
+HWY_INLINE void add_products(const float* natural, const float* weights, std::int64_t rows, std::int64_t dim,
+                             float* sums, bool started) {
+  if (started) {
+    column_products<Finish::add, kVectors>(natural, weights, rows, dim, sums, nullptr);
+  } else {
+    column_products<Finish::store, kVectors>(natural, weights, rows, dim, sums, nullptr);
+  }
+}
+
 /// grad_q of one strip of queries against the keys of the block that it sees.
 template <int kVectors>
 void grad_q_strip(const AttentionShape& shape, const TileBuffers& buffers, const Strip& strip,
-                  std::int64_t heads, const Band& band, std::int64_t keys, RowPrefetch& prefetch) {
+                  std::int64_t heads, const Band& band, std::int64_t keys, bool& started,
+                  TilePrefetch& prefetch) {
   const KeyWindow window = key_window(band, strip, heads, keys);
   if (window.any.empty()) return;
   const std::int64_t count = window.any.end - window.any.begin;
@@ -49,8 +61,9 @@ void grad_q_strip(const AttentionShape& shape, const TileBuffers& buffers, const
       hn::Store(hn::Mul(p, hn::Sub(hn::Load(d, buffers.slopes + place), delta)), d, buffers.slopes + place);
     }
   }
-  column_products<Finish::add, kVectors>(buffers.natural_k + skipped, buffers.slopes, count, shape.k_dim,
-                                         buffers.sums_k + k_first, nullptr);
+  add_products<kVectors>(buffers.natural_k + skipped, buffers.slopes, count, shape.k_dim,
+                         buffers.sums_k + k_first, started);
+  started = true;
 }
 
 template <class T>
@@ -65,7 +78,6 @@ void load_query_strip(const AttentionShape& shape, const QueryLanes& queries, co
   pack_strip<T>(strip.width, strip.valid, shape.v_dim, 1.0F,
                 buffers.lanes_v + strip.first * padded_dim(shape.v_dim),
                 [&](std::int64_t lane) HWY_ATTR { return row_of(queries.rows.grad_out, lane, shape.v_dim); });
-  std::fill_n(buffers.sums_k + k_first, strip.width * padded_dim(shape.k_dim), 0.0F);
   for (std::int64_t lane = 0; lane < strip.width; ++lane) {
     const bool valid = lane < strip.valid;
     const std::int64_t place = valid ? queries.place(strip.first + lane) : 0;
@@ -82,33 +94,44 @@ HWY_INLINE void store_gradient(OutputMode mode, float* target, const float* row,
   }
 }
 
+/// What follows the products of a query tile: its results, then the next tile's queries and first keys.
 template <class T>
-void grad_q_rows(const AttentionWork& work, const AttentionTile& tile, const Operands& operands,
-                 const TileBuffers& buffers) {
+HWY_INLINE RowPrefetch after_query_tile(const AttentionWork& work, const AttentionTile& tile,
+                                        const AttentionTile* next, const Operands& operands) {
+  RowPrefetch ahead;
+  const QueryRows& rows = operands.queries[static_cast<std::size_t>(tile.source)];
+  ahead.add(query_tile_ahead<float>(tile, rows, rows.grad_q, work.shape.k_dim));
+  if (next == nullptr) return ahead;
+  const QueryRows& next_rows = operands.queries[static_cast<std::size_t>(next->source)];
+  ahead.add(query_tile_ahead<T>(*next, next_rows, next_rows.q, work.shape.k_dim));
+  ahead.add(query_tile_ahead<T>(*next, next_rows, next_rows.grad_out, work.shape.v_dim));
+  ahead.add(key_block_ahead<T>(work, *next, operands, next->segment_begin, 0));
+  return ahead;
+}
+
+template <class T>
+void grad_q_rows(const AttentionWork& work, const AttentionTile& tile, const AttentionTile* next,
+                 const Operands& operands, const TileBuffers& buffers) {
   const AttentionShape& shape = work.shape;
   const QueryLanes queries{tile, operands.queries[static_cast<std::size_t>(tile.source)]};
   for_each_strip(queries.lanes(),
                  [&](const Strip& strip) HWY_ATTR { load_query_strip<T>(shape, queries, buffers, strip); });
-  for (std::int64_t s = tile.segment_begin; s < tile.segment_end; ++s) {
-    const TileSegment& segment = work.segments[static_cast<std::size_t>(s)];
-    const KeyRows& keys = operands.keys[static_cast<std::size_t>(segment.source)];
-    for (std::int64_t first = 0; first < segment.count; first += kBlockRows) {
-      const std::int64_t count = std::min(kBlockRows, segment.count - first);
-      const std::int64_t shift = first * segment.key_stride;
-      const Band band{segment.lo - shift, segment.hi - shift, segment.key_stride};
-      pack_keys<T>(shape, keys, segment.begin + first, count, tile.kv_head, buffers);
-      RowPrefetch prefetch = prefetch_keys<T>(shape, keys, segment.begin + first + count,
-                                              segment.begin + segment.count, tile.kv_head, queries.lanes());
-      for_each_strip(queries.lanes(), [&](const Strip& strip) HWY_ATTR {
-        with_vectors(strip.vectors, [&](auto vectors) HWY_ATTR {
-          grad_q_strip<vectors.value>(shape, buffers, strip, queries.heads(), band, count, prefetch);
-        });
-      });
-    }
-  }
+  StartedStrips strips;
+  TilePrefetch prefetch;
+  prefetch.tile = after_query_tile<T>(work, tile, next, operands);
+  for_each_key_block<T>(work, tile, operands, buffers, prefetch,
+                        [&](const Band& band, std::int64_t count) HWY_ATTR {
+                          for_each_strip(queries.lanes(), [&](const Strip& strip) HWY_ATTR {
+                            with_vectors(strip.vectors, [&](auto vectors) HWY_ATTR {
+                              grad_q_strip<vectors.value>(shape, buffers, strip, queries.heads(), band, count,
+                                                          strips.started[strip.index], prefetch);
+                            });
+                          });
+                        });
   HWY_ALIGN float scale[kMaxStripLanes];
   std::fill_n(scale, kMaxStripLanes, shape.scale);
   for_each_strip(queries.lanes(), [&](const Strip& strip) HWY_ATTR {
+    if (!strips.started[strip.index]) clear_sums(buffers.sums_k, strip, shape.k_dim);
     unpack_strip(buffers.sums_k + strip.first * padded_dim(shape.k_dim), strip.width, strip.valid,
                  shape.k_dim, scale, buffers.row, [&](std::int64_t lane, const float* row) HWY_ATTR {
                    const std::int64_t place = queries.place(strip.first + lane);
@@ -119,13 +142,13 @@ void grad_q_rows(const AttentionWork& work, const AttentionTile& tile, const Ope
 
 /// The query rows of one segment as natural rows of a key tile: (row, head) pairs, row-major.
 struct SegmentQueries {
-  const QueryRows& rows;
+  const QueryRows* rows = nullptr;
   std::int64_t begin = 0;
   std::int64_t head_begin = 0;
   std::int64_t heads = 0;
 
   [[nodiscard]] std::int64_t place(std::int64_t pair) const {
-    return (begin + pair / heads) * rows.head_count + head_begin - rows.head_begin + pair % heads;
+    return (begin + pair / heads) * rows->head_count + head_begin - rows->head_begin + pair % heads;
   }
 };
 
@@ -134,41 +157,57 @@ HWY_INLINE void pack_queries(const AttentionShape& shape, const SegmentQueries& 
                              std::int64_t count, const TileBuffers& buffers) {
   for (std::int64_t r = 0; r < count; ++r) {
     const std::int64_t place = queries.place(first + r);
-    pack_natural_row(static_cast<const T*>(queries.rows.q) + place * shape.k_dim, shape.k_dim,
+    pack_natural_row(static_cast<const T*>(queries.rows->q) + place * shape.k_dim, shape.k_dim,
                      buffers.natural_k, r);
-    pack_natural_row(static_cast<const T*>(queries.rows.grad_out) + place * shape.v_dim, shape.v_dim,
+    pack_natural_row(static_cast<const T*>(queries.rows->grad_out) + place * shape.v_dim, shape.v_dim,
                      buffers.natural_v, r);
-    buffers.row_lse[r] = base2_lse(queries.rows.lse[place]);
-    buffers.row_delta[r] = queries.rows.delta[place];
+    buffers.row_lse[r] = base2_lse(queries.rows->lse[place]);
+    buffers.row_delta[r] = queries.rows->delta[place];
   }
 }
 
-/// The block of pairs that starts at `first`, as far as it lies before `pairs`; whole query rows at a time.
+/// The part of the tile's group that a segment covers.
+HWY_INLINE SegmentQueries segment_queries(const AttentionShape& shape, const AttentionTile& tile,
+                                          const TileSegment& segment, const Operands& operands) {
+  const std::int32_t group_begin = tile.kv_head * shape.group();
+  const std::int64_t head_begin = std::max(segment.head_begin, group_begin);
+  const std::int64_t head_end =
+      std::min(segment.head_begin + segment.head_count, group_begin + shape.group());
+  return {&operands.queries[static_cast<std::size_t>(segment.source)], segment.begin, head_begin,
+          head_end - head_begin};
+}
+
+/// Asks for the block of pairs of a key tile that starts at pair `first` of segment `s`, or for the next
+/// segment's first; whole query rows at a time.
 template <class T>
-HWY_INLINE RowPrefetch prefetch_queries(const AttentionShape& shape, const SegmentQueries& queries,
-                                        std::int64_t first, std::int64_t pairs, std::int64_t lanes) {
-  RowPrefetch prefetch;
-  if (first >= pairs) return prefetch;
-  const std::int64_t count = std::min(kBlockRows, pairs - first);
+HWY_INLINE void add_pairs_ahead(const AttentionWork& work, const AttentionTile& tile,
+                                const Operands& operands, std::int64_t s, std::int64_t first,
+                                RowPrefetch& ahead) {
+  const AttentionShape& shape = work.shape;
+  const TileSegment* segment = &work.segments[static_cast<std::size_t>(s)];
+  SegmentQueries queries = segment_queries(shape, tile, *segment, operands);
+  if (first >= segment->count * queries.heads) {
+    if (s + 1 >= tile.segment_end) return;
+    first = 0;
+    ++segment;
+    queries = segment_queries(shape, tile, *segment, operands);
+  }
+  const std::int64_t count = std::min(kBlockRows, segment->count * queries.heads - first);
   const std::int64_t place = queries.place(first / queries.heads * queries.heads);
-  const std::int64_t k_bytes = shape.k_dim * static_cast<std::int64_t>(sizeof(T));
-  const std::int64_t v_bytes = shape.v_dim * static_cast<std::int64_t>(sizeof(T));
-  prefetch.next[0] = static_cast<const std::byte*>(queries.rows.q) + place * k_bytes;
-  prefetch.next[1] = static_cast<const std::byte*>(queries.rows.grad_out) + place * v_bytes;
-  prefetch.stride[0] = queries.rows.head_count * k_bytes;
-  prefetch.stride[1] = queries.rows.head_count * v_bytes;
-  prefetch.bytes[0] = queries.heads * k_bytes;
-  prefetch.bytes[1] = queries.heads * v_bytes;
-  prefetch.rows = count / queries.heads;
-  prefetch.rows_at_a_time = (prefetch_pace(lanes) + queries.heads - 1) / queries.heads;
-  return prefetch;
+  const auto add = [&](const void* array, std::int64_t dim) HWY_ATTR {
+    const std::int64_t bytes = dim * static_cast<std::int64_t>(sizeof(T));
+    ahead.add({static_cast<const std::byte*>(array) + place * bytes, queries.rows->head_count * bytes,
+               queries.heads * bytes, count / queries.heads});
+  };
+  add(queries.rows->q, shape.k_dim);
+  add(queries.rows->grad_out, shape.v_dim);
 }
 
 /// grad_k and grad_v of one strip of keys against pairs [first, first + pairs) of a segment.
 template <int kVectors>
 void grad_kv_strip(const AttentionShape& shape, const TileBuffers& buffers, const Strip& strip,
                    std::int64_t heads, const Band& band, std::int64_t first, std::int64_t pairs,
-                   RowPrefetch& prefetch) {
+                   bool& started, TilePrefetch& prefetch) {
   const std::int64_t last_key = strip.first + strip.valid - 1;
   const RowRange any = band.queries_seeing_any(strip.first, last_key);
   const RowRange all = band.queries_seeing_all(strip.first, last_key);
@@ -203,10 +242,11 @@ void grad_kv_strip(const AttentionShape& shape, const TileBuffers& buffers, cons
       hn::Store(hn::Mul(p, hn::Sub(hn::Load(d, buffers.slopes + place), delta)), d, buffers.slopes + place);
     }
   }
-  column_products<Finish::add, kVectors>(buffers.natural_v + skipped, buffers.scores, count, shape.v_dim,
-                                         buffers.sums_v + v_first, nullptr);
-  column_products<Finish::add, kVectors>(buffers.natural_k + skipped, buffers.slopes, count, shape.k_dim,
-                                         buffers.sums_k + k_first, nullptr);
+  add_products<kVectors>(buffers.natural_v + skipped, buffers.scores, count, shape.v_dim,
+                         buffers.sums_v + v_first, started);
+  add_products<kVectors>(buffers.natural_k + skipped, buffers.slopes, count, shape.k_dim,
+                         buffers.sums_k + k_first, started);
+  started = true;
 }
 
 template <class T>
@@ -221,8 +261,6 @@ void load_key_strip(const AttentionShape& shape, const AttentionTile& tile, cons
                 row_of);
   pack_strip<T>(strip.width, strip.valid, shape.v_dim, 1.0F, buffers.lanes_v + v_first,
                 [&](std::int64_t lane) HWY_ATTR { return row_of(lane) + shape.k_dim; });
-  std::fill_n(buffers.sums_k + k_first, strip.width * padded_dim(shape.k_dim), 0.0F);
-  std::fill_n(buffers.sums_v + v_first, strip.width * padded_dim(shape.v_dim), 0.0F);
 }
 
 void store_key_strip(const AttentionWork& work, const AttentionTile& tile, const KeyRows& keys,
@@ -245,53 +283,79 @@ void store_key_strip(const AttentionWork& work, const AttentionTile& tile, const
                });
 }
 
+/// What follows the products of a key tile: its results, then the next tile's keys and first queries.
 template <class T>
-void grad_kv_rows(const AttentionWork& work, const AttentionTile& tile, const Operands& operands,
-                  const TileBuffers& buffers) {
+HWY_INLINE RowPrefetch after_key_tile(const AttentionWork& work, const AttentionTile& tile,
+                                      const AttentionTile* next, const Operands& operands) {
+  RowPrefetch ahead;
+  const KeyRows& keys = operands.keys[static_cast<std::size_t>(tile.source)];
+  const std::int64_t dim = work.shape.k_dim + work.shape.v_dim;
+  const std::int64_t bytes = dim * static_cast<std::int64_t>(sizeof(float));
+  const float* results = keys.grad_kv + (tile.begin * keys.head_count + tile.kv_head - keys.head_begin) * dim;
+  ahead.add({reinterpret_cast<const std::byte*>(results), keys.head_count * bytes, bytes, tile.count});
+  if (next == nullptr) return ahead;
+  const KeyRows& next_keys = operands.keys[static_cast<std::size_t>(next->source)];
+  ahead.add(keys_ahead<T>(work.shape, next_keys, next->begin, next->count, next->kv_head));
+  if (next->segment_begin < next->segment_end) {
+    add_pairs_ahead<T>(work, *next, operands, next->segment_begin, 0, ahead);
+  }
+  return ahead;
+}
+
+template <class T>
+void grad_kv_rows(const AttentionWork& work, const AttentionTile& tile, const AttentionTile* next,
+                  const Operands& operands, const TileBuffers& buffers) {
   const AttentionShape& shape = work.shape;
   const KeyRows& keys = operands.keys[static_cast<std::size_t>(tile.source)];
   for_each_strip(tile.count,
                  [&](const Strip& strip) HWY_ATTR { load_key_strip<T>(shape, tile, keys, buffers, strip); });
-  const std::int32_t group_begin = tile.kv_head * shape.group();
+  StartedStrips strips;
+  TilePrefetch prefetch;
+  prefetch.tile = after_key_tile<T>(work, tile, next, operands);
+  std::int64_t blocks = block_count(work, tile, shape.group());
   for (std::int64_t s = tile.segment_begin; s < tile.segment_end; ++s) {
     const TileSegment& segment = work.segments[static_cast<std::size_t>(s)];
-    const std::int64_t head_begin = std::max(segment.head_begin, group_begin);
-    const std::int64_t head_end =
-        std::min(segment.head_begin + segment.head_count, group_begin + shape.group());
-    const SegmentQueries queries{operands.queries[static_cast<std::size_t>(segment.source)], segment.begin,
-                                 head_begin, head_end - head_begin};
+    const SegmentQueries queries = segment_queries(shape, tile, segment, operands);
     const Band band{segment.lo, segment.hi, segment.key_stride};
     const std::int64_t pairs = segment.count * queries.heads;
-    for (std::int64_t first = 0; first < pairs; first += kBlockRows) {
+    for (std::int64_t first = 0; first < pairs; first += kBlockRows, --blocks) {
       const std::int64_t count = std::min(kBlockRows, pairs - first);
       pack_queries<T>(shape, queries, first, count, buffers);
-      RowPrefetch prefetch = prefetch_queries<T>(shape, queries, first + count, pairs, tile.count);
+      prefetch.block = RowPrefetch();
+      add_pairs_ahead<T>(work, tile, operands, s, first + count, prefetch.block);
+      prefetch.start_block(micro_tiles(tile.count, count), std::max<std::int64_t>(blocks, 1));
       for_each_strip(tile.count, [&](const Strip& strip) HWY_ATTR {
         with_vectors(strip.vectors, [&](auto vectors) HWY_ATTR {
-          grad_kv_strip<vectors.value>(shape, buffers, strip, queries.heads, band, first, count, prefetch);
+          grad_kv_strip<vectors.value>(shape, buffers, strip, queries.heads, band, first, count,
+                                       strips.started[strip.index], prefetch);
         });
       });
     }
   }
-  for_each_strip(tile.count,
-                 [&](const Strip& strip) HWY_ATTR { store_key_strip(work, tile, keys, buffers, strip); });
+  for_each_strip(tile.count, [&](const Strip& strip) HWY_ATTR {
+    if (!strips.started[strip.index]) {
+      clear_sums(buffers.sums_k, strip, shape.k_dim);
+      clear_sums(buffers.sums_v, strip, shape.v_dim);
+    }
+    store_key_strip(work, tile, keys, buffers, strip);
+  });
 }
 
-void grad_q_target(const AttentionWork& work, const AttentionTile& tile, const Operands& operands,
-                   const TileBuffers& buffers) {
+void grad_q_target(const AttentionWork& work, const AttentionTile& tile, const AttentionTile* next,
+                   const Operands& operands, const TileBuffers& buffers) {
   if (work.shape.element == Element::f32) {
-    grad_q_rows<float>(work, tile, operands, buffers);
+    grad_q_rows<float>(work, tile, next, operands, buffers);
   } else {
-    grad_q_rows<Bf16>(work, tile, operands, buffers);
+    grad_q_rows<Bf16>(work, tile, next, operands, buffers);
   }
 }
 
-void grad_kv_target(const AttentionWork& work, const AttentionTile& tile, const Operands& operands,
-                    const TileBuffers& buffers) {
+void grad_kv_target(const AttentionWork& work, const AttentionTile& tile, const AttentionTile* next,
+                    const Operands& operands, const TileBuffers& buffers) {
   if (work.shape.element == Element::f32) {
-    grad_kv_rows<float>(work, tile, operands, buffers);
+    grad_kv_rows<float>(work, tile, next, operands, buffers);
   } else {
-    grad_kv_rows<Bf16>(work, tile, operands, buffers);
+    grad_kv_rows<Bf16>(work, tile, next, operands, buffers);
   }
 }
 
@@ -304,14 +368,14 @@ namespace strata::kernels {
 HWY_EXPORT(grad_q_target);
 HWY_EXPORT(grad_kv_target);
 
-void grad_q_tile(const AttentionWork& work, const AttentionTile& tile, const Operands& operands,
-                 const TileBuffers& buffers) {
-  HWY_DYNAMIC_DISPATCH(grad_q_target)(work, tile, operands, buffers);
+void grad_q_tile(const AttentionWork& work, const AttentionTile& tile, const AttentionTile* next,
+                 const Operands& operands, const TileBuffers& buffers) {
+  HWY_DYNAMIC_DISPATCH(grad_q_target)(work, tile, next, operands, buffers);
 }
 
-void grad_kv_tile(const AttentionWork& work, const AttentionTile& tile, const Operands& operands,
-                  const TileBuffers& buffers) {
-  HWY_DYNAMIC_DISPATCH(grad_kv_target)(work, tile, operands, buffers);
+void grad_kv_tile(const AttentionWork& work, const AttentionTile& tile, const AttentionTile* next,
+                  const Operands& operands, const TileBuffers& buffers) {
+  HWY_DYNAMIC_DISPATCH(grad_kv_target)(work, tile, next, operands, buffers);
 }
 
 }  // namespace strata::kernels

@@ -58,7 +58,8 @@ HWY_INLINE void softmax_column(float* scores, std::int64_t width, std::int64_t r
 /// One strip of queries against the keys of the block that it sees.
 template <int kVectors>
 void forward_strip(const AttentionShape& shape, const TileBuffers& buffers, const Strip& strip,
-                   std::int64_t heads, const Band& band, std::int64_t keys, RowPrefetch& prefetch) {
+                   std::int64_t heads, const Band& band, std::int64_t keys, bool& started,
+                   TilePrefetch& prefetch) {
   const KeyWindow window = key_window(band, strip, heads, keys);
   if (window.any.empty()) return;
   const std::int64_t count = window.any.end - window.any.begin;
@@ -72,9 +73,15 @@ void forward_strip(const AttentionShape& shape, const TileBuffers& buffers, cons
     softmax_column(buffers.scores + lane, strip.width, count, buffers.maximum + strip.first + lane,
                    buffers.total + strip.first + lane, decay + lane);
   }
-  column_products<Finish::scale_add, kVectors>(buffers.natural_v + skipped, buffers.scores, count,
-                                               shape.v_dim,
-                                               buffers.sums_v + strip.first * padded_dim(shape.v_dim), decay);
+  float* sums = buffers.sums_v + strip.first * padded_dim(shape.v_dim);
+  if (started) {
+    column_products<Finish::scale_add, kVectors>(buffers.natural_v + skipped, buffers.scores, count,
+                                                 shape.v_dim, sums, decay);
+  } else {
+    column_products<Finish::store, kVectors>(buffers.natural_v + skipped, buffers.scores, count, shape.v_dim,
+                                             sums, nullptr);
+    started = true;
+  }
 }
 
 /// Natural logarithm of the sum of exponentials from base-2 statistics.
@@ -126,48 +133,63 @@ void store_strip(const AttentionWork& work, const QueryLanes& queries, const Til
 }
 
 template <class T>
-void forward_rows(const AttentionWork& work, const AttentionTile& tile, const Operands& operands,
-                  const TileBuffers& buffers) {
-  const AttentionShape& shape = work.shape;
-  const QueryLanes queries{tile, operands.queries[static_cast<std::size_t>(tile.source)]};
-  for_each_strip(queries.lanes(), [&](const Strip& strip) HWY_ATTR {
-    pack_strip<T>(strip.width, strip.valid, shape.k_dim, shape.scale * kLog2E,
-                  buffers.lanes_k + strip.first * padded_dim(shape.k_dim), [&](std::int64_t lane) HWY_ATTR {
-                    return static_cast<const T*>(queries.rows.q) +
-                           queries.place(strip.first + lane) * shape.k_dim;
-                  });
-    std::fill_n(buffers.sums_v + strip.first * padded_dim(shape.v_dim), strip.width * padded_dim(shape.v_dim),
-                0.0F);
-    std::fill_n(buffers.maximum + strip.first, strip.width, kNoMaximum);
-    std::fill_n(buffers.total + strip.first, strip.width, 0.0F);
-  });
-  for (std::int64_t s = tile.segment_begin; s < tile.segment_end; ++s) {
-    const TileSegment& segment = work.segments[static_cast<std::size_t>(s)];
-    const KeyRows& keys = operands.keys[static_cast<std::size_t>(segment.source)];
-    for (std::int64_t first = 0; first < segment.count; first += kBlockRows) {
-      const std::int64_t count = std::min(kBlockRows, segment.count - first);
-      const std::int64_t shift = first * segment.key_stride;
-      const Band band{segment.lo - shift, segment.hi - shift, segment.key_stride};
-      pack_keys<T>(shape, keys, segment.begin + first, count, tile.kv_head, buffers);
-      RowPrefetch prefetch = prefetch_keys<T>(shape, keys, segment.begin + first + count,
-                                              segment.begin + segment.count, tile.kv_head, queries.lanes());
-      for_each_strip(queries.lanes(), [&](const Strip& strip) HWY_ATTR {
-        with_vectors(strip.vectors, [&](auto vectors) HWY_ATTR {
-          forward_strip<vectors.value>(shape, buffers, strip, queries.heads(), band, count, prefetch);
-        });
-      });
-    }
-  }
-  for_each_strip(queries.lanes(),
-                 [&](const Strip& strip) HWY_ATTR { store_strip<T>(work, queries, buffers, strip); });
+void load_strip(const AttentionShape& shape, const QueryLanes& queries, const TileBuffers& buffers,
+                const Strip& strip) {
+  pack_strip<T>(strip.width, strip.valid, shape.k_dim, shape.scale * kLog2E,
+                buffers.lanes_k + strip.first * padded_dim(shape.k_dim), [&](std::int64_t lane) HWY_ATTR {
+                  return static_cast<const T*>(queries.rows.q) +
+                         queries.place(strip.first + lane) * shape.k_dim;
+                });
+  std::fill_n(buffers.maximum + strip.first, strip.width, kNoMaximum);
+  std::fill_n(buffers.total + strip.first, strip.width, 0.0F);
 }
 
-void forward_target(const AttentionWork& work, const AttentionTile& tile, const Operands& operands,
-                    const TileBuffers& buffers) {
+/// What follows the products of a tile: its results, then the next tile's queries and first keys.
+template <class T>
+HWY_INLINE RowPrefetch after_tile(const AttentionWork& work, const AttentionTile& tile,
+                                  const AttentionTile* next, const Operands& operands) {
+  RowPrefetch ahead;
+  const QueryRows& rows = operands.queries[static_cast<std::size_t>(tile.source)];
+  ahead.add(work.mode == OutputMode::write ? query_tile_ahead<T>(tile, rows, rows.out, work.shape.v_dim)
+                                           : query_tile_ahead<float>(tile, rows, rows.out, work.shape.v_dim));
+  if (next == nullptr) return ahead;
+  const QueryRows& next_rows = operands.queries[static_cast<std::size_t>(next->source)];
+  ahead.add(query_tile_ahead<T>(*next, next_rows, next_rows.q, work.shape.k_dim));
+  ahead.add(key_block_ahead<T>(work, *next, operands, next->segment_begin, 0));
+  return ahead;
+}
+
+template <class T>
+void forward_rows(const AttentionWork& work, const AttentionTile& tile, const AttentionTile* next,
+                  const Operands& operands, const TileBuffers& buffers) {
+  const AttentionShape& shape = work.shape;
+  const QueryLanes queries{tile, operands.queries[static_cast<std::size_t>(tile.source)]};
+  for_each_strip(queries.lanes(),
+                 [&](const Strip& strip) HWY_ATTR { load_strip<T>(shape, queries, buffers, strip); });
+  StartedStrips strips;
+  TilePrefetch prefetch;
+  prefetch.tile = after_tile<T>(work, tile, next, operands);
+  for_each_key_block<T>(work, tile, operands, buffers, prefetch,
+                        [&](const Band& band, std::int64_t count) HWY_ATTR {
+                          for_each_strip(queries.lanes(), [&](const Strip& strip) HWY_ATTR {
+                            with_vectors(strip.vectors, [&](auto vectors) HWY_ATTR {
+                              forward_strip<vectors.value>(shape, buffers, strip, queries.heads(), band,
+                                                           count, strips.started[strip.index], prefetch);
+                            });
+                          });
+                        });
+  for_each_strip(queries.lanes(), [&](const Strip& strip) HWY_ATTR {
+    if (!strips.started[strip.index]) clear_sums(buffers.sums_v, strip, shape.v_dim);
+    store_strip<T>(work, queries, buffers, strip);
+  });
+}
+
+void forward_target(const AttentionWork& work, const AttentionTile& tile, const AttentionTile* next,
+                    const Operands& operands, const TileBuffers& buffers) {
   if (work.shape.element == Element::f32) {
-    forward_rows<float>(work, tile, operands, buffers);
+    forward_rows<float>(work, tile, next, operands, buffers);
   } else {
-    forward_rows<Bf16>(work, tile, operands, buffers);
+    forward_rows<Bf16>(work, tile, next, operands, buffers);
   }
 }
 
@@ -179,9 +201,9 @@ namespace strata::kernels {
 
 HWY_EXPORT(forward_target);
 
-void forward_tile(const AttentionWork& work, const AttentionTile& tile, const Operands& operands,
-                  const TileBuffers& buffers) {
-  HWY_DYNAMIC_DISPATCH(forward_target)(work, tile, operands, buffers);
+void forward_tile(const AttentionWork& work, const AttentionTile& tile, const AttentionTile* next,
+                  const Operands& operands, const TileBuffers& buffers) {
+  HWY_DYNAMIC_DISPATCH(forward_target)(work, tile, next, operands, buffers);
 }
 
 }  // namespace strata::kernels

@@ -7,11 +7,12 @@
 
 namespace strata::kernels {
 
-void forward_tile(const AttentionWork& work, const AttentionTile& tile, const Operands& operands,
-                  const TileBuffers& buffers);
-void grad_q_tile(const AttentionWork& work, const AttentionTile& tile, const Operands& operands,
-                 const TileBuffers& buffers);
-void grad_kv_tile(const AttentionWork& work, const AttentionTile& tile, const Operands& operands,
-                  const TileBuffers& buffers);
+/// `next` is the tile that the same worker runs afterwards, or null: its rows are asked for ahead.
+void forward_tile(const AttentionWork& work, const AttentionTile& tile, const AttentionTile* next,
+                  const Operands& operands, const TileBuffers& buffers);
+void grad_q_tile(const AttentionWork& work, const AttentionTile& tile, const AttentionTile* next,
+                 const Operands& operands, const TileBuffers& buffers);
+void grad_kv_tile(const AttentionWork& work, const AttentionTile& tile, const AttentionTile* next,
+                  const Operands& operands, const TileBuffers& buffers);
 
 }  // namespace strata::kernels

@@ -36,7 +36,7 @@ TileBuffers layout_buffers(const AttentionShape& shape, std::byte* memory, std::
   buffers.lane_delta = take(kTileLanes);
   buffers.row_lse = take(kBlockRows);
   buffers.row_delta = take(kBlockRows);
-  buffers.row = take(4 * std::max(k_pad, v_pad));
+  buffers.row = take(kMaxGroupLanes * std::max(k_pad, v_pad));
   *bytes = used;
   return buffers;
 }
@@ -81,15 +81,16 @@ void run_item(const AttentionWork& work, const Operands& operands, std::int64_t 
   const WorkItem& entry = work.items[static_cast<std::size_t>(item)];
   for (std::int64_t t = entry.tile_begin; t < entry.tile_end; ++t) {
     const AttentionTile& tile = work.tiles[static_cast<std::size_t>(t)];
+    const AttentionTile* next = t + 1 < entry.tile_end ? &tile + 1 : nullptr;
     switch (entry.kind) {
       case WorkKind::forward:
-        forward_tile(work, tile, operands, buffers);
+        forward_tile(work, tile, next, operands, buffers);
         break;
       case WorkKind::grad_q:
-        grad_q_tile(work, tile, operands, buffers);
+        grad_q_tile(work, tile, next, operands, buffers);
         break;
       case WorkKind::grad_kv:
-        grad_kv_tile(work, tile, operands, buffers);
+        grad_kv_tile(work, tile, next, operands, buffers);
         break;
     }
   }

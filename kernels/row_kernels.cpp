@@ -2,6 +2,9 @@
 // Memory-bound kernels: one pass over the data, vector loads and stores, no temporary memory.
 #include "kernels/row_kernels.hpp"
 
+#include <hwy/cache_control.h>
+
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -171,6 +174,50 @@ void merge_target(const MergedOutput& target, std::span<const PartialOutput> par
   }
 }
 
+/// Copies kStreams runs of `count` floats that lie one after the other, all at the same time: the hardware
+/// follows several streams better than one. `to` is aligned, `count` a multiple of the vector.
+template <int kStreams>
+HWY_INLINE void stream_floats(float* HWY_RESTRICT to, const float* HWY_RESTRICT from, std::int64_t count) {
+  const Floats d;
+  for (std::int64_t i = 0; i < count; i += vector_lanes()) {
+    for (int s = 0; s < kStreams; ++s) hn::Stream(hn::LoadU(d, from + s * count + i), d, to + s * count + i);
+  }
+}
+
+void stream_bytes(std::byte* to, const std::byte* from, std::int64_t bytes) {
+  constexpr std::int64_t kLine = 64;
+  constexpr int kStreams = 4;
+  constexpr std::int64_t kPage = 4096;
+  const auto before = static_cast<std::int64_t>(-reinterpret_cast<std::uintptr_t>(to) % kLine);
+  const std::int64_t ragged = std::min(bytes, before);
+  std::memcpy(to, from, static_cast<std::size_t>(ragged));
+  std::int64_t done = ragged;
+  const auto stream = [&](auto streams) HWY_ATTR {
+    const std::int64_t run = (bytes - done) / (streams.value * kLine) * kLine;
+    stream_floats<streams.value>(reinterpret_cast<float*>(to + done),
+                                 reinterpret_cast<const float*>(from + done),
+                                 run / static_cast<std::int64_t>(sizeof(float)));
+    done += streams.value * run;
+  };
+  if (bytes >= kStreams * 2 * kPage) stream(std::integral_constant<int, kStreams>());
+  stream(std::integral_constant<int, 1>());
+  std::memcpy(to + done, from + done, static_cast<std::size_t>(bytes - done));
+}
+
+void stream_target(std::byte* to, std::int64_t target_stride, const std::byte* from,
+                   std::int64_t source_stride, std::int64_t row_bytes, std::int64_t rows) {
+  if (target_stride == row_bytes && source_stride == row_bytes) {
+    row_bytes *= rows;
+    rows = std::min<std::int64_t>(rows, 1);
+  }
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const std::byte* ahead = from + std::min(r + kRowsAhead, rows - 1) * source_stride;
+    if (rows > 1) prefetch_row(ahead, row_bytes);
+    stream_bytes(to + r * target_stride, from + r * source_stride, row_bytes);
+  }
+  hwy::FlushStream();
+}
+
 template <class A, class B>
 HWY_INLINE void delta_of(float* delta, const A* a, const B* b, std::int64_t count, std::int64_t dim) {
   const Floats d;
@@ -212,6 +259,7 @@ namespace strata::kernels {
 HWY_EXPORT(add_rows_target);
 HWY_EXPORT(narrow_rows_target);
 HWY_EXPORT(widen_rows_target);
+HWY_EXPORT(stream_target);
 HWY_EXPORT(merge_target);
 HWY_EXPORT(delta_target);
 
@@ -235,6 +283,13 @@ void copy_rows(void* target, std::int64_t target_stride, const void* source, std
   }
 }
 
+void stream_rows(void* target, std::int64_t target_stride, const void* source, std::int64_t source_stride,
+                 std::int64_t row_bytes, std::int64_t rows) {
+  HWY_DYNAMIC_DISPATCH(stream_target)
+  (static_cast<std::byte*>(target), target_stride, static_cast<const std::byte*>(source), source_stride,
+   row_bytes, rows);
+}
+
 void add_rows(float* target, std::int64_t target_stride, const void* source, Element source_element,
               std::int64_t source_stride, std::int64_t columns, std::int64_t rows) {
   HWY_DYNAMIC_DISPATCH(add_rows_target)
@@ -255,7 +310,12 @@ void convert_rows(void* target, Element target_element, std::int64_t target_stri
 }
 
 void fill(float* target, float value, std::int64_t count) {
-  std::fill_n(target, std::max<std::int64_t>(count, 0), value);
+  count = std::max<std::int64_t>(count, 0);
+  if (std::bit_cast<std::uint32_t>(value) == 0) {  // the library has the best way to clear memory
+    std::memset(target, 0, static_cast<std::size_t>(count) * sizeof(float));
+  } else {
+    std::fill_n(target, count, value);
+  }
 }
 
 void merge_partials(const MergedOutput& target, std::span<const PartialOutput> parts, std::int64_t rows,

@@ -82,6 +82,10 @@ HWY_INLINE void blend_row(float* HWY_RESTRICT target, float old_weight, const fl
   for (; column < columns; ++column) target[column] = target[column] * old_weight + source[column] * weight;
 }
 
+/// How many slices of rows ahead of its use memory is asked for: hardware prefetchers do not follow from one
+/// slice to the next.
+inline constexpr std::int64_t kRowsAhead = 10;
+
 /// Asks for a row that will be needed soon.
 template <class T>
 HWY_INLINE void prefetch_row(const T* row, std::int64_t columns) {
@@ -124,80 +128,115 @@ HWY_INLINE void unpack_strip(const float* sums, std::int64_t width, std::int64_t
 
 #else
 
-using Quad = hn::FixedTag<float, 4>;
-using QuadVector = hn::Vec<Quad>;
+/// Lanes that are transposed together: 4 x 4 blocks side by side in one vector.
+#if HWY_HAVE_SCALABLE
+inline constexpr std::int64_t kGroupLanes = 4;
+#else
+inline constexpr std::int64_t kGroupLanes = static_cast<std::int64_t>(hn::MaxLanes(Floats()));
+#endif
+using Group = hn::FixedTag<float, kGroupLanes>;
+using GroupVector = hn::Vec<Group>;
 
-HWY_INLINE void transpose_quads(QuadVector& a, QuadVector& b, QuadVector& c, QuadVector& d) {
-  const Quad q;
-  const auto ab_low = hn::InterleaveLower(q, a, b);
-  const auto cd_low = hn::InterleaveLower(q, c, d);
-  const auto ab_high = hn::InterleaveUpper(q, a, b);
-  const auto cd_high = hn::InterleaveUpper(q, c, d);
-  a = hn::ConcatLowerLower(q, cd_low, ab_low);
-  b = hn::ConcatUpperUpper(q, cd_low, ab_low);
-  c = hn::ConcatLowerLower(q, cd_high, ab_high);
-  d = hn::ConcatUpperUpper(q, cd_high, ab_high);
+/// Transposes every 4 x 4 block.
+HWY_INLINE void transpose_blocks(GroupVector& a, GroupVector& b, GroupVector& c, GroupVector& d) {
+  const Group g;
+  const hn::RepartitionToWide<Group> pairs;
+  const auto ab_low = hn::BitCast(pairs, hn::InterleaveLower(g, a, b));
+  const auto cd_low = hn::BitCast(pairs, hn::InterleaveLower(g, c, d));
+  const auto ab_high = hn::BitCast(pairs, hn::InterleaveUpper(g, a, b));
+  const auto cd_high = hn::BitCast(pairs, hn::InterleaveUpper(g, c, d));
+  a = hn::BitCast(g, hn::InterleaveLower(pairs, ab_low, cd_low));
+  b = hn::BitCast(g, hn::InterleaveUpper(pairs, ab_low, cd_low));
+  c = hn::BitCast(g, hn::InterleaveLower(pairs, ab_high, cd_high));
+  d = hn::BitCast(g, hn::InterleaveUpper(pairs, ab_high, cd_high));
 }
 
-/// lanes[column * width + l] = scale * row_of(l)[column] for the strip's lanes l < valid, 0 up to `width` (a
-/// multiple of four).
+/// Four columns of every fourth row, one row a block.
+template <class D, class T>
+HWY_INLINE hn::Vec<D> load_blocks(D d, const T* const* rows, std::int64_t column) {
+  if constexpr (hn::MaxLanes(d) == 4) {
+    return load_floats(d, rows[0] + column);
+  } else {
+    const hn::Half<D> half;
+    return hn::Combine(d, load_blocks(half, rows + hn::MaxLanes(half), column),
+                       load_blocks(half, rows, column));
+  }
+}
+
+/// The way back: every block into one of the rows that lie 4 * stride apart.
+template <class D>
+HWY_INLINE void store_blocks(D d, hn::Vec<D> value, float* row, std::int64_t stride) {
+  if constexpr (hn::MaxLanes(d) == 4) {
+    hn::StoreU(value, d, row);
+  } else {
+    const hn::Half<D> half;
+    store_blocks(half, hn::LowerHalf(half, value), row, stride);
+    store_blocks(half, hn::UpperHalf(half, value),
+                 row + static_cast<std::int64_t>(hn::MaxLanes(half)) * stride, stride);
+  }
+}
+
+/// lanes[column * width + l] = scale * row_of(l)[column] for the strip's lanes l < valid; up to `width` (a
+/// multiple of the vector) the last row is repeated: what is computed there is not used.
 template <class T, class RowOf>
 HWY_INLINE void pack_strip(std::int64_t width, std::int64_t valid, std::int64_t dim, float scale,
                            float* lanes, const RowOf& row_of) {
-  const Quad q;
-  const auto factor = hn::Set(q, scale);
-  for (std::int64_t lane = 0; lane < width; lane += 4) {
+  const Group g;
+  const auto factor = hn::Set(g, scale);
+  constexpr std::int64_t kLine = 64 / static_cast<std::int64_t>(sizeof(T));
+  const T* rows[2 * kGroupLanes];
+  for (std::int64_t l = 0; l < kGroupLanes; ++l) rows[l] = row_of(std::min(l, valid - 1));
+  for (std::int64_t lane = 0; lane < width; lane += kGroupLanes) {
+    const T** next = rows + kGroupLanes;
+    for (std::int64_t l = 0; l < kGroupLanes; ++l)
+      next[l] = row_of(std::min(lane + kGroupLanes + l, valid - 1));
+    float* to = lanes + lane;
     std::int64_t column = 0;
-    for (std::int64_t l = lane + 4; l < std::min(lane + 8, valid); ++l) prefetch_row(row_of(l), dim);
-    if (lane + 4 <= valid) {
-      const T* from0 = row_of(lane);
-      const T* from1 = row_of(lane + 1);
-      const T* from2 = row_of(lane + 2);
-      const T* from3 = row_of(lane + 3);
-      for (; column + 4 <= dim; column += 4) {
-        auto a = load_floats(q, from0 + column);
-        auto b = load_floats(q, from1 + column);
-        auto c = load_floats(q, from2 + column);
-        auto e = load_floats(q, from3 + column);
-        transpose_quads(a, b, c, e);
-        float* to = lanes + column * width + lane;
-        hn::StoreU(hn::Mul(a, factor), q, to);
-        hn::StoreU(hn::Mul(b, factor), q, to + width);
-        hn::StoreU(hn::Mul(c, factor), q, to + 2 * width);
-        hn::StoreU(hn::Mul(e, factor), q, to + 3 * width);
-      }
+    for (; column + 4 <= dim; column += 4, to += 4 * width) {
+      // The next group's rows, a line of each while this group's line is transposed.
+      const std::int64_t part = column % kLine / 4 * (4 * kGroupLanes / kLine);
+      for (std::int64_t l = 0; l < 4 * kGroupLanes / kLine; ++l)
+        __builtin_prefetch(next[part + l] + column, 0, 3);
+      auto a = load_blocks(g, rows, column);
+      auto b = load_blocks(g, rows + 1, column);
+      auto c = load_blocks(g, rows + 2, column);
+      auto e = load_blocks(g, rows + 3, column);
+      transpose_blocks(a, b, c, e);
+      hn::StoreU(hn::Mul(a, factor), g, to);
+      hn::StoreU(hn::Mul(b, factor), g, to + width);
+      hn::StoreU(hn::Mul(c, factor), g, to + 2 * width);
+      hn::StoreU(hn::Mul(e, factor), g, to + 3 * width);
     }
-    for (std::int64_t l = lane; l < lane + 4; ++l) {
-      const T* from = l < valid ? row_of(l) : nullptr;
-      for (std::int64_t c = column; c < dim; ++c) {
-        lanes[c * width + l] = from != nullptr ? widen(from[c]) * scale : 0.0F;
-      }
+    for (; column < dim; ++column, to += width) {
+      for (std::int64_t l = 0; l < kGroupLanes; ++l) to[l] = widen(rows[l][column]) * scale;
     }
+    std::copy_n(next, kGroupLanes, rows);
   }
 }
 
 /// The way back: hands row `lane` of a strip of sums, each lane multiplied by factor[lane], to sink(lane,
-/// row). `row` has room for four padded rows.
+/// row). `row` has room for kMaxGroupLanes padded rows.
 template <class Sink>
 HWY_INLINE void unpack_strip(const float* sums, std::int64_t width, std::int64_t valid, std::int64_t dim,
                              const float* factor, float* row, const Sink& sink) {
-  const Quad q;
+  const Group g;
+  static_assert(kGroupLanes <= kMaxGroupLanes);
   const std::int64_t stride = padded_dim(dim);
-  for (std::int64_t lane = 0; lane < valid; lane += 4) {
-    const auto scale = hn::LoadU(q, factor + lane);
+  for (std::int64_t lane = 0; lane < valid; lane += kGroupLanes) {
+    const auto scale = hn::LoadU(g, factor + lane);
     for (std::int64_t column = 0; column < stride; column += 4) {
       const float* from = sums + column * width + lane;
-      auto a = hn::Mul(hn::LoadU(q, from), scale);
-      auto b = hn::Mul(hn::LoadU(q, from + width), scale);
-      auto c = hn::Mul(hn::LoadU(q, from + 2 * width), scale);
-      auto e = hn::Mul(hn::LoadU(q, from + 3 * width), scale);
-      transpose_quads(a, b, c, e);
-      hn::StoreU(a, q, row + column);
-      hn::StoreU(b, q, row + stride + column);
-      hn::StoreU(c, q, row + 2 * stride + column);
-      hn::StoreU(e, q, row + 3 * stride + column);
+      auto a = hn::Mul(hn::LoadU(g, from), scale);
+      auto b = hn::Mul(hn::LoadU(g, from + width), scale);
+      auto c = hn::Mul(hn::LoadU(g, from + 2 * width), scale);
+      auto e = hn::Mul(hn::LoadU(g, from + 3 * width), scale);
+      transpose_blocks(a, b, c, e);
+      store_blocks(g, a, row + column, stride);
+      store_blocks(g, b, row + stride + column, stride);
+      store_blocks(g, c, row + 2 * stride + column, stride);
+      store_blocks(g, e, row + 3 * stride + column, stride);
     }
-    const std::int64_t count = std::min<std::int64_t>(4, valid - lane);
+    const std::int64_t count = std::min(kGroupLanes, valid - lane);
     for (std::int64_t l = 0; l < count; ++l) sink(lane + l, row + l * stride);
   }
 }

@@ -114,26 +114,65 @@ HWY_INLINE void micro_product(const float* HWY_RESTRICT broadcast, const float* 
   // clang-format on
 }
 
-/// Asks for the rows of the next block while the products of this one are computed, a few after every
-/// micro-tile, so that widening them later does not wait for memory. A row is `bytes` long in each of up to
-/// two arrays.
-struct RowPrefetch {
-  const std::byte* next[2] = {nullptr, nullptr};
-  std::int64_t stride[2] = {0, 0};
-  std::int64_t bytes[2] = {0, 0};
+/// Rows of memory that will be needed soon, `bytes` of each.
+struct RowsAhead {
+  const std::byte* next = nullptr;
+  std::int64_t stride = 0;
+  std::int64_t bytes = 0;
   std::int64_t rows = 0;
-  std::int64_t rows_at_a_time = 0;
+};
+
+/// Asks for memory while products are computed, a few rows after every micro-tile, so that who needs it later
+/// does not wait: a list of rows, in the order in which they will be needed.
+class RowPrefetch {
+ public:
+  HWY_INLINE void add(const RowsAhead& rows) {
+    if (rows.rows <= 0 || count_ == kMaxLists) return;
+    lists_[count_++] = rows;
+    bytes_ += rows.rows * rows.bytes;
+  }
+  /// From now on everything shall have been asked for after `calls` calls of advance.
+  HWY_INLINE void set_pace(std::int64_t calls) { bytes_at_a_time_ = (bytes_ + calls - 1) / calls; }
 
   HWY_INLINE void advance() {
-    for (std::int64_t r = 0; r < rows_at_a_time && rows > 0; ++r, --rows) {
-      for (int array = 0; array < 2; ++array) {
-        constexpr std::int64_t kLine = 64;
-        for (std::int64_t byte = 0; byte < bytes[array]; byte += kLine) {
-          __builtin_prefetch(next[array] + byte, 0, 2);  // into the second-level cache
-        }
-        next[array] += stride[array];
+    constexpr std::int64_t kLine = 64;
+    for (std::int64_t asked = 0; asked < bytes_at_a_time_ && current_ < count_;) {
+      RowsAhead& rows = lists_[current_];
+      for (std::int64_t byte = 0; byte < rows.bytes; byte += kLine) {
+        __builtin_prefetch(rows.next + byte, 0, 2);  // into the second-level cache
       }
+      rows.next += rows.stride;
+      asked += rows.bytes;
+      bytes_ -= rows.bytes;
+      if (--rows.rows == 0) ++current_;
     }
+  }
+
+ private:
+  static constexpr int kMaxLists = 6;
+  RowsAhead lists_[kMaxLists];
+  int count_ = 0;
+  int current_ = 0;
+  std::int64_t bytes_ = 0;
+  std::int64_t bytes_at_a_time_ = 0;
+};
+
+/// What a tile asks for ahead: the next block while it works on one, and during its last blocks what follows
+/// it, its own results and the next tile's rows.
+struct TilePrefetch {
+  static constexpr std::int64_t kBlocksAhead = 4;
+  RowPrefetch block;
+  RowPrefetch tile;
+
+  /// A block of so many micro-tiles begins; with it, `blocks` blocks are left of the tile.
+  HWY_INLINE void start_block(std::int64_t micro_tiles, std::int64_t blocks) {
+    block.set_pace(micro_tiles);
+    if (blocks <= kBlocksAhead) tile.set_pace(micro_tiles * blocks);
+  }
+
+  HWY_INLINE void advance() {
+    block.advance();
+    tile.advance();
   }
 };
 
@@ -141,7 +180,7 @@ struct RowPrefetch {
 /// whole micro-tiles: the caller's buffers have the padding, and what is computed there is not used.
 template <int kVectors>
 HWY_INLINE void row_products(const float* natural, const float* lanes, std::int64_t dim, std::int64_t rows,
-                             float* products, RowPrefetch* prefetch = nullptr) {
+                             float* products, TilePrefetch* prefetch = nullptr) {
   const std::int64_t width = kVectors * vector_lanes();
   for (std::int64_t chunk = 0; chunk < chunk_count(dim); ++chunk) {
     const std::int64_t columns = std::min(kChunkColumns, dim - chunk * kChunkColumns);

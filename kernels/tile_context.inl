@@ -25,6 +25,15 @@ struct Strip {
   std::int64_t width = 0;  // lanes including padding
   std::int64_t valid = 0;  // lanes that hold a row
   int vectors = 0;
+  int index = 0;
+};
+
+/// The most strips that a tile has: where a vector is one lane.
+inline constexpr std::int64_t kMaxStrips = kTileLanes / kMaxVectors;
+
+/// Which strips of a tile have sums already. The first block stores them, so that nobody has to clear them.
+struct StartedStrips {
+  bool started[kMaxStrips] = {};
 };
 
 /// Calls body(strip) for strips of as equal a width as possible, at most kMaxVectors vectors each.
@@ -40,13 +49,13 @@ HWY_INLINE void for_each_strip(std::int64_t lanes, const Body& body) {
     strip.valid = std::min(strip.width, lanes - strip.first);
     body(strip);
     strip.first += strip.width;
+    ++strip.index;
   }
 }
 
-/// Rows to prefetch after each micro-tile so that one block's worth is done when all strips are.
-HWY_INLINE std::int64_t prefetch_pace(std::int64_t lanes) {
-  const std::int64_t strips = (lanes + kMaxVectors * vector_lanes() - 1) / (kMaxVectors * vector_lanes());
-  return (kMicroRows + strips - 1) / strips;
+/// The sums of a strip that no block has touched.
+HWY_INLINE void clear_sums(float* sums, const Strip& strip, std::int64_t dim) {
+  std::fill_n(sums + strip.first * padded_dim(dim), strip.width * padded_dim(dim), 0.0F);
 }
 
 /// The rows of a query tile as lanes: row-major, the heads of one row adjacent, exactly as they lie in
@@ -83,18 +92,75 @@ HWY_INLINE void pack_keys(const AttentionShape& shape, const KeyRows& keys, std:
   }
 }
 
-/// The block of keys that follows [row, row + count), as far as it lies before `end`.
+/// Micro-tiles of a block of `rows` natural rows against `lanes` lanes: so often a prefetch is advanced.
+HWY_INLINE std::int64_t micro_tiles(std::int64_t lanes, std::int64_t rows) {
+  const std::int64_t strip = kMaxVectors * vector_lanes();
+  return (lanes + strip - 1) / strip * ((rows + kMicroRows - 1) / kMicroRows);
+}
+
+/// `dim` elements of T of every (row, head) of a query tile in one of the arrays of its source.
 template <class T>
-HWY_INLINE RowPrefetch prefetch_keys(const AttentionShape& shape, const KeyRows& keys, std::int64_t row,
-                                     std::int64_t end, std::int32_t kv_head, std::int64_t lanes) {
-  RowPrefetch prefetch;
-  prefetch.rows = std::min(kBlockRows, end - row);
-  if (prefetch.rows <= 0) return prefetch;
-  prefetch.next[0] = reinterpret_cast<const std::byte*>(kv_row<T>(keys, shape, row, kv_head));
-  prefetch.bytes[0] = (shape.k_dim + shape.v_dim) * static_cast<std::int64_t>(sizeof(T));
-  prefetch.stride[0] = keys.head_count * prefetch.bytes[0];
-  prefetch.rows_at_a_time = prefetch_pace(lanes);
-  return prefetch;
+HWY_INLINE RowsAhead query_tile_ahead(const AttentionTile& tile, const QueryRows& rows, const void* array,
+                                      std::int64_t dim) {
+  const std::int64_t bytes = dim * static_cast<std::int64_t>(sizeof(T));
+  const std::int64_t place = tile.begin * rows.head_count + tile.head_begin - rows.head_begin;
+  return {static_cast<const std::byte*>(array) + place * bytes, rows.head_count * bytes,
+          tile.head_count * bytes, tile.count};
+}
+
+/// Rows [row, row + count) of a key source.
+template <class T>
+HWY_INLINE RowsAhead keys_ahead(const AttentionShape& shape, const KeyRows& keys, std::int64_t row,
+                                std::int64_t count, std::int32_t kv_head) {
+  const std::int64_t bytes = (shape.k_dim + shape.v_dim) * static_cast<std::int64_t>(sizeof(T));
+  return {reinterpret_cast<const std::byte*>(kv_row<T>(keys, shape, row, kv_head)), keys.head_count * bytes,
+          bytes, count};
+}
+
+/// The block of keys of a query tile that starts at row `first` of segment `s`, or the next segment's first.
+template <class T>
+HWY_INLINE RowsAhead key_block_ahead(const AttentionWork& work, const AttentionTile& tile,
+                                     const Operands& operands, std::int64_t s, std::int64_t first) {
+  if (first >= work.segments[static_cast<std::size_t>(s)].count) {
+    ++s;
+    first = 0;
+  }
+  if (s >= tile.segment_end) return {};
+  const TileSegment& segment = work.segments[static_cast<std::size_t>(s)];
+  return keys_ahead<T>(work.shape, operands.keys[static_cast<std::size_t>(segment.source)],
+                       segment.begin + first, std::min(kBlockRows, segment.count - first), tile.kv_head);
+}
+
+/// Blocks of natural rows that a tile meets, with `heads` natural rows for every row of a segment.
+HWY_INLINE std::int64_t block_count(const AttentionWork& work, const AttentionTile& tile,
+                                    std::int64_t heads) {
+  std::int64_t blocks = 0;
+  for (std::int64_t s = tile.segment_begin; s < tile.segment_end; ++s) {
+    blocks += (work.segments[static_cast<std::size_t>(s)].count * heads + kBlockRows - 1) / kBlockRows;
+  }
+  return blocks;
+}
+
+/// Widens the blocks of keys that a query tile meets, one after the other, and calls body(band, count).
+template <class T, class Body>
+HWY_INLINE void for_each_key_block(const AttentionWork& work, const AttentionTile& tile,
+                                   const Operands& operands, const TileBuffers& buffers,
+                                   TilePrefetch& prefetch, const Body& body) {
+  const std::int64_t lanes = std::int64_t{tile.count} * tile.head_count;
+  std::int64_t blocks = block_count(work, tile, 1);
+  for (std::int64_t s = tile.segment_begin; s < tile.segment_end; ++s) {
+    const TileSegment& segment = work.segments[static_cast<std::size_t>(s)];
+    const KeyRows& keys = operands.keys[static_cast<std::size_t>(segment.source)];
+    for (std::int64_t first = 0; first < segment.count; first += kBlockRows, --blocks) {
+      const std::int64_t count = std::min(kBlockRows, segment.count - first);
+      const std::int64_t shift = first * segment.key_stride;
+      pack_keys<T>(work.shape, keys, segment.begin + first, count, tile.kv_head, buffers);
+      prefetch.block = RowPrefetch();
+      prefetch.block.add(key_block_ahead<T>(work, tile, operands, s, first + count));
+      prefetch.start_block(micro_tiles(lanes, count), blocks);
+      body(Band{segment.lo - shift, segment.hi - shift, segment.key_stride}, count);
+    }
+  }
 }
 
 /// A strip of query lanes against one block of keys: which keys take part, and which of them need no mask.

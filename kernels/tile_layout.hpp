@@ -21,6 +21,8 @@ inline constexpr std::int64_t kBlockRows = 128;
 /// Micro-kernels read up to this many rows, or columns, past a ragged end.
 inline constexpr std::int64_t kRowPadding = 8;
 inline constexpr std::int64_t kMaxStripLanes = 48;
+/// Rows that are transposed together, at most.
+inline constexpr std::int64_t kMaxGroupLanes = 16;
 /// Natural rows lie at a constant distance, so that a micro-kernel addresses all its rows from one register;
 /// head dimensions above kChunkColumns continue in a further chunk. 17 cache lines: consecutive rows spread
 /// over the sets.
@@ -49,7 +51,7 @@ struct TileBuffers {
   float* lane_delta = nullptr;
   float* row_lse = nullptr;  // per natural row (key tiles)
   float* row_delta = nullptr;
-  float* row = nullptr;  // four finished rows on their way out
+  float* row = nullptr;  // kMaxGroupLanes finished rows on their way out
 };
 
 /// Carves `memory` up; with memory == nullptr only the size in `bytes` is meaningful.

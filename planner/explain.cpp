@@ -62,20 +62,22 @@ class Explanation {
 
   void layout() {
     line("layout: {}, {}", plan_.strategy, strategy_named(plan_.strategy).summary);
-    line("  {} tokens in {} documents, {} wave{}, {} ranks on {} devices ({})", plan_.batch.token_count(),
-         plan_.batch.document_count(), plan_.waves.size(), plan_.waves.size() == 1 ? "" : "s",
-         plan_.topology.rank_count(), plan_.topology.devices.size(), plan_.topology.name);
+    line("  {} in {}, {}, {} on {} ({})", counted(plan_.batch.token_count(), "token"),
+         counted(plan_.batch.document_count(), "document"), counted(std::ssize(plan_.waves), "wave"),
+         counted(plan_.topology.rank_count(), "rank"), counted(std::ssize(plan_.topology.devices), "device"),
+         plan_.topology.name);
     std::int64_t transfers = 0;
     std::int64_t tasks = 0;
-    std::size_t steps = 0;
+    std::int64_t steps = 0;
     for (const Wave& wave : plan_.waves) {
       transfers += transfer_count(wave.schedule);
-      steps = std::max(steps, wave.schedule.steps.size());
+      steps = std::max<std::int64_t>(steps, std::ssize(wave.schedule.steps));
       for (const ScheduleStep& step : wave.schedule.steps)
         tasks += static_cast<std::int64_t>(step.tasks.size());
     }
-    line("  one layer forward: {} transfers and {} attention tasks in at most {} steps; exchange {}",
-         transfers, tasks, steps, plan_.options.exchange == ExchangeMode::full ? "full" : "needed");
+    line("  one layer forward: {} and {} in at most {}; exchange {}", counted(transfers, "transfer"),
+         counted(tasks, "attention task"), counted(steps, "step"),
+         plan_.options.exchange == ExchangeMode::full ? "full" : "needed");
   }
 
   void prediction() {
@@ -105,10 +107,12 @@ class Explanation {
     const std::size_t listed = std::min(work.size(), kListedRanks);
     for (std::size_t i = 0; i < listed; ++i) {
       const double share = total == 0 ? 0 : static_cast<double>(work[i].pairs) / static_cast<double>(total);
-      line("  rank {:>4}: {:>9} tokens, {:>16} pairs x heads, {} of the work", work[i].rank, work[i].tokens,
-           work[i].pairs, percent(share));
+      line("  rank {:>4}: {:>16}, {:>19} pairs x heads, {} of the work", work[i].rank,
+           counted(work[i].tokens, "token"), human_count(work[i].pairs), percent(share));
     }
-    if (listed < work.size()) line("  {} more ranks with no more work are not listed", work.size() - listed);
+    if (listed == work.size()) return;
+    const auto others = static_cast<std::int64_t>(work.size() - listed);
+    line("  {} with no more work {} not listed", counted(others, "more rank"), others == 1 ? "is" : "are");
   }
 
   void bounds() {
@@ -158,11 +162,9 @@ class Explanation {
   }
 
   void scope() {
-    line("step time: {} layers, attention with its exchanges and the linear layers, forward and backward",
-         plan_.model.layers);
-    line(
-        "  not in it: optimiser, embedding and output layers, loss, norms, data loading, gradient "
-        "synchronisation");
+    line("step time: {}, attention with its exchanges and the linear layers, forward and backward",
+         counted(plan_.model.layers, "layer"));
+    line("  not in it: {}", step_time_exclusions());
   }
 
   const Plan& plan_;
@@ -170,6 +172,11 @@ class Explanation {
 };
 
 }  // namespace
+
+std::string step_time_exclusions() {
+  return "embedding and output layers, norms, loss, optimiser, recomputation, gradient synchronisation, "
+         "pipeline bubbles, data loading";
+}
 
 std::vector<std::string> explain_plan(const Plan& plan) { return Explanation(plan).write(); }
 

@@ -10,9 +10,13 @@
 
 namespace strata {
 
-/// Lines of text without line ends, at most 110 columns each apart from reasons and names that are longer.
-/// Everything is read from the plan; a profile that was not measured is named as such when its content is
-/// embedded.
+/// What a step time leaves out, as a list within a sentence; the one list for everything that prints a step
+/// time.
+std::string step_time_exclusions();
+
+/// Lines of text without line ends, at most 110 columns each apart from reasons and names that are longer,
+/// and the last, which lists what the step time leaves out. Everything is read from the plan; a profile that
+/// was not measured is named as such when its content is embedded.
 std::vector<std::string> explain_plan(const Plan& plan);
 
 }  // namespace strata

@@ -92,8 +92,8 @@ Rejection rejects_memory(const Strategy& strategy, const WaveDocuments& wave, st
                          Bytes cap) {
   const std::string what =
       wave.documents.size() == 1
-          ? fmt::format("document {} of {} tokens", wave.documents.front(), wave.lengths.front())
-          : fmt::format("wave {} of {} tokens", index, wave.token_count());
+          ? fmt::format("document {} of {}", wave.documents.front(), counted(wave.lengths.front(), "token"))
+          : fmt::format("wave {} of {}", index, counted(wave.token_count(), "token"));
   return {std::string(strategy.name),
           fmt::format("{} needs {} ({} bytes) on one rank, over the memory cap of {} ({} bytes)", what,
                       human(peak), peak.count, human(cap), cap.count)};

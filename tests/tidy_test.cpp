@@ -81,8 +81,8 @@ TEST(TidyTree, HasTheFilesThatTheRulesAreAbout) {
     return std::any_of(tree().begin(), tree().end(),
                        [&](const SourceFile& file) { return file.path == path; });
   };
-  for (const char* path :
-       {"CMakeLists.txt", "core/units.hpp", "tests/tidy_test.cpp", "tools/test", ".ci/run"}) {
+  for (const char* path : {"CMakeLists.txt", "core/units.hpp", "kernels/simd.inl", "tests/tidy_test.cpp",
+                           "tools/test", ".ci/run"}) {
     EXPECT_TRUE(has(path)) << path;
   }
 }
@@ -145,6 +145,15 @@ TEST(TidyRules, LengthCapsAreExact) {
   EXPECT_EQ(check_lengths(source_file("kernels/a.cu", lines(701, "\n"))).size(), 1U);
   EXPECT_TRUE(check_lengths(source_file("core/a.cpp", std::string(110, 'a'))).empty());
   EXPECT_EQ(check_lengths(source_file("core/a.cpp", std::string(111, 'a'))).size(), 1U);
+}
+
+TEST(TidyRules, FragmentsThatAreIncludedPerInstructionSetFollowTheSameRules) {
+  EXPECT_EQ(check_lengths(source_file("kernels/a.inl", std::string(111, 'a'))).size(), 1U);
+  EXPECT_EQ(check_lengths(source_file("kernels/a.inl", lines(501, "\n"))).size(), 1U);
+  EXPECT_EQ(check_layering(source_file("kernels/a.inl", "#include \"core/b.hpp\"\n")).size(), 1U);
+  EXPECT_EQ(check_words(source_file("kernels/a.inl", "// TODO: later\n")).size(), 1U);
+  const std::string function = "void f() {\n" + lines(69, "  g();\n") + "}\n";
+  EXPECT_EQ(check_function_lengths(source_file("kernels/a.inl", function)).size(), 1U);
 }
 
 TEST(TidyRules, FunctionLengthCountsFromBraceToBrace) {

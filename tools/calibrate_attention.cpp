@@ -65,6 +65,7 @@ class AttentionMeter {
     std::vector<double> medians(static_cast<std::size_t>(threads_));
     std::atomic<std::int32_t> ready{0};
     std::vector<std::thread> threads;
+    threads.reserve(static_cast<std::size_t>(threads_));
     for (std::int32_t t = 0; t < threads_; ++t) {
       threads.emplace_back([&, t] {
         ready.fetch_add(1);

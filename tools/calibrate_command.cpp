@@ -14,6 +14,7 @@
 #include "core/model_json.hpp"
 #include "core/version.hpp"
 #include "kernels/cpu_features.hpp"
+#include "planner/human_units.hpp"
 #include "tools/calibrate.hpp"
 #include "tools/command.hpp"
 
@@ -48,9 +49,8 @@ void stamp(const CalibrationRequest& request, CostProfile& profile) {
   provenance.instruction_set = kernels::instruction_set();
   provenance.threads = request.threads;
   provenance.measured = true;
-  provenance.notes =
-      fmt::format("attention with {} query heads per KV head; rows and exchanges fitted in the step",
-                  request.model.group_size());
+  provenance.notes = fmt::format("attention with {} per KV head; rows and exchanges fitted in the step",
+                                 counted(request.model.group_size(), "query head"));
 }
 
 void write_document(JsonWriter& json, const std::string& path, const std::vector<FitReport>& fits,
@@ -62,8 +62,8 @@ void write_document(JsonWriter& json, const std::string& path, const std::vector
   for (const FitReport& fit : fits) {
     json.open_object(JsonLayout::compact);
     json.member("operation", std::string_view(fit.operation));
-    json.member("placement",
-                std::string_view(fmt::format("{} ranks on {} cores", std::max(2, threads), threads)));
+    json.member("placement", std::string_view(fmt::format("{} on {}", counted(std::max(2, threads), "rank"),
+                                                          counted(threads, "core"))));
     json.key("held_out");
     json.open_object(JsonLayout::compact);
     json.member("count", fit.held_out.count);
@@ -107,8 +107,9 @@ int calibrate(const CalibrateOptions& options, Output& output) {
   }
   validate(profile, "the measured profile");
   write_file_atomically(options.output, [&](std::ostream& file) { file << profile_text(profile); });
-  output.line(fmt::format("{}, {}, {} threads, {} attention cells", profile.provenance.device,
-                          profile.provenance.instruction_set, request.threads, profile.provenance.points));
+  output.line(fmt::format("{}, {}, {}, {}", profile.provenance.device, profile.provenance.instruction_set,
+                          counted(request.threads, "thread"),
+                          counted(profile.provenance.points, "attention cell")));
   Table table({"operation", "held-out instructions", "median error", "p95", "bias"});
   for (const FitReport& fit : fits) {
     table.add({fit.operation, human_count(fit.held_out.count), percent(fit.held_out.median),

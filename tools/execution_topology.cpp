@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "core/check.hpp"
+#include "planner/human_units.hpp"
 
 namespace strata::tools {
 
@@ -13,13 +14,14 @@ Topology execution_topology(const Timeline& timeline, const std::string& where) 
   const bool sound = timeline.rank_count >= 1 && timeline.device_count >= 1 &&
                      timeline.cores_per_device >= 1 && timeline.device_count <= timeline.rank_count;
   if (!sound) {
-    throw InputError(where,
-                     fmt::format("{} ranks on {} devices of {} cores", timeline.rank_count,
-                                 timeline.device_count, timeline.cores_per_device),
-                     "at least one rank per device and one core per device");
+    throw InputError(
+        where,
+        fmt::format("{} on {} of {}", counted(timeline.rank_count, "rank"),
+                    counted(timeline.device_count, "device"), counted(timeline.cores_per_device, "core")),
+        "at least one rank per device and one core per device");
   }
   if (timeline.device_count > 1) {
-    throw InputError(where, fmt::format("{} devices", timeline.device_count),
+    throw InputError(where, counted(timeline.device_count, "device"),
                      "a run on one device; runs across devices have no measured links yet");
   }
   Topology topology;
@@ -34,7 +36,7 @@ void check_measured(const Timeline& timeline, const std::vector<std::vector<Rank
                     const std::string& where) {
   const auto ranks = static_cast<std::int32_t>(programs.empty() ? 0 : programs.front().size());
   if (timeline.rank_count != ranks) {
-    throw InputError(where, fmt::format("{} ranks", timeline.rank_count),
+    throw InputError(where, counted(timeline.rank_count, "rank"),
                      fmt::format("{}, the ranks of the plan", ranks));
   }
   std::int32_t layers = 0, repeats = 0;
@@ -55,9 +57,10 @@ void check_measured(const Timeline& timeline, const std::vector<std::vector<Rank
         "an instruction of the plan's programs");
   }
   if (layers != timeline.layers || repeats != timeline.repeats) {
-    throw InputError(
-        where, fmt::format("events of {} layers and {} repeats", layers, repeats),
-        fmt::format("{} layers and {} repeats, as the file states", timeline.layers, timeline.repeats));
+    throw InputError(where,
+                     fmt::format("events of {} and {}", counted(layers, "layer"), counted(repeats, "repeat")),
+                     fmt::format("{} and {}, as the file states", counted(timeline.layers, "layer"),
+                                 counted(timeline.repeats, "repeat")));
   }
 }
 

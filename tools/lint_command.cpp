@@ -8,6 +8,7 @@
 #include "core/json_writer.hpp"
 #include "core/plan_json.hpp"
 #include "core/verify_schedule.hpp"
+#include "planner/human_units.hpp"
 #include "tools/command.hpp"
 
 namespace strata::tools {

@@ -98,6 +98,7 @@ void Progress::draw() const {
 
 void expect_writable(const std::string& path) {
   if (path.empty()) return;
+  if (path == "-") throw InputError(path, "standard output", "a file name, such as ./- or /dev/stdout");
   const auto fail = [&](int error) {
     throw InputError(path, std::strerror(error), "a file that can be written");
   };
@@ -107,22 +108,6 @@ void expect_writable(const std::string& path) {
   if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) return;  // a pipe
   const std::filesystem::path folder = std::filesystem::path(path).parent_path();
   if (access(folder.empty() ? "." : folder.c_str(), W_OK) != 0) fail(errno);
-}
-
-std::string human_count(std::int64_t count) {
-  const std::string digits = fmt::format("{}", count);
-  std::string grouped;
-  for (std::size_t i = 0; i < digits.size(); ++i) {
-    const std::size_t left = digits.size() - i;
-    if (i > 0 && left % 3 == 0 && digits[i - 1] != '-') grouped += ',';
-    grouped += digits[i];
-  }
-  return grouped;
-}
-
-std::string counted(std::int64_t count, std::string_view what, std::string_view plural) {
-  const std::string several = plural.empty() ? std::string(what) + "s" : std::string(plural);
-  return fmt::format("{} {}", human_count(count), count == 1 ? std::string(what) : several);
 }
 
 std::string wrapped(std::string_view text, std::size_t indent) {

@@ -59,13 +59,9 @@ class Progress {
 };
 
 /// Throws the InputError that writing `path` would end in, before the work is done whose result goes there.
-/// An empty path is fine.
+/// An empty path is fine. "-" is refused: standard output is where the report or the JSON document goes.
 void expect_writable(const std::string& path);
 
-/// "1,234,567".
-std::string human_count(std::int64_t count);
-/// "1 wave", "2,000 waves"; `plural` where an s is not enough.
-std::string counted(std::int64_t count, std::string_view what, std::string_view plural = "");
 /// Broken at spaces into lines of at most 110 columns, all but the first indented.
 std::string wrapped(std::string_view text, std::size_t indent);
 /// "12.3 %".

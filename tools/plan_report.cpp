@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/plan_report.hpp"
-#include "planner/human_units.hpp"
 
 #include <fmt/format.h>
 
@@ -8,13 +7,15 @@
 
 #include "core/json_writer.hpp"
 #include "core/model_json.hpp"
+#include "planner/explain.hpp"
+#include "planner/human_units.hpp"
 #include "tools/output.hpp"
 
 namespace strata::tools {
 
 std::string excluded_sentence() {
-  return "step time = layers x (attention + linear layers), forward and backward\n"
-         "  not in it: embedding, loss, optimiser, gradient synchronisation, pipeline bubbles";
+  return "step time = layers x (attention + linear layers), forward and backward\n" +
+         wrapped("  not in it: " + step_time_exclusions(), 4);
 }
 
 std::string profile_label(const CostProfile& profile) {
@@ -33,9 +34,9 @@ std::vector<std::string> plan_summary(const Plan& plan, const CostProfile& profi
                               counted(plan.batch.document_count(), "document"),
                               counted(std::ssize(plan.waves), "wave"),
                               counted(plan.topology.rank_count(), "rank"), plan.topology.name));
-  lines.push_back(fmt::format("model: {}, {} query and {} KV heads of {}, {}; {}",
-                              counted(model.layers, "layer"), model.query_heads, model.kv_heads,
-                              model.head_dim, to_string(model.element_type), profile_label(profile)));
+  lines.push_back(fmt::format("model: {}, {} query and {} of {}, {}; {}", counted(model.layers, "layer"),
+                              model.query_heads, counted(model.kv_heads, "KV head"), model.head_dim,
+                              to_string(model.element_type), profile_label(profile)));
   std::vector<Candidate> ranked = plan.candidates;
   std::stable_sort(ranked.begin(), ranked.end(), [](const Candidate& a, const Candidate& b) {
     if (a.step_time.has_value() != b.step_time.has_value()) return a.step_time.has_value();

@@ -26,7 +26,7 @@ void write_bounds(JsonWriter& json, const Bounds& bounds);
 std::string profile_label(const CostProfile& profile);
 /// "moved 54.0 KiB: 54.0 KiB inside devices, 0 B inside nodes, 0 B over the network".
 std::string moved_bytes(const LevelBytes& bytes);
-/// What step times count and leave out, two lines; printed wherever a step time is.
+/// What step times count and leave out, as lines; printed wherever a step time is.
 std::string excluded_sentence();
 
 }  // namespace strata::tools

@@ -30,7 +30,7 @@ std::vector<std::string> draw(const Topology& topology, const RouteTable& routes
     lines.push_back(std::move(line));
   }
   if (ranks < topology.rank_count())
-    lines.push_back(fmt::format("  ... {} ranks in all", topology.rank_count()));
+    lines.push_back(fmt::format("  ... {} in all", counted(topology.rank_count(), "rank")));
   return lines;
 }
 

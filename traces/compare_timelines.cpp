@@ -11,6 +11,7 @@
 
 #include "core/check.hpp"
 #include "traces/critical_path.hpp"
+#include "traces/plain_count.hpp"
 
 namespace strata {
 
@@ -253,7 +254,7 @@ TimelineComparison compare_timelines(const Timeline& predicted, const Timeline& 
   if (result.matched == 0) {
     throw InputError(
         fmt::format("timeline \"{}\"", measured.source),
-        fmt::format("{} instructions of which none was predicted", m.instructions.size()),
+        plain_count(m.instructions.size(), "instruction") + " of which none was predicted",
         fmt::format("some of the {} of timeline \"{}\"", p.instructions.size(), predicted.source));
   }
   result.kinds = summarise_kinds(by_kind);

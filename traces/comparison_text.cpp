@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "traces/compare_timelines.hpp"
+#include "traces/plain_count.hpp"
 
 namespace strata {
 
@@ -36,10 +37,10 @@ void add_row(std::string_view name, const ErrorSummary& error, std::string& text
 
 std::string to_text(const TimelineComparison& comparison) {
   const TimelineComparison& c = comparison;
-  std::string text = fmt::format("step: predicted {} ms, measured {} ms, {}  ({} repeat{}{})\n",
-                                 milliseconds(c.step.predicted_ns), milliseconds(c.step.measured_ns),
-                                 signed_percent(c.step.relative_error), c.repeats, c.repeats == 1 ? "" : "s",
-                                 c.warm_up_excluded ? ", warm-up left out" : "");
+  std::string text =
+      fmt::format("step: predicted {} ms, measured {} ms, {}  ({}{})\n", milliseconds(c.step.predicted_ns),
+                  milliseconds(c.step.measured_ns), signed_percent(c.step.relative_error),
+                  plain_count(c.repeats, "repeat"), c.warm_up_excluded ? ", warm-up left out" : "");
   text += fmt::format("instructions: {} matched, {} only predicted, {} only measured\n", c.matched,
                       c.only_predicted, c.only_measured);
   for (const std::string& example : c.unmatched_examples) text += "  " + example + '\n';
@@ -50,7 +51,8 @@ std::string to_text(const TimelineComparison& comparison) {
   for (const RankError& rank : c.ranks) add_row(fmt::format("rank {}", rank.rank), rank.error, text);
   add_row("critical path", c.critical_path.error, text);
   for (const KindError& kind : c.critical_path.kinds) add_row("  " + kind.kind, kind.error, text);
-  text += fmt::format("critical path: {} instructions, {} ms between them\n", c.critical_path.instructions,
+  text += fmt::format("critical path: {}, {} ms between them\n",
+                      plain_count(c.critical_path.instructions, "instruction"),
                       milliseconds(c.critical_path.gap_ns));
   return text;
 }

@@ -12,6 +12,7 @@
 #include "core/json_document.hpp"
 #include "traces/length_formats.hpp"
 #include "traces/line_reader.hpp"
+#include "traces/plain_count.hpp"
 
 namespace strata {
 
@@ -53,11 +54,11 @@ class RowReader {
 
   LengthSource finish(std::string_view format) && {
     if (chosen_) {
-      source_.description = fmt::format("{}, {}{}, {} rows", format, column_text(*chosen_),
+      source_.description = fmt::format("{}, {}{}, {}", format, column_text(*chosen_),
                                         ids_    ? " (their number)"
                                         : list_ ? (packs_ ? " (fixed packs)" : " (free documents)")
                                                 : "",
-                                        rows_);
+                                        plain_count(rows_, "row"));
     }
     return std::move(source_);
   }
@@ -119,7 +120,7 @@ LengthSource read_batch_lines(std::istream& in, const std::string& name) {
   LengthSource source;
   source.batches = read_batches(in, name, -1);
   const bool fixed = !source.batches.empty() && source.batches.front().fixed_packs;
-  source.description = fmt::format("JSON lines, {} steps of {}", source.batches.size(),
+  source.description = fmt::format("JSON lines, {} of {}", plain_count(source.batches.size(), "step"),
                                    fixed ? "fixed packs" : "free documents");
   return source;
 }
@@ -146,7 +147,7 @@ LengthSource read_json_lengths(std::istream& in, const std::string& name) {
   LengthSource source;
   source.lengths.reserve(root.size());
   for (const JsonValue item : root.items()) source.lengths.push_back(item.integer(1, kLongestDocument));
-  source.description = fmt::format("JSON list of {} lengths", source.lengths.size());
+  source.description = fmt::format("JSON list of {}", plain_count(source.lengths.size(), "length"));
   return source;
 }
 

@@ -11,6 +11,7 @@
 #include "traces/line_reader.hpp"
 #include "traces/megatron_index.hpp"
 #include "traces/npy.hpp"
+#include "traces/plain_count.hpp"
 
 namespace strata {
 
@@ -44,7 +45,7 @@ LengthSource read_npy_lengths(std::istream& in, const std::string& name) {
   for (std::size_t i = 0; i < array.values.size(); ++i) {
     check_range(array.values[i], static_cast<std::int64_t>(i), name);
   }
-  return {fmt::format(".npy array of {} {} items", array.values.size(), array.item_type),
+  return {fmt::format(".npy array of {}", plain_count(array.values.size(), array.item_type + " item")),
           std::move(array.values),
           {}};
 }
@@ -55,10 +56,12 @@ LengthSource read_index_lengths(std::istream& in, const std::string& name) {
     check_range(index.document_lengths[i], static_cast<std::int64_t>(i), name);
   }
   const MegatronIndexSummary& summary = index.summary;
-  return {fmt::format("Megatron .idx, {} documents in {} sequences of {} tokens{}", summary.document_count,
-                      summary.sequence_count, summary.token_type, summary.has_modes ? ", multimodal" : ""),
-          std::move(index.document_lengths),
-          {}};
+  return {
+      fmt::format("Megatron .idx, {} in {} of {} tokens{}", plain_count(summary.document_count, "document"),
+                  plain_count(summary.sequence_count, "sequence"), summary.token_type,
+                  summary.has_modes ? ", multimodal" : ""),
+      std::move(index.document_lengths),
+      {}};
 }
 
 LengthSource read_by_content(std::istream& in, const std::string& name) {

@@ -66,8 +66,8 @@ std::string to_text(const LengthStatistics& statistics) {
                       one_decimal(wide(s.tokens), wide(s.documents)));
   text += fmt::format("p50 {}   p90 {}   p99 {}   p99.9 {}\n", grouped(s.p50), grouped(s.p90), grouped(s.p99),
                       grouped(s.p999));
-  text += fmt::format("the longest 1 % ({} documents) hold {} of the attention work (sum of squares)\n",
-                      grouped(s.top_documents), percent(s.top_work, s.work));
+  text += fmt::format("the longest 1 % ({} document{}) hold {} of the attention work (sum of squares)\n",
+                      grouped(s.top_documents), s.top_documents == 1 ? "" : "s", percent(s.top_work, s.work));
   text +=
       fmt::format("{:<22}{:>14}{:>12}{:>12}{:>12}\n", "tokens", "documents", "documents", "tokens", "work");
   for (const LengthBand& band : s.bands) {
@@ -83,9 +83,10 @@ std::string to_text(const LengthStatistics& statistics) {
 
 std::string to_text(const PackingPreview& preview) {
   const PackingPreview& p = preview;
-  std::string text = fmt::format("packs {} of up to {} tokens   pieces per pack {} to {}, mean {}\n",
-                                 grouped(p.packs), grouped(p.pack_tokens), grouped(p.fewest_pieces),
-                                 grouped(p.most_pieces), one_decimal(wide(p.pieces), wide(p.packs)));
+  std::string text =
+      fmt::format("packs {} of up to {} token{}   pieces per pack {} to {}, mean {}\n", grouped(p.packs),
+                  grouped(p.pack_tokens), p.pack_tokens == 1 ? "" : "s", grouped(p.fewest_pieces),
+                  grouped(p.most_pieces), one_decimal(wide(p.pieces), wide(p.packs)));
   text += fmt::format("longest piece of a pack: p50 {}   p90 {}   max {}\n", grouped(p.longest_piece_p50),
                       grouped(p.longest_piece_p90), grouped(p.longest_piece));
   text += fmt::format("attention work: heaviest pack {} times the lightest\n",

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "core/check.hpp"
+#include "traces/plain_count.hpp"
 
 namespace strata {
 
@@ -12,13 +13,13 @@ const RankProgram& program_of(const Timeline& timeline, const TimelineEvent& eve
   if (event.wave < 0 || event.wave >= waves) {
     throw InputError(fmt::format("timeline \"{}\"", timeline.source),
                      fmt::format("an event of wave {}", event.wave),
-                     fmt::format("the plan's {} waves", waves));
+                     "the plan's " + plain_count(waves, "wave"));
   }
   const std::vector<RankProgram>& ranks = programs[static_cast<std::size_t>(event.wave)];
   if (event.rank < 0 || event.rank >= std::ssize(ranks)) {
     throw InputError(fmt::format("timeline \"{}\"", timeline.source),
                      fmt::format("an event of rank {}", event.rank),
-                     fmt::format("the plan's {} ranks", ranks.size()));
+                     "the plan's " + plain_count(ranks.size(), "rank"));
   }
   return ranks[static_cast<std::size_t>(event.rank)];
 }
@@ -30,7 +31,7 @@ const Instruction& instruction_of(const Timeline& timeline, const TimelineEvent&
     throw InputError(fmt::format("timeline \"{}\"", timeline.source),
                      fmt::format("instruction {} of wave {}, {}, rank {}", event.instruction, event.wave,
                                  to_string(event.pass), event.rank),
-                     fmt::format("the program's {} instructions", instructions.size()));
+                     "the program's " + plain_count(instructions.size(), "instruction"));
   }
   return instructions[static_cast<std::size_t>(event.instruction)];
 }

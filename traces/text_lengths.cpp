@@ -9,6 +9,7 @@
 #include "core/check.hpp"
 #include "traces/length_formats.hpp"
 #include "traces/line_reader.hpp"
+#include "traces/plain_count.hpp"
 
 namespace strata {
 
@@ -113,7 +114,7 @@ LengthSource read_csv_rows(LineReader& lines, std::string_view header_line) {
     if (trimmed(*line).empty()) continue;
     split_fields(*line, separator, lines.where(), fields);
     if (fields.size() != columns) {
-      throw InputError(lines.where(), fmt::format("{} columns", fields.size()),
+      throw InputError(lines.where(), plain_count(fields.size(), "column"),
                        fmt::format("{}, as in the header", columns));
     }
     if (!chosen->second) {
@@ -129,8 +130,8 @@ LengthSource read_csv_rows(LineReader& lines, std::string_view header_line) {
     }
     source.lengths.push_back(sum);
   }
-  source.description =
-      fmt::format("CSV with a header, {}, {} rows", column_text(chosen->column), source.lengths.size());
+  source.description = fmt::format("CSV with a header, {}, {}", column_text(chosen->column),
+                                   plain_count(source.lengths.size(), "row"));
   return source;
 }
 
@@ -162,7 +163,7 @@ LengthSource read_text_lengths(std::istream& in, const std::string& name) {
     source.lengths.push_back(parse_tokens(text, 1, "a length", lines.where()));
   }
   source.description =
-      fmt::format("text without a header, one length a line, {} lines", source.lengths.size());
+      fmt::format("text without a header, one length a line, {}", plain_count(source.lengths.size(), "line"));
   return source;
 }
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/mask.hpp"
+#include "core/parallel_for.hpp"
 #include "planner/exchange/attention_tasks.hpp"
 
 namespace strata {
@@ -24,8 +25,8 @@ void RankSet::remove(std::int32_t rank) {
   if (--counts_[index] == 0) words_[index / 64] &= ~(std::uint64_t{1} << (index % 64));
 }
 
-std::vector<RankRange> RankSet::ranges_without(std::int32_t excluded) const {
-  std::vector<RankRange> ranges;
+std::vector<RankRange> RankSet::ranges_without(std::int32_t excluded) {
+  ranges_.clear();
   const auto excluded_index = static_cast<std::size_t>(excluded);
   for (std::size_t i = 0; i < words_.size(); ++i) {
     std::uint64_t word = words_[i];
@@ -36,16 +37,16 @@ std::vector<RankRange> RankSet::ranges_without(std::int32_t excluded) const {
       word >>= skipped;
       const int run = std::countr_one(word);
       const std::int32_t begin = base + skipped;
-      if (!ranges.empty() && ranges.back().end == begin) {
-        ranges.back().end = begin + run;
+      if (!ranges_.empty() && ranges_.back().end == begin) {
+        ranges_.back().end = begin + run;
       } else {
-        ranges.push_back({begin, begin + run});
+        ranges_.push_back({begin, begin + run});
       }
       word = run == 64 ? 0 : word >> run;
       base = begin + run;
     }
   }
-  return ranges;
+  return {ranges_.begin(), ranges_.end()};
 }
 
 namespace {
@@ -106,8 +107,15 @@ class Multicast {
   std::vector<Transfer>& transfers_;
 };
 
+std::size_t piece_count(const SequenceLayout& layout) {
+  std::size_t pieces = 0;
+  for (const auto& spans : layout.spans) pieces += spans.size();
+  return pieces;
+}
+
 void send_needed(const WaveRequest& request, const SequenceLayout& layout, std::vector<Transfer>& transfers) {
   const OwnerTable owners(layout);
+  transfers.reserve(piece_count(layout));  // a window may cut one in several
   Multicast multicast(request, transfers);
   for (const std::int32_t document : request.documents) multicast.document(document, owners.of(document));
 }
@@ -134,20 +142,9 @@ void append_gaps(const std::vector<TokenSpan>& owned, std::vector<TokenSpan>& ga
   }
 }
 
-}  // namespace
-
-CommSchedule schedule_multicast(const WaveRequest& request, const SequenceLayout& layout) {
-  CommSchedule schedule;
-  schedule.exchange = request.exchange;
-  schedule.steps.resize(2);
-  ScheduleStep& local = schedule.steps[0];
-  ScheduleStep& remote = schedule.steps[1];
-  if (request.exchange == ExchangeMode::full) {
-    send_all(request, layout, local.transfers);
-    if (!local.transfers.empty()) local.collective = CollectiveKind::all_gather;
-  } else {
-    send_needed(request, layout, local.transfers);
-  }
+/// Local keys first, while those of other ranks travel.
+void add_tasks(const WaveRequest& request, const SequenceLayout& layout, ScheduleStep& local,
+               ScheduleStep& remote) {
   std::vector<TokenSpan> gaps;
   for (std::int32_t rank = 0; rank < request.rank_count; ++rank) {
     const TaskMaker maker{request.model.mask(), rank, request.query_heads()};
@@ -157,8 +154,37 @@ CommSchedule schedule_multicast(const WaveRequest& request, const SequenceLayout
     append_gaps(owned, gaps);
     maker.append(owned, gaps, remote.tasks);
   }
+  sort_canonically(local);
+  sort_canonically(remote);
+}
+
+}  // namespace
+
+CommSchedule schedule_multicast(const WaveRequest& request, const SequenceLayout& layout) {
+  CommSchedule schedule;
+  schedule.exchange = request.exchange;
+  schedule.steps.resize(2);
+  ScheduleStep moving;
+  const auto add_transfers = [&] {
+    if (request.exchange == ExchangeMode::full) {
+      send_all(request, layout, moving.transfers);
+      if (!moving.transfers.empty()) moving.collective = CollectiveKind::all_gather;
+    } else {
+      send_needed(request, layout, moving.transfers);
+    }
+    sort_canonically(moving);
+  };
+  constexpr std::size_t kManyPieces = 1'000;  // worth starting a thread
+  parallel_for(2, piece_count(layout) < kManyPieces ? 1 : 0, [&](std::int64_t job) {
+    if (job == 0) {
+      add_tasks(request, layout, schedule.steps[0], schedule.steps[1]);
+    } else {
+      add_transfers();
+    }
+  });
+  schedule.steps[0].transfers = std::move(moving.transfers);
+  schedule.steps[0].collective = moving.collective;
   drop_unused_last_steps(schedule);
-  for (ScheduleStep& step : schedule.steps) sort_canonically(step);
   return schedule;
 }
 

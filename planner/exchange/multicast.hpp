@@ -18,11 +18,12 @@ class RankSet {
   void add(std::int32_t rank);
   void remove(std::int32_t rank);  ///< once
   /// Sorted ranges of the members other than `excluded`.
-  std::vector<RankRange> ranges_without(std::int32_t excluded) const;
+  std::vector<RankRange> ranges_without(std::int32_t excluded);
 
  private:
   std::vector<std::int32_t> counts_;
   std::vector<std::uint64_t> words_;
+  std::vector<RankRange> ranges_;  // scratch
 };
 
 /// Step 0: the KV of `layout` travels, local keys are computed with; step 1: the remote keys. Any layout

@@ -2,7 +2,9 @@
 #include <utility>
 #include <vector>
 
+#include "core/parallel_for.hpp"
 #include "planner/exchange/attention_tasks.hpp"
+#include "planner/human_units.hpp"
 #include "planner/placement/groups.hpp"
 #include "planner/placement/placement.hpp"
 #include "planner/strategies/strategies.hpp"
@@ -19,8 +21,9 @@ HeadRange heads_of(const WaveRequest& request, std::int32_t rank) {
 
 std::optional<Rejection> rejects_ulysses(const WaveRequest& request) {
   if (request.model.query_heads % request.rank_count == 0) return std::nullopt;
-  return Rejection{"ulysses", fmt::format("{} query heads cannot be divided evenly among {} ranks",
-                                          request.model.query_heads, request.rank_count)};
+  return Rejection{"ulysses", fmt::format("{} cannot be divided evenly among {}",
+                                          counted(request.model.query_heads, "query head"),
+                                          counted(request.rank_count, "rank"))};
 }
 
 /// Neighbouring ranks whose query heads read the same KV heads: more than one where P exceeds the KV heads.
@@ -50,19 +53,42 @@ std::vector<RankRange> without(const RankRange& ranks, std::int32_t excluded) {
   return rest;
 }
 
-/// Rows of `span` leave their owner as heads in step 0 and come back to it as finished output in step 2.
-void exchange_span(const WaveRequest& request, const std::vector<HeadOwners>& kv_owners, std::int32_t owner,
-                   const TokenSpan& span, ScheduleStep& scatter, ScheduleStep& gather) {
-  for (std::int32_t rank = 0; rank < request.rank_count; ++rank) {
-    if (rank == owner) continue;
-    const HeadRange heads = heads_of(request, rank);
-    scatter.transfers.push_back({owner, {{rank, rank + 1}}, TensorKind::q, span, heads, 0, 1});
-    gather.transfers.push_back({rank, {{owner, owner + 1}}, TensorKind::o, span, heads, 0, 3});
+struct Piece {
+  TokenSpan span;
+  std::int32_t owner = 0;
+};
+
+/// Every rank's heads of the rows leave their owner in step 0. In canonical order when the pieces are.
+void scatter(const WaveRequest& request, const std::vector<Piece>& pieces, std::vector<Transfer>& transfers) {
+  const std::vector<HeadOwners> kv_owners = kv_head_owners(request);
+  const auto ranks = static_cast<std::size_t>(request.rank_count);
+  transfers.reserve(pieces.size() * (ranks - 1 + kv_owners.size()));
+  for (const Piece& piece : pieces) {
+    for (std::int32_t rank = 0; rank < request.rank_count; ++rank) {
+      if (rank == piece.owner) continue;
+      const HeadRange heads = heads_of(request, rank);
+      transfers.push_back({piece.owner, {{rank, rank + 1}}, TensorKind::q, piece.span, heads, 0, 1});
+    }
   }
-  for (const HeadOwners& group : kv_owners) {
-    std::vector<RankRange> targets = without(group.ranks, owner);
-    if (targets.empty()) continue;
-    scatter.transfers.push_back({owner, std::move(targets), TensorKind::kv, span, group.kv_heads, 0, 1});
+  for (const Piece& piece : pieces) {
+    for (const HeadOwners& group : kv_owners) {
+      std::vector<RankRange> targets = without(group.ranks, piece.owner);
+      if (targets.empty()) continue;
+      transfers.push_back(
+          {piece.owner, std::move(targets), TensorKind::kv, piece.span, group.kv_heads, 0, 1});
+    }
+  }
+}
+
+/// They come back in step 2 as finished output.
+void gather(const WaveRequest& request, const std::vector<Piece>& pieces, std::vector<Transfer>& transfers) {
+  transfers.reserve(pieces.size() * static_cast<std::size_t>(request.rank_count - 1));
+  for (const Piece& piece : pieces) {
+    for (std::int32_t rank = 0; rank < request.rank_count; ++rank) {
+      if (rank == piece.owner) continue;
+      const HeadRange heads = heads_of(request, rank);
+      transfers.push_back({rank, {{piece.owner, piece.owner + 1}}, TensorKind::o, piece.span, heads, 0, 3});
+    }
   }
 }
 
@@ -81,16 +107,26 @@ CommSchedule schedule_ulysses(const WaveRequest& request, const SequenceLayout& 
     maker.append(whole, whole, compute.tasks);
   }
   if (!alone) {
-    const std::vector<HeadOwners> kv_owners = kv_head_owners(request);
+    std::vector<Piece> pieces;
     for (std::int32_t owner = 0; owner < request.rank_count; ++owner) {
       for (const TokenSpan& span : layout.spans[static_cast<std::size_t>(owner)]) {
-        exchange_span(request, kv_owners, owner, span, schedule.steps.front(), schedule.steps.back());
+        pieces.push_back({span, owner});
       }
     }
-    schedule.steps.front().collective = CollectiveKind::all_to_all;
-    schedule.steps.back().collective = CollectiveKind::all_to_all;
+    constexpr std::size_t kManyTransfers = 1'000;  // worth starting a thread
+    const bool many = pieces.size() * static_cast<std::size_t>(request.rank_count) > kManyTransfers;
+    parallel_for(2, many ? 0 : 1, [&](std::int64_t job) {
+      ScheduleStep& step = job == 0 ? schedule.steps.front() : schedule.steps.back();
+      step.collective = CollectiveKind::all_to_all;
+      if (job == 0) {
+        scatter(request, pieces, step.transfers);
+      } else {
+        gather(request, pieces, step.transfers);
+      }
+      sort_canonically(step);
+    });
   }
-  for (ScheduleStep& step : schedule.steps) sort_canonically(step);
+  sort_canonically(compute);
   return schedule;
 }
 

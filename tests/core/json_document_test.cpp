@@ -114,6 +114,34 @@ TEST(JsonDocument, RejectsBytesThatAreNoUtf8) {
       "byte; last read: '\"?', expected JSON");
 }
 
+TEST(JsonDocument, RejectsANulByteWhereverItStands) {
+  const std::string nul(1, '\0');
+  EXPECT_EQ(error_of("{}" + nul + " garbage"), "f.json: line 1, column 3: found a NUL byte, expected JSON");
+  EXPECT_EQ(error_of("{}\n\n " + nul), "f.json: line 3, column 2: found a NUL byte, expected JSON");
+  EXPECT_EQ(error_of(nul + "{}"), "f.json: line 1, column 1: found a NUL byte, expected JSON");
+  EXPECT_EQ(error_of("[\"a" + nul + "\"]"), "f.json: line 1, column 4: found a NUL byte, expected JSON");
+  EXPECT_EQ(error_of("[1, 2" + nul + "]"), "f.json: line 1, column 6: found a NUL byte, expected JSON");
+  EXPECT_EQ(input_error([&] { JsonDocument::parse_text("{}" + nul, "f.jsonl", {}, 17); }),
+            "f.jsonl: line 17, column 3: found a NUL byte, expected JSON");
+  EXPECT_EQ(error_of("{} {" + nul).find("f.json: line 1, column 4: found syntax error"), 0u)
+      << "the first error counts";
+}
+
+TEST(JsonDocument, CountsLinesAndColumnsOverBlocksOfALargeText) {
+  for (const std::size_t size : {65535U, 65536U, 65537U, 131072U, 200'000U}) {
+    const std::string blanks(size, ' ');
+    EXPECT_EQ(error_of("{}\n" + blanks + '\0'),
+              "f.json: line 2, column " + std::to_string(size + 1) + ": found a NUL byte, expected JSON");
+    EXPECT_EQ(error_of("{}" + blanks + "\n" + blanks + '\0'),
+              "f.json: line 2, column " + std::to_string(size + 1) + ": found a NUL byte, expected JSON");
+    EXPECT_EQ(error_of("{}" + blanks + "\n\n" + '\0'),
+              "f.json: line 3, column 1: found a NUL byte, expected JSON");
+    EXPECT_EQ(
+        error_of("{}\n" + blanks + "}").find("f.json: line 2, column " + std::to_string(size + 1) + ":"), 0u);
+    EXPECT_EQ(canonical("{" + blanks + "}"), "{}");
+  }
+}
+
 TEST(JsonDocument, NamesAFileThatCannotBeRead) {
   EXPECT_EQ(input_error([] { JsonDocument::read_file("no/such/file.json"); }),
             "no/such/file.json: found No such file or directory, expected a readable JSON file");

@@ -55,7 +55,8 @@ TEST(JsonWriter, WritesNumbersThatReadBackEqual) {
 TEST(JsonWriter, EscapesWhatJsonCannotHold) {
   std::ostringstream text;
   JsonWriter out(text);
-  const std::string hard("q\" b\\ n\n z\0 u\xc3\xa9", 16);
+  using namespace std::string_literals;
+  const std::string hard = "q\" b\\ n\n z\0 u\xc3\xa9"s;
   out.value(hard);
   out.finish(false);
   EXPECT_EQ(JsonDocument::parse_text(text.str(), "f").root().string(), hard);

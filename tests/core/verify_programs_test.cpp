@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <functional>
+#include <utility>
+#include <vector>
 
 #include "core/lower.hpp"
 #include "core/program_walk.hpp"
@@ -105,6 +107,41 @@ TEST(VerifyPrograms, FindsACycleAcrossRanks) {
   ASSERT_FALSE(violations.empty());
   EXPECT_EQ(violations[0].rule, "deadlock");
   EXPECT_NE(violations[0].message.find("lanes concurrent"), std::string::npos);
+}
+
+TEST(VerifyPrograms, FindsACycleThatOnlySerialisedLanesHave) {
+  auto programs = ring_programs();
+  // One exchange on each of two lanes, posted in opposite order on the two ranks.
+  for (int rank = 0; rank < 2; ++rank) {
+    RankProgram& program = programs[static_cast<std::size_t>(rank)];
+    program.lane_count = 2;
+    for (const std::int32_t lane : rank == 0 ? std::vector{0, 1} : std::vector{1, 0}) {
+      Exchange exchange{10 + lane, lane, {}, {}};
+      (rank == 0 ? exchange.sends : exchange.receives)
+          .push_back({1 - rank, lane == 0 ? program.local.dq : program.local.dkv, 0, 4});
+      program.forward.push_back({std::move(exchange), lane_stream(lane), {}});
+    }
+  }
+  const auto violations = verify_programs(programs, "waves[0]");
+  ASSERT_EQ(violations.size(), 2u);
+  for (const Violation& violation : violations) {
+    EXPECT_EQ(violation.rule, "deadlock");
+    EXPECT_EQ(violation.message, "can never run (lanes serialised)");
+  }
+}
+
+TEST(WalkPrograms, TakesTheSameWayThroughASingleLaneInBothOrders) {
+  const auto programs = ring_programs();
+  for (const Pass pass : {Pass::forward, Pass::backward}) {
+    const auto way = [&](LaneOrder lanes) {
+      std::vector<std::pair<std::int32_t, std::int32_t>> visited;
+      walk_programs(programs, pass, lanes,
+                    [&](std::int32_t rank, std::int32_t index) { visited.emplace_back(rank, index); });
+      return visited;
+    };
+    EXPECT_FALSE(way(LaneOrder::concurrent).empty());
+    EXPECT_EQ(way(LaneOrder::concurrent), way(LaneOrder::serialised));
+  }
 }
 
 TEST(WalkPrograms, VisitsEveryInstructionOnceAfterWhatItWaitsFor) {

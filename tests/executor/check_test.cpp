@@ -136,6 +136,8 @@ TEST(Check, SampledModeFindsASystematicErrorInEachGradient) {
   const CheckReport queries = check(wrong_queries, CheckMode::sampled);
   EXPECT_FALSE(tensor_of(queries, "dq").passed()) << queries.to_text();
   EXPECT_FALSE(tensor_of(queries, "identity").passed()) << queries.to_text();
+  EXPECT_EQ(queries.to_text().find("rank -1"), std::string::npos) << queries.to_text();
+  EXPECT_NE(queries.to_text().find("KV head 0, rows of all ranks"), std::string::npos) << queries.to_text();
   EXPECT_TRUE(tensor_of(queries, "dk").passed()) << queries.to_text();
 
   Case wrong_keys = good;

@@ -10,6 +10,7 @@
 #include <cmath>
 #include <random>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "kernels/cpu_features.hpp"
@@ -49,6 +50,25 @@ TEST_P(RowKernels, CopiesHeadSlicesBetweenArraysOfDifferentWidthAndNothingElse) 
   for (std::size_t i = 0; i < source.size(); ++i) {
     const bool inside = i % 12 >= 3 && i % 12 < 9;
     EXPECT_EQ(unpacked[i], inside ? source[i] : 99.0F);
+  }
+}
+
+TEST_P(RowKernels, StreamsExactlyWhatCopyCopiesWhateverTheLengthAndAlignment) {
+  const std::int64_t lengths[] = {0, 1, 63, 64, 65, 127, 512, 4095, 32768, 32769, 40000, 70001};
+  std::vector<unsigned char> source(200'000), copied(200'000), streamed(200'000);
+  for (unsigned char& byte : source) byte = static_cast<unsigned char>(generator_());
+  for (const std::int64_t bytes : lengths) {
+    for (const std::int64_t rows : {1, 2}) {
+      for (const auto& [to, from, gap] :
+           {std::tuple(0, 0, 0), {3, 0, 0}, {0, 5, 7}, {64, 1, 64}, {61, 62, 1}}) {
+        std::fill(copied.begin(), copied.end(), static_cast<unsigned char>(0xAA));
+        std::fill(streamed.begin(), streamed.end(), static_cast<unsigned char>(0xAA));
+        copy_rows(copied.data() + to, bytes + gap, source.data() + from, bytes, bytes, rows);
+        stream_rows(streamed.data() + to, bytes + gap, source.data() + from, bytes, bytes, rows);
+        EXPECT_TRUE(streamed == copied)
+            << rows << " rows of " << bytes << " bytes from " << from << " to " << to;
+      }
+    }
   }
 }
 

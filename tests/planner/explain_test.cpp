@@ -19,9 +19,9 @@ std::string explained(const Plan& plan) {
   return text;
 }
 
-Plan plan_of(const std::string& topology) {
+Plan plan_of(const std::string& topology, std::vector<std::int64_t> lengths = {600, 100, 57, 1}) {
   PlanRequest request;
-  request.batch = {0, true, {{600, 100, 57, 1}}};
+  request.batch = {0, true, {std::move(lengths)}};
   request.topology = named_topology(topology);
   request.model = named_model("tiny");
   request.profile = default_profile(request.topology);
@@ -40,9 +40,26 @@ TEST(Explain, NamesLayoutLoadBoundAndScope) {
         "bound: no schedule can take less than " + human(plan.bounds.lower_bound),
         std::string("what binds: " + plan.bounds.active), std::string("runner-up: "),
         std::string("ulysses: rejected, 4 query heads cannot be divided evenly among 3 ranks"),
-        std::string("not in it: optimiser")}) {
+        "not in it: " + step_time_exclusions()}) {
     EXPECT_NE(text.find(part), std::string::npos) << part << " is missing in\n" << text;
   }
+}
+
+TEST(Explain, OneOfAThingIsNotNamedAsSeveral) {
+  Plan plan = plan_of("cpu:1x1", {1});
+  plan.model.layers = 1;
+  const std::string text = explained(plan);
+  for (const char* part :
+       {"  1 token in 1 document, 1 wave, 1 rank on 1 device (cpu:1x1)\n",
+        "  one layer forward: 0 transfers and 1 attention task in at most 1 step; exchange needed\n",
+        "  rank    0:          1 token,                   4 pairs x heads, 100.0 % of the work\n",
+        "step time: 1 layer, attention"}) {
+    EXPECT_NE(text.find(part), std::string::npos) << part << " is missing in\n" << text;
+  }
+  EXPECT_NE(explained(plan_of("cpu:1x17")).find("\n  1 more rank with no more work is not listed\n"),
+            std::string::npos);
+  EXPECT_NE(explained(plan_of("cpu:1x18")).find("\n  2 more ranks with no more work are not listed\n"),
+            std::string::npos);
 }
 
 TEST(Explain, RunnerUpIsTheFastestOfTheOthers) {
@@ -58,6 +75,17 @@ TEST(Explain, RunnerUpIsTheFastestOfTheOthers) {
   EXPECT_NE(explained(plan).find("runner-up: none, no other strategy was feasible"), std::string::npos);
   plan.candidates = {{"ring", Duration{1000}, {}}};
   EXPECT_NE(explained(plan).find("runner-up: none, no other strategy was considered"), std::string::npos);
+}
+
+TEST(HumanUnits, CountsAreGroupedAndAgreeWithTheirNoun) {
+  EXPECT_EQ(human_count(0), "0");
+  EXPECT_EQ(human_count(-999), "-999");
+  EXPECT_EQ(human_count(-1234567), "-1,234,567");
+  EXPECT_EQ(counted(0, "wave"), "0 waves");
+  EXPECT_EQ(counted(1, "wave"), "1 wave");
+  EXPECT_EQ(counted(131072, "token"), "131,072 tokens");
+  EXPECT_EQ(counted(1, "batch", "batches"), "1 batch");
+  EXPECT_EQ(counted(2, "batch", "batches"), "2 batches");
 }
 
 TEST(HumanUnits, KeepThreeDigitsAndAUnit) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How much a long test does. STRATA_TEST_SCALE=small, which the sanitizer runs set, asks for a sample.
+// How much a long test does. STRATA_TEST_SCALE=small, which the sanitizer runs set, asks for a sample; =full
+// for what takes too long for every run of the suite.
 #pragma once
 
 #include <cstdlib>
@@ -7,9 +8,12 @@
 
 namespace strata {
 
-inline bool small_scale() {
+inline std::string_view test_scale() {
   const char* scale = std::getenv("STRATA_TEST_SCALE");
-  return scale != nullptr && std::string_view(scale) == "small";
+  return scale != nullptr ? scale : "";
 }
+
+inline bool small_scale() { return test_scale() == "small"; }
+inline bool full_scale() { return test_scale() == "full"; }
 
 }  // namespace strata

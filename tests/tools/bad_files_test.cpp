@@ -264,11 +264,11 @@ TEST_F(BadFile, ATimelineIsRefusedWithTheFieldAndWhatItHolds) {
            ": found 2 devices, expected a run on one device; runs across devices have no measured links yet"},
           {R"("rank_count": 4)", R"("rank_count": 3)", ": found 3 ranks, expected 4, the ranks of the plan"},
           {R"("rank_count": 4)", R"("rank_count": 2000000000)",
-           ": found 2000000000 ranks, expected 4, the ranks of the plan"},
+           ": found 2,000,000,000 ranks, expected 4, the ranks of the plan"},
           {R"("layers": 2)", R"("layers": 1)",
-           ": found events of 2 layers and 1 repeats, expected 1 layers and 1 repeats, as the file states"},
+           ": found events of 2 layers and 1 repeat, expected 1 layer and 1 repeat, as the file states"},
           {R"("layers": 2)", R"("layers": 2000000000)",
-           ": found events of 2 layers and 1 repeats, expected 2000000000 layers and 1 repeats, as the file "
+           ": found events of 2 layers and 1 repeat, expected 2,000,000,000 layers and 1 repeat, as the file "
            "states"},
           {"[0,0,0,0,0,0,", "[0,0,0,0,9,0,",
            ": events[1]: found an event that does not come after the one before it, expected events sorted "

@@ -81,6 +81,26 @@ TEST_F(BadRequest, AMemoryCapNothingFitsGivesEveryCandidateItsReason) {
   EXPECT_NE(compared.out.find("ring rejects 1 of 1: wave 0 of 64 tokens needs "), std::string::npos);
 }
 
+TEST_F(BadRequest, ComparingWhatEveryStrategyRejectsStillGivesADocumentAndExitCode3) {
+  const Finished finished = work_.expect(
+      3,
+      "compare --batches b.jsonl --topology cpu:1x4 --model tiny --memory-cap 1KiB --strategies all --json");
+  EXPECT_TRUE(finished.err.ends_with("strata: no strategy accepts any of the batches\n")) << finished.err;
+  const JsonDocument document = parsed(finished.out);
+  const JsonValue rows = member(document, "rows");
+  EXPECT_EQ(rows.size(), 6U);
+  for (const JsonValue row : rows.items()) {
+    for (const JsonValue cell : row.members()) {
+      const std::string_view key = cell.key();
+      if (key == "rejected") {
+        EXPECT_NE(cell.string().find("over the memory cap of 1.00 KiB"), std::string::npos);
+      } else if (key != "step" && key != "strategy" && key != "lower_bound_ns" && key != "plan_time_ns") {
+        EXPECT_TRUE(cell.is_null()) << key;
+      }
+    }
+  }
+}
+
 TEST_F(BadRequest, InputsThatAreNotThere) {
   expect_line(2, "plan --batch no.jsonl --topology cpu:1x4 --model tiny -o o.json",
               "no.jsonl: found no such file, expected a readable file");
@@ -113,6 +133,17 @@ TEST_F(BadRequest, OutputsThatCannotBeWritten) {
               "no/t.json: found No such file or directory, expected a file that can be written");
   expect_line(2, "run p.json --trace no/t.json",
               "no/t.json: found No such file or directory, expected a file that can be written");
+  // Standard output is taken by the report or the document, so "-" is no name for it.
+  const std::string dash = "-: found standard output, expected a file name, such as ./- or /dev/stdout";
+  expect_line(2, start + "-", dash);
+  expect_line(2, "simulate p.json --timeline -", dash);
+  expect_line(2, "simulate p.json --trace -", dash);
+  expect_line(2, "run p.json -o -", dash);
+  expect_line(2, "calibrate -o -", dash);
+  const Finished through = work_.expect(0, start + "/dev/stdout --quiet");
+  EXPECT_EQ(through.out, work_.read("p.json"));
+  work_.expect(0, start + "./-");
+  EXPECT_EQ(work_.read("-"), work_.read("p.json"));
   // Where nobody can write, root included.
   const Finished nowhere = work_.expect(2, start + "/proc/strata.json");
   EXPECT_EQ(nowhere.err.rfind("strata: /proc/strata.json: found ", 0), 0U) << nowhere.err;

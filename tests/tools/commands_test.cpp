@@ -138,6 +138,49 @@ TEST_F(Commands, ExplainNamesTheLayoutTheBoundAndTheRunnerUp) {
   EXPECT_EQ(member(json("explain plan.json"), "strategy").string(), "ring");
 }
 
+TEST_F(Commands, EveryStepTimeComesWithTheSameListOfWhatIsNotInIt) {
+  const auto list = [&](const std::string& arguments) {
+    const std::string text = work_.expect(0, arguments).out;
+    const auto begin = text.find("  not in it: ");
+    EXPECT_NE(begin, std::string::npos) << arguments;
+    const std::string end = "data loading\n";
+    return text.substr(begin, text.find(end, begin) + end.size() - begin);
+  };
+  const std::string expected =
+      "  not in it: embedding and output layers, norms, loss, optimiser, recomputation, gradient "
+      "synchronisation,\n"
+      "    pipeline bubbles, data loading\n";
+  EXPECT_EQ(list("plan --batch b.jsonl --topology cpu:1x2 --model tiny -o p.json"), expected);
+  EXPECT_EQ(list("explain plan.json"), expected);
+  EXPECT_EQ(list("simulate plan.json"), expected);
+  EXPECT_EQ(list("compare --batches b.jsonl --topology cpu:1x2 --model tiny"), expected);
+}
+
+TEST_F(Commands, OneOfAThingIsNotNamedAsSeveral) {
+  work_.write("one.jsonl", "{\"step\": 0, \"packs\": [[1]]}\n");
+  const std::string plan =
+      work_
+          .expect(0,
+                  "plan --batch one.jsonl --topology cpu:1x1 --model tiny --heads 1:1 --layers 1 -o one.json")
+          .out;
+  EXPECT_TRUE(contains(plan, "1 token in 1 document, 1 wave; 1 rank on cpu:1x1\n")) << plan;
+  EXPECT_TRUE(contains(plan, "model: 1 layer, 1 query and 1 KV head of 64, f32;")) << plan;
+  EXPECT_EQ(work_.expect(0, "lint one.json").out,
+            "one.json: clean (ulysses, 1 wave, 1 rank, 0 transfers, 1 task)\n");
+  EXPECT_EQ(work_
+                .expect(3,
+                        "plan --batch one.jsonl --topology cpu:1x2 --model tiny --heads 1:1 "
+                        "--strategy ulysses -o two.json")
+                .err,
+            "strata: no feasible plan\n  ulysses: 1 query head cannot be divided evenly among 2 ranks\n");
+  EXPECT_TRUE(contains(work_
+                           .expect(3,
+                                   "plan --batch one.jsonl --topology cpu:1x1 --model tiny --memory-cap 1 "
+                                   "--strategy ring -o two.json")
+                           .err,
+                       "  ring: document 0 of 1 token needs "));
+}
+
 TEST_F(Commands, SimulateWritesATimelineAndATrace) {
   const std::string text = work_.expect(0, "simulate plan.json --timeline t.json --trace trace.json").out;
   EXPECT_TRUE(contains(text, "exposed communication")) << text;

@@ -40,19 +40,20 @@ TEST(RecordedPacks, PlanAndLintCleanThroughFilesWithEveryStrategyThatAcceptsThem
   }
 }
 
-TEST(RecordedPacks, PlanAndLintCleanOnSixtyFourRanks) {
+class RecordedPacksOnSixtyFourRanks : public testing::TestWithParam<std::string> {};
+
+TEST_P(RecordedPacksOnSixtyFourRanks, PlanAndLintCleanThroughFiles) {
   const Workspace work;
-  for (int line = 1; line <= scaled(2, 1); ++line) {
-    for (const std::string& strategy : kStrategies) {
-      if (strategy == "ulysses") continue;  // 64 ranks are more than the heads
-      const std::string plan =
-          fmt::format("plan --batch {}:{} --topology dgx_h100:8 --model llama3_8b --strategy {} -o p.json",
-                      sample("codeparrot_128k.jsonl"), line, strategy);
-      work.expect(0, plan);
-      work.expect(0, "lint p.json");
-    }
+  for (int line = 1; line <= scaled(kPacks, 1); ++line) {
+    work.expect(0, fmt::format("plan --batch {}:{} --topology dgx_h100:8 --model llama3_70b --strategy {} -o "
+                               "p.json --quiet",
+                               sample("codeparrot_128k.jsonl"), line, GetParam()));
+    work.expect(0, "lint p.json");
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(EveryStrategy, RecordedPacksOnSixtyFourRanks, testing::ValuesIn(kStrategies),
+                         [](const auto& each) { return each.param; });
 
 TEST(RecordedPacks, CompareGivesOneTableAndARowForEveryBatchAndStrategy) {
   const Workspace work;

@@ -7,10 +7,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
+
+#include "tests/support/test_scale.hpp"
 
 namespace strata::test {
 
@@ -58,6 +59,7 @@ Finished Workspace::strata(const std::vector<std::string>& arguments, const std:
   std::vector<std::string> words{"strata"};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<char*> pointers;
+  pointers.reserve(words.size() + 1);
   for (std::string& word : words) pointers.push_back(word.data());
   pointers.push_back(nullptr);
   const fs::path streams = new_folder();  // elsewhere, so that the work folder holds only what strata wrote
@@ -114,10 +116,7 @@ std::string sample(const std::string& name) {
   return std::string(STRATA_SOURCE_DIR "/traces/samples/") + name;
 }
 
-int scaled(int normal, int small) {
-  const char* scale = std::getenv("STRATA_TEST_SCALE");
-  return scale != nullptr && std::string(scale) == "small" ? small : normal;
-}
+int scaled(int normal, int small) { return small_scale() ? small : normal; }
 
 JsonDocument parsed(const std::string& text) {
   try {

@@ -92,7 +92,7 @@ TEST(BadLengths, ACsvNeedsAKnownColumn) {
 }
 
 TEST(BadLengths, RowsOfACsvAreAsTheHeaderSays) {
-  EXPECT_EQ(error_of("id,length\na,5\nb\n"), "data:3: found 1 columns, expected 2, as in the header");
+  EXPECT_EQ(error_of("id,length\na,5\nb\n"), "data:3: found 1 column, expected 2, as in the header");
   EXPECT_EQ(error_of("id,length\na,5\nb,6,7\n"), "data:3: found 3 columns, expected 2, as in the header");
   EXPECT_EQ(error_of("id,length\na,\n"),
             "data:2: found \"\", expected length, an integer from 1 to 2147483647");

@@ -188,7 +188,7 @@ TEST(ChromeTrace, EventsOfAnotherPlanAreRefused) {
   EXPECT_EQ(
       test::input_error([&] { trace_of(timeline); }),
       "timeline \"simulator\": found instruction 1 of wave 0, backward, rank 1, expected the program's 1 "
-      "instructions");
+      "instruction");
   timeline = test::small_timeline();
   timeline.events.back().rank = 2;
   EXPECT_EQ(test::input_error([&] { trace_of(timeline); }),

@@ -89,7 +89,19 @@ TEST(LengthSource, EveryUsualColumnIsKnown) {
 TEST(LengthSource, AColumnAloneIsPreferredOverASum) {
   const LengthSource source = read("input_length,output_length,seq_len\n1,2,30\n");
   EXPECT_EQ(source.lengths, (Lengths{30}));
-  EXPECT_EQ(source.description, "CSV with a header, seq_len, 1 rows");
+  EXPECT_EQ(source.description, "CSV with a header, seq_len, 1 row");
+}
+
+TEST(LengthSource, OneOfAThingIsNotNamedAsSeveral) {
+  EXPECT_EQ(read("7\n").description, "text without a header, one length a line, 1 line");
+  EXPECT_EQ(read("length\n5\n").description, "CSV with a header, length, 1 row");
+  EXPECT_EQ(read("[7]").description, "JSON list of 1 length");
+  EXPECT_EQ(read("{\"length\": 3}\n").description, "JSON lines, length, 1 row");
+  EXPECT_EQ(read("{\"step\": 0, \"packs\": [[3, 4]]}\n").description, "JSON lines, 1 step of fixed packs");
+  EXPECT_EQ(read(test::made_npy({7})).description, ".npy array of 1 <i4 item");
+  test::MadeIndex index;
+  index.lengths = {5};
+  EXPECT_EQ(read(index.bytes()).description, "Megatron .idx, 1 document in 1 sequence of uint16 tokens");
 }
 
 TEST(LengthSource, QuotedFieldsMayHoldTheSeparator) {
@@ -114,7 +126,7 @@ TEST(LengthSource, JsonLinesMayHoldTokensPacksOrBatches) {
   EXPECT_EQ(steps.lengths, (Lengths{3, 4, 5}));
   const LengthSource free = read("{\"step\": 0, \"documents\": [3, 4]}\n");
   EXPECT_EQ(free.batches, (std::vector<Batch>{{0, false, {{3, 4}}}}));
-  EXPECT_EQ(free.description, "JSON lines, 1 steps of free documents");
+  EXPECT_EQ(free.description, "JSON lines, 1 step of free documents");
 }
 
 TEST(LengthSource, NpyArraysAreRead) {

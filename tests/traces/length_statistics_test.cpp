@@ -56,6 +56,12 @@ TEST(LengthStatistics, TheLargestLengthsDoNotOverflow) {
   EXPECT_DOUBLE_EQ(s.top_work_share(), 0.1);
 }
 
+TEST(LengthStatistics, OneDocumentOfOneTokenIsNotNamedAsSeveral) {
+  EXPECT_NE(to_text(length_statistics(Lengths{1})).find("the longest 1 % (1 document) hold 100.0 %"),
+            std::string::npos);
+  EXPECT_EQ(to_text(preview_packing(Lengths{1, 1}, 1)).find("packs 2 of up to 1 token   pieces"), 0U);
+}
+
 TEST(LengthStatistics, OfAGenuineIndexAreTheKnownOnes) {
   const LengthSource source =
       read_length_source(std::filesystem::path(test::sample_path("codeparrot_content_document.idx")));

@@ -4,9 +4,11 @@
 #include "traces/megatron_index.hpp"
 
 #include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
 
 #include <algorithm>
 #include <filesystem>
+#include <numeric>
 #include <sstream>
 
 #include "core/batch_json.hpp"
@@ -72,6 +74,32 @@ TEST(MegatronIndex, EveryTokenTypeHasItsWidth) {
     EXPECT_EQ(read(made.bytes()).summary.token_type, types[code - 1].first);
     EXPECT_EQ(read(made.bytes()).summary.bytes_per_token, types[code - 1].second);
   }
+}
+
+RC_GTEST_PROP(MegatronIndexProperty, WhatWasWrittenIsReadBack, ()) {
+  MadeIndex made;
+  for (const std::uint16_t tokens : *rc::gen::nonEmpty<std::vector<std::uint16_t>>()) {
+    made.lengths.push_back(tokens + 1);
+  }
+  made.modes = *rc::gen::arbitrary<bool>();
+  // A document begins at sequence 0 and wherever the coin says so.
+  std::vector<std::int64_t> sums;
+  for (std::size_t sequence = 0; sequence < made.lengths.size(); ++sequence) {
+    if (sequence == 0 || *rc::gen::arbitrary<bool>()) {
+      made.documents.push_back(static_cast<std::int64_t>(sequence));
+      sums.push_back(0);
+    }
+    sums.back() += made.lengths[sequence];
+  }
+  made.documents.push_back(std::ssize(made.lengths));
+  const MegatronIndex index = read(made.bytes());
+  RC_ASSERT(std::vector<std::int64_t>(index.sequence_lengths.begin(), index.sequence_lengths.end()) ==
+            made.lengths);
+  RC_ASSERT(index.document_lengths == sums);
+  RC_ASSERT(index.summary.sequence_count == std::ssize(made.lengths));
+  RC_ASSERT(index.summary.document_count == std::ssize(sums));
+  RC_ASSERT(index.summary.token_count == std::accumulate(sums.begin(), sums.end(), std::int64_t{0}));
+  RC_ASSERT(index.summary.has_modes == made.modes);
 }
 
 TEST(MegatronIndex, AWrongHeaderIsNamed) {

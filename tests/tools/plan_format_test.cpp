@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// docs/plan-format.md names every rule that lint prints, no other, and every limit of the verifier. The rules
+// are read from the verifier's source: the first argument of what reports a violation.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <regex>
+#include <set>
+#include <sstream>
+#include <string>
+
+#include "core/verify_detail.hpp"
+
+namespace strata::test {
+namespace {
+
+std::string text_of(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+const std::filesystem::path kRoot = STRATA_SOURCE_DIR;
+
+std::set<std::string> matches(const std::string& text, const std::regex& pattern) {
+  std::set<std::string> found;
+  for (std::sregex_iterator at(text.begin(), text.end(), pattern), end; at != end; ++at)
+    found.insert((*at)[1]);
+  return found;
+}
+
+/// Every source of core/ that can report a violation.
+std::string verifier_source() {
+  std::string text;
+  for (const auto& entry : std::filesystem::directory_iterator(kRoot / "core")) {
+    const std::string name = entry.path().filename().string();
+    if (name.rfind("verify_", 0) == 0 || name.rfind("program_", 0) == 0) text += text_of(entry.path());
+  }
+  return text;
+}
+
+TEST(PlanFormat, NamesEveryRuleThatLintPrints) {
+  const std::string reporters =
+      "add|fail|report|program_violation|check_span|check_heads|check_rank|push_back";
+  const std::regex reported("(?:" + reporters + R"re()\(\s*\{?"([a-z_]+)",)re");
+  const std::set<std::string> rules = matches(verifier_source(), reported);
+  EXPECT_GE(rules.size(), 30U) << "violations are reported in another way now";
+  const std::string document = text_of(kRoot / "docs/plan-format.md");
+  for (const std::string& rule : rules) {
+    EXPECT_NE(document.find("`" + rule + "`"), std::string::npos)
+        << rule << " is missing in docs/plan-format.md";
+  }
+}
+
+TEST(PlanFormat, NamesNoRuleThatLintDoesNotKnow) {
+  // "**What.** (`rule`, `rule`)." opens each paragraph of rules.
+  const std::string document = text_of(kRoot / "docs/plan-format.md");
+  const std::string source = verifier_source();
+  std::size_t count = 0;
+  for (const std::string& list : matches(document, std::regex(R"re(\n\*\*[^*\n]+\*\* \(([^)]*)\)\.)re"))) {
+    for (const std::string& rule : matches(list, std::regex("`([a-z_]+)`"))) {
+      ++count;
+      EXPECT_NE(source.find('"' + rule + '"'), std::string::npos) << rule;
+    }
+  }
+  EXPECT_GE(count, 40U);
+}
+
+TEST(PlanFormat, StatesTheVerifiersLimits) {
+  const std::string document = text_of(kRoot / "docs/plan-format.md");
+  EXPECT_EQ(detail::kMaxHeads, 4096);
+  EXPECT_EQ(detail::kMaxLanes, 16);
+  EXPECT_EQ(detail::kMaxDocumentRanks, std::int64_t{1} << 26);
+  EXPECT_EQ(detail::kMaxDocumentTokens, (std::int64_t{1} << 31) - 1);
+  for (const char* limit : {"| query heads | 4,096 |", "| lanes | 16 |",
+                            "| document numbers x ranks | 2^26 |", "| tokens of a document | 2^31 - 1 |"}) {
+    EXPECT_NE(document.find(limit), std::string::npos) << limit;
+  }
+}
+
+}  // namespace
+}  // namespace strata::test
