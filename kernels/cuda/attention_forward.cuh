@@ -396,7 +396,6 @@ class AttentionForward {
     const simt::Shared staging = simt::shared_begin() + static_cast<simt::Shared>(first_row * kKeyDim * 2);
     const simt::Shared mine =
         staging + swizzled_offset(lane / 4, 0, ValueLanes::kChunks) + static_cast<simt::Shared>(lane % 4 * 4);
-    simt::warp_barrier();
     STRATA_UNROLL
     for (int m = 0; m < kRowSteps; ++m) {
       STRATA_UNROLL
