@@ -364,7 +364,7 @@ class AttentionForward {
         float total = sums.total[m][r];
         total += simt::shuffle_xor(total, 1);
         total += simt::shuffle_xor(total, 2);
-        const bool empty = sums.maximum[m][r] == -kInfinity;
+        const bool empty = total == 0;  // the maximum itself weighs 1; NaN is not empty
         lse[m][r] = empty ? -kInfinity : sums.maximum[m][r] * arguments.scale + simt::log_accurate(total);
         const float factor = empty ? 0.0F : 1.0F / total;
         STRATA_UNROLL
