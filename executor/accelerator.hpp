@@ -28,6 +28,10 @@ class Accelerator {
   virtual void upload(std::byte* target, std::span<const std::byte> source) = 0;
   virtual void download(std::span<std::byte> target, const std::byte* source) = 0;
 
+  /// Makes the tensor-core kernel for these head dimensions and this type ready; returns the rows of its
+  /// tiles, or 0 where there is none and the plain kernel has to do.
+  virtual std::int32_t prepare_attention(kernels::WorkKind kind, const kernels::AttentionShape& shape) = 0;
+
   /// Work of a later stream may run beside that of any other; an `urgent` one's goes first.
   virtual std::int32_t add_stream(bool urgent) = 0;
   /// Appends `count` events and returns the first; only `timed` ones know when they happened.
@@ -39,7 +43,7 @@ class Accelerator {
   /// What is issued to the stream from here on runs after the event as last recorded.
   virtual void wait(std::int32_t stream, std::int32_t event) = 0;
   /// `lists` is where the launch's lists lie on the device.
-  virtual void launch(std::int32_t stream, const DeviceLaunch& launch, const std::byte* lists) = 0;
+  virtual void launch(std::int32_t stream, const DeviceLaunch& launch, std::byte* lists) = 0;
   /// Sets every byte to `value`.
   virtual void fill(std::int32_t stream, std::byte* target, std::int64_t bytes, int value) = 0;
 

@@ -160,7 +160,15 @@ class DeviceRun {
 
   void compile() {
     DeviceLists lists;
-    const DevicePassOptions settings{tracked_, options_.poison};
+    DevicePassOptions settings;
+    settings.stamps = tracked_;
+    settings.poison = options_.poison;
+    if (!options_.plain_attention) {
+      const kernels::AttentionShape shape = kernel_shape(execution_.model);
+      settings.tiles.forward = device_.prepare_attention(kernels::WorkKind::forward, shape);
+      settings.tiles.grad_q = device_.prepare_attention(kernels::WorkKind::grad_q, shape);
+      settings.tiles.grad_kv = device_.prepare_attention(kernels::WorkKind::grad_kv, shape);
+    }
     for (const ExecutableWave& wave : execution_.waves) {
       auto& passes = passes_.emplace_back();
       for (const Pass pass : {Pass::forward, Pass::backward}) {

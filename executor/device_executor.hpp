@@ -24,6 +24,8 @@ struct DeviceOptions {
   /// Everything on one stream: each instruction has the device for itself, and its time is what it alone
   /// costs. The timeline's source then ends in "-serial".
   bool serial = false;
+  /// Plain fp32 attention even where there is a tensor-core kernel.
+  bool plain_attention = false;
   /// A wait for one layer's forward or backward that takes longer ends the run; 0: never.
   Duration deadline;
   std::int32_t threads = 0;  ///< of the host, to make the inputs; 0: one per hardware thread

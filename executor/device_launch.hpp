@@ -11,7 +11,8 @@
 #include <variant>
 #include <vector>
 
-#include "kernels/attention_types.hpp"
+#include "kernels/attention_work.hpp"
+#include "kernels/cuda/device_lists.hpp"
 #include "kernels/functors/head_functors.hpp"
 #include "kernels/functors/row_functors.hpp"
 
@@ -23,7 +24,7 @@ struct ListPlace {
   std::int64_t offset = 0;
   std::int32_t count = 0;
 
-  const Entry* in(const std::byte* lists) const { return reinterpret_cast<const Entry*>(lists + offset); }
+  Entry* in(std::byte* lists) const { return reinterpret_cast<Entry*>(lists + offset); }
 };
 
 /// Collects all lists of a run; upload `bytes()` and launches find them.
@@ -76,7 +77,26 @@ struct ReferenceLaunch {
   std::vector<kernels::KeyRows> host_keys;
 };
 
-using DeviceLaunch =
-    std::variant<CopyLaunch, AddLaunch, CastLaunch, FillLaunch, MergeLaunch, DeltaLaunch, ReferenceLaunch>;
+/// Attention on tensor cores: one of forward, grad_q and grad_kv over its own tiles. The counter that
+/// `tickets` holds is the launch's own, so that launches may overlap.
+struct TiledLaunch {
+  kernels::WorkKind kind = kernels::WorkKind::forward;
+  kernels::AttentionShape shape;
+  kernels::OutputMode mode = kernels::OutputMode::write;
+  ListPlace<kernels::DeviceTile> tiles;
+  ListPlace<kernels::DeviceSegment> segments;
+  ListPlace<kernels::QueryRows> queries;
+  ListPlace<kernels::KeyRows> keys;
+  ListPlace<std::int32_t> tickets;
+
+  kernels::ForwardArguments arguments(std::byte* lists) const {
+    return {tiles.in(lists), segments.in(lists), queries.in(lists),
+            keys.in(lists),  tickets.in(lists),  tiles.count,
+            shape.group(),   shape.scale,        mode};
+  }
+};
+
+using DeviceLaunch = std::variant<CopyLaunch, AddLaunch, CastLaunch, FillLaunch, MergeLaunch, DeltaLaunch,
+                                  ReferenceLaunch, TiledLaunch>;
 
 }  // namespace strata

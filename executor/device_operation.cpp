@@ -6,6 +6,7 @@
 
 #include "core/check.hpp"
 #include "executor/kernel_arguments.hpp"
+#include "kernels/cuda/attention_lists.hpp"
 #include "kernels/functors/add_lists.hpp"
 
 namespace strata {
@@ -130,24 +131,73 @@ Launches merges(const RankProgram& program, const MergePartials& op, std::byte* 
   return {launch};
 }
 
+/// An attention instruction in the kernels' words.
+struct AttentionCall {
+  kernels::AttentionShape shape;
+  kernels::OutputMode mode = kernels::OutputMode::write;
+  std::vector<kernels::AttentionBlock> blocks;
+  std::vector<kernels::QueryRows> queries;
+  std::vector<kernels::KeyRows> keys;
+};
+
 /// `op` is an Attention or an AttentionBackward.
 template <typename AttentionOperation>
-Launches attention(const RankProgram& program, const AttentionOperation& op, const ModelShape& model,
-                   kernels::OutputMode mode, std::byte* arena, DeviceLists& lists) {
+AttentionCall attention_call(const RankProgram& program, const AttentionOperation& op,
+                             const ModelShape& model, kernels::OutputMode mode, std::byte* arena) {
   check_blocks(program, op);
-  if (op.blocks.empty()) return {};
+  AttentionCall call;
+  call.shape = kernel_shape(model);
+  call.mode = mode;
+  call.blocks = kernel_blocks(op.blocks);
+  for (const QueryBuffers& query : op.queries) call.queries.push_back(query_rows(program, query, arena));
+  for (const KeyBuffers& key : op.keys) call.keys.push_back(key_rows(program, key, arena));
+  return call;
+}
+
+DeviceLaunch plain(AttentionCall call, bool backward, DeviceLists& lists) {
   ReferenceLaunch launch;
-  launch.shape = kernel_shape(model);
-  launch.mode = mode;
-  launch.backward = std::is_same_v<AttentionOperation, AttentionBackward>;
-  for (const QueryBuffers& query : op.queries) {
-    launch.host_queries.push_back(query_rows(program, query, arena));
-  }
-  for (const KeyBuffers& key : op.keys) launch.host_keys.push_back(key_rows(program, key, arena));
-  launch.blocks = lists.add<kernels::AttentionBlock>(kernel_blocks(op.blocks));
-  launch.queries = lists.add<kernels::QueryRows>(launch.host_queries);
-  launch.keys = lists.add<kernels::KeyRows>(launch.host_keys);
-  return {launch};
+  launch.shape = call.shape;
+  launch.mode = call.mode;
+  launch.backward = backward;
+  launch.blocks = lists.add<kernels::AttentionBlock>(call.blocks);
+  launch.queries = lists.add<kernels::QueryRows>(call.queries);
+  launch.keys = lists.add<kernels::KeyRows>(call.keys);
+  launch.host_queries = std::move(call.queries);
+  launch.host_keys = std::move(call.keys);
+  return launch;
+}
+
+DeviceLaunch tiled(const AttentionCall& call, kernels::WorkKind kind, std::int32_t rows, DeviceLists& lists) {
+  const kernels::AttentionLists built = kernels::build_attention_lists(call.shape, call.blocks, kind, rows);
+  constexpr std::int32_t kNoTickets = 0;
+  TiledLaunch launch;
+  launch.kind = kind;
+  launch.shape = call.shape;
+  launch.mode = call.mode;
+  launch.tiles = lists.add<kernels::DeviceTile>(built.tiles);
+  launch.segments = lists.add<kernels::DeviceSegment>(built.segments);
+  launch.queries = lists.add<kernels::QueryRows>(call.queries);
+  launch.keys = lists.add<kernels::KeyRows>(call.keys);
+  launch.tickets = lists.add<std::int32_t>(std::span(&kNoTickets, 1));
+  return launch;
+}
+
+Launches forward(const RankProgram& program, const Attention& op, const ModelShape& model,
+                 const TileRows& tiles, std::byte* arena, DeviceLists& lists) {
+  if (op.blocks.empty()) return {};
+  const auto mode = op.merge ? kernels::OutputMode::merge : kernels::OutputMode::write;
+  AttentionCall call = attention_call(program, op, model, mode, arena);
+  if (tiles.forward > 0) return {tiled(call, kernels::WorkKind::forward, tiles.forward, lists)};
+  return {plain(std::move(call), false, lists)};
+}
+
+Launches backward(const RankProgram& program, const AttentionBackward& op, const ModelShape& model,
+                  const TileRows& tiles, std::byte* arena, DeviceLists& lists) {
+  if (op.blocks.empty()) return {};
+  AttentionCall call = attention_call(program, op, model, kernels::OutputMode::merge, arena);
+  if (tiles.grad_q == 0 || tiles.grad_kv == 0) return {plain(std::move(call), true, lists)};
+  return {tiled(call, kernels::WorkKind::grad_kv, tiles.grad_kv, lists),
+          tiled(call, kernels::WorkKind::grad_q, tiles.grad_q, lists)};
 }
 
 /// Buffers whose rows and heads correspond one to one.
@@ -226,19 +276,15 @@ void append_piece(std::byte* target, const std::byte* source, std::int64_t bytes
 }  // namespace
 
 std::vector<DeviceLaunch> compile_operation(const RankProgram& program, const Operation& op,
-                                            const ModelShape& model, std::byte* arena, DeviceLists& lists) {
+                                            const ModelShape& model, const TileRows& tiles, std::byte* arena,
+                                            DeviceLists& lists) {
   return std::visit(
       Overloaded{
           [](const Exchange&) { return Launches{}; },
           [](const Collective&) { return Launches{}; },
           [&](const CopyRows& copy) { return copies(program, copy, arena, lists); },
-          [&](const Attention& forward) {
-            const auto mode = forward.merge ? kernels::OutputMode::merge : kernels::OutputMode::write;
-            return attention(program, forward, model, mode, arena, lists);
-          },
-          [&](const AttentionBackward& backward) {
-            return attention(program, backward, model, kernels::OutputMode::merge, arena, lists);
-          },
+          [&](const Attention& each) { return forward(program, each, model, tiles, arena, lists); },
+          [&](const AttentionBackward& each) { return backward(program, each, model, tiles, arena, lists); },
           [&](const MergePartials& merge) { return merges(program, merge, arena, lists); },
           [&](const AccumulateGradient& sum) { return sums(program, sum, arena, lists); },
           [&](const TokenWork& work) { return token_work(program, work, arena, lists); },

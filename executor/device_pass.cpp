@@ -7,7 +7,6 @@
 
 #include "core/check.hpp"
 #include "core/program_walk.hpp"
-#include "executor/device_operation.hpp"
 
 namespace strata {
 
@@ -186,7 +185,8 @@ class PassCompiler {
     const auto r = static_cast<std::size_t>(rank);
     const Instruction& instruction = instruction_of(rank, index);
     const std::int32_t stream = stream_of(rank, index);
-    for (DeviceLaunch& launch : compile_operation(programs_[r], instruction.op, model_, arenas_[r], lists_)) {
+    for (DeviceLaunch& launch :
+         compile_operation(programs_[r], instruction.op, model_, options_.tiles, arenas_[r], lists_)) {
       add_launch(std::move(launch), stream, rank, index);
     }
     compiled(rank, index).flops = operation_flops(programs_[r], instruction.op).count;

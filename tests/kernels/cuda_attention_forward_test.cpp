@@ -199,6 +199,21 @@ TEST(TensorCoreForward, KeepsRowsThatSeeNoKeyEmptyAndMergesThemAway) {
   EXPECT_TRUE(rows.lse == lse);
 }
 
+TEST(TensorCoreForward, ShowsNaNInsteadOfAnEmptyRow) {
+  ProblemOptions options = options_of(Element::bf16, 64, 64, 1, 1);
+  options.cut = false;
+  options.queries = options.keys = {40};
+  Problem problem(options, 5);
+  problem.queries[0].q.set(7 * 64 + 3, std::numeric_limits<double>::quiet_NaN());
+  for (const int launches : {1, 2}) {
+    problem.run_with(forward_kernels(1, 5), launches);
+    for (std::int64_t row = 0; row < 40; ++row) {
+      EXPECT_EQ(std::isnan(problem.queries[0].lse.get(row)), row == 7) << row;
+      EXPECT_EQ(std::isnan(problem.queries[0].out.get(row * 64 + 5)), row == 7) << row;
+    }
+  }
+}
+
 TEST(TensorCoreForward, StaysFiniteForHugeScores) {
   for (std::uint32_t seed = 401; seed <= 403; ++seed) {
     ProblemOptions options = random_options(seed, 64);

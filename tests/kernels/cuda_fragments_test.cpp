@@ -57,8 +57,8 @@ void fill_tile(simt::Shared tile, const Matrix& matrix) {
   const int chunk = simt::thread_index() % 2;
   std::uint32_t words[4];
   for (int w = 0; w < 4; ++w) {
-    const auto column = static_cast<std::size_t>(chunk * kChunkElements + w * 2);
-    const auto& values = matrix[static_cast<std::size_t>(row)];
+    const int column = chunk * kChunkElements + w * 2;
+    const float* values = &matrix[static_cast<std::size_t>(row)][0];
     words[w] = simt::pack<kElement>(values[column], values[column + 1]);
   }
   simt::store_words(tile + swizzled_offset(row, chunk, 2), words);
@@ -93,8 +93,8 @@ Matrix product_on_warp(const Matrix& a, const Matrix& b, bool transposed, std::u
       simt::mma<kElement>(sum, fragment_a, fragment_b[2 * half], fragment_b[2 * half + 1]);
       for (int i = 0; i < 4; ++i) {
         const FragmentPlace place = place_in_c(lane, i);
-        result[static_cast<std::size_t>(place.row)][static_cast<std::size_t>(place.column + half * 8)] =
-            sum[i];
+        const int column = place.column + half * 8;
+        result[static_cast<std::size_t>(place.row)][static_cast<std::size_t>(column)] = sum[i];
       }
     }
   });

@@ -8,6 +8,9 @@
 #include <stdexcept>
 
 #include "core/check.hpp"
+#include "kernels/cuda/attention_forward.cuh"
+#include "kernels/cuda/attention_grad_kv.cuh"
+#include "kernels/cuda/attention_grad_q.cuh"
 #include "kernels/cuda/attention_reference.hpp"
 
 namespace strata::testing {
@@ -17,7 +20,7 @@ namespace {
 constexpr std::align_val_t kPage{4096};
 
 template <typename Functor>
-void run_rows(const RowsLaunch<Functor>& launch, const Functor& functor, const std::byte* lists) {
+void run_rows(const RowsLaunch<Functor>& launch, const Functor& functor, std::byte* lists) {
   kernels::run_ranges_on_host(functor, launch.ranges.in(lists), launch.ranges.count, launch.tiles);
 }
 
@@ -32,7 +35,7 @@ void for_each_row(const Rows* sources, std::int32_t count, const Visit& visit) {
   }
 }
 
-void run_reference(const ReferenceLaunch& launch, const std::byte* lists) {
+void run_reference(const ReferenceLaunch& launch, std::byte* lists) {
   const kernels::ReferenceAttention work{launch.shape,
                                          launch.mode,
                                          launch.blocks.in(lists),
@@ -50,8 +53,34 @@ void run_reference(const ReferenceLaunch& launch, const std::byte* lists) {
   });
 }
 
+template <typename Kernel>
+void emulate(const kernels::ForwardArguments& arguments) {
+  kernels::emulator::Launch launch;
+  launch.blocks = 2;
+  launch.threads = Kernel::kShape.threads();
+  launch.shared_bytes = static_cast<std::size_t>(Kernel::kShape.shared_bytes());
+  kernels::emulator::run(launch, [&] { Kernel::run(arguments); });
+}
+
+constexpr int kEmulatedDim = 64;
+
+void run_tiled(const TiledLaunch& launch, std::byte* lists) {
+  using kernels::Element;
+  using kernels::WorkKind;
+  *launch.tickets.in(lists) = 0;
+  const kernels::ForwardArguments arguments = launch.arguments(lists);
+  switch (launch.kind) {
+    case WorkKind::forward:
+      return emulate<kernels::AttentionForward<Element::bf16, kEmulatedDim, kEmulatedDim>>(arguments);
+    case WorkKind::grad_q:
+      return emulate<kernels::AttentionGradQ<Element::bf16, kEmulatedDim, kEmulatedDim>>(arguments);
+    case WorkKind::grad_kv:
+      return emulate<kernels::AttentionGradKv<Element::bf16, kEmulatedDim, kEmulatedDim>>(arguments);
+  }
+}
+
 struct Runner {
-  const std::byte* lists;
+  std::byte* lists;
   template <typename Functor>
   void operator()(const RowsLaunch<Functor>& launch) const {
     run_rows(launch, Functor{}, lists);
@@ -67,6 +96,7 @@ struct Runner {
     run_rows(launch.rows, functor, lists);
   }
   void operator()(const ReferenceLaunch& launch) const { run_reference(launch, lists); }
+  void operator()(const TiledLaunch& launch) const { run_tiled(launch, lists); }
 };
 
 }  // namespace
@@ -88,6 +118,22 @@ void HostAccelerator::upload(std::byte* target, std::span<const std::byte> sourc
 
 void HostAccelerator::download(std::span<std::byte> target, const std::byte* source) {
   if (!target.empty()) std::memcpy(target.data(), source, target.size());
+}
+
+std::int32_t HostAccelerator::prepare_attention(kernels::WorkKind kind,
+                                                const kernels::AttentionShape& shape) {
+  const bool has = options_.tensor_cores && shape.element == kernels::Element::bf16 &&
+                   shape.k_dim == kEmulatedDim && shape.v_dim == kEmulatedDim;
+  if (!has) return 0;
+  switch (kind) {
+    case kernels::WorkKind::forward:
+      return kernels::forward_shape(kEmulatedDim, kEmulatedDim).rows;
+    case kernels::WorkKind::grad_q:
+      return kernels::grad_q_shape(kEmulatedDim, kEmulatedDim).rows;
+    case kernels::WorkKind::grad_kv:
+      return kernels::grad_kv_shape(kEmulatedDim, kEmulatedDim).rows;
+  }
+  return 0;
 }
 
 std::int32_t HostAccelerator::add_stream(bool) {
@@ -117,7 +163,7 @@ void HostAccelerator::wait(std::int32_t stream, std::int32_t event) {
   push(stream, action);
 }
 
-void HostAccelerator::launch(std::int32_t stream, const DeviceLaunch& launch, const std::byte* lists) {
+void HostAccelerator::launch(std::int32_t stream, const DeviceLaunch& launch, std::byte* lists) {
   if (launches_ == options_.refuse_at) throw DeviceError(-1, "launch refused");
   Action action{launches_ == options_.hang_at ? Action::Kind::hang : Action::Kind::launch};
   ++launches_;

@@ -20,6 +20,7 @@ namespace strata::testing {
 struct HostAcceleratorOptions {
   std::uint64_t seed = 0;
   std::int64_t memory = std::int64_t{1} << 32;
+  bool tensor_cores = false;    ///< emulated, for bf16 and head dimension 64
   std::int64_t hang_at = -1;    ///< this launch, counted from 0, never ends
   std::int64_t refuse_at = -1;  ///< this launch is refused
 };
@@ -35,11 +36,12 @@ class HostAccelerator : public Accelerator {
   std::byte* allocate(std::int64_t bytes) override;
   void upload(std::byte* target, std::span<const std::byte> source) override;
   void download(std::span<std::byte> target, const std::byte* source) override;
+  std::int32_t prepare_attention(kernels::WorkKind kind, const kernels::AttentionShape& shape) override;
   std::int32_t add_stream(bool urgent) override;
   std::int32_t add_events(std::int64_t count, bool timed) override;
   void record(std::int32_t stream, std::int32_t event) override;
   void wait(std::int32_t stream, std::int32_t event) override;
-  void launch(std::int32_t stream, const DeviceLaunch& launch, const std::byte* lists) override;
+  void launch(std::int32_t stream, const DeviceLaunch& launch, std::byte* lists) override;
   void fill(std::int32_t stream, std::byte* target, std::int64_t bytes, int value) override;
   bool happened(std::int32_t event) override;
   std::int64_t elapsed_ns(std::int32_t from, std::int32_t to) override;
@@ -53,7 +55,7 @@ class HostAccelerator : public Accelerator {
     std::int32_t event = 0;
     std::int64_t ticket = 0;  ///< which recording of the event
     const DeviceLaunch* launch = nullptr;
-    const std::byte* lists = nullptr;
+    std::byte* lists = nullptr;
     std::byte* target = nullptr;
     std::int64_t bytes = 0;
     int value = 0;

@@ -229,12 +229,11 @@ void Machine::diverged(const Fiber& fiber, const Fiber& other) const {
 
 /// Nobody can go on: names two threads of one block that wait for each other.
 std::string Machine::stuck() const {
-  const Fiber* waiting = nullptr;
-  for (const Fiber& fiber : fibers_) {
-    if (fiber.state == FiberState::at_warp) waiting = &fiber;
-  }
-  for (const Fiber& fiber : fibers_) {
-    if (waiting == nullptr && fiber.state == FiberState::at_block) waiting = &fiber;
+  const Fiber* waiting = fibers_.data();
+  for (const FiberState state : {FiberState::at_block, FiberState::at_warp}) {
+    for (const Fiber& fiber : fibers_) {
+      if (fiber.state == state) waiting = &fiber;
+    }
   }
   std::string text = name_of(*waiting) + " waits for ever " + place_of(*waiting);
   const bool in_warp = waiting->state == FiberState::at_warp;
