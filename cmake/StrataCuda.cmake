@@ -15,10 +15,19 @@ endif()
 
 if(STRATA_CUDA)
   if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
-    set(CMAKE_CUDA_ARCHITECTURES 80 90)
+    # Machine code of A100, H100/H200, B200 and RTX 50; the driver translates nothing at run time.
+    set(CMAKE_CUDA_ARCHITECTURES 80-real 90a-real 100-real 120-real)
+  endif()
+  if(NOT DEFINED CMAKE_CUDA_COMPILER_LAUNCHER AND CMAKE_CXX_COMPILER_LAUNCHER)
+    set(CMAKE_CUDA_COMPILER_LAUNCHER "${CMAKE_CXX_COMPILER_LAUNCHER}")
   endif()
   enable_language(CUDA)
-  # Not CMAKE_CUDA_STANDARD: CMake 3.25 does not know that nvcc 13 accepts C++20.
-  string(APPEND CMAKE_CUDA_FLAGS " -std=c++20")
+  # CMake 3.25 does not know that nvcc 12 and 13 accept C++20.
+  if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+  endif()
+  set(CMAKE_CUDA_STANDARD 20)
 endif()
+include(StrataCudaTargets)
 message(STATUS "CUDA parts: ${STRATA_CUDA}")

@@ -13,10 +13,11 @@ function(strata_library name)
   endif()
 endfunction()
 
-# strata_test(<name> SOURCES <files> [LINKS <libraries>] [LABELS <labels>] [TIMEOUT <seconds>])
+# strata_test(<name> SOURCES <files> [LINKS <libraries>] [LABELS <labels>] [TIMEOUT <seconds>] [ALONE])
 # GoogleTest program; every TEST in it is one ctest test, run from the source root. gtest_main is linked.
+# ALONE: ctest runs nothing else beside its tests.
 function(strata_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT" "SOURCES;LINKS;LABELS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "ALONE" "TIMEOUT" "SOURCES;LINKS;LABELS")
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 600)
   endif()
@@ -27,7 +28,7 @@ function(strata_test name)
     WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}"
     DISCOVERY_MODE PRE_TEST
     DISCOVERY_TIMEOUT 60
-    PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}")
+    PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}" RUN_SERIAL ${arg_ALONE})
 endfunction()
 
 # strata_benchmark(<name> SOURCES <files> [LINKS <libraries>])

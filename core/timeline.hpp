@@ -28,7 +28,7 @@ struct TimelineEvent {
 bool key_less(const TimelineEvent& a, const TimelineEvent& b);
 
 struct Timeline {
-  std::string source;                 ///< "simulator", "cpu", ...
+  std::string source;                 ///< "simulator", "cpu", "mpi", ...
   std::string plan_digest;            ///< of the plan that was run
   std::int32_t device_count = 1;      ///< physical devices that served the ranks
   std::int32_t cores_per_device = 1;  ///< execution units of each
@@ -36,6 +36,7 @@ struct Timeline {
   std::int32_t layers = 1;
   std::int32_t repeats = 1;
   bool linear_included = false;       ///< whether TokenWork.linear took time
+  std::int64_t clock_error_ns = 0;    ///< bound on how far the ranks' clocks are apart; 0: one clock
   std::vector<TimelineEvent> events;  ///< sorted by key
   bool operator==(const Timeline&) const = default;
 

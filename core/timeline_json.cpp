@@ -79,7 +79,7 @@ void check_columns(const JsonValue& list) {
 Timeline read_timeline(const JsonValue& root) {
   Timeline timeline;
   ObjectReader reader(root);
-  const JsonValue version = reader.required("format_version", "1: is this a Strata timeline?");
+  const JsonValue version = reader.required("format_version", "2: is this a Strata timeline?");
   if (version.integer(0, kMaxInt32) != kTimelineFormatVersion) {
     version.fail(fmt::format("{}, the only timeline format that this version of Strata reads",
                              kTimelineFormatVersion));
@@ -92,6 +92,7 @@ Timeline read_timeline(const JsonValue& root) {
   timeline.layers = reader.required_int<std::int32_t>("layers", 1, kMaxInt32);
   timeline.repeats = reader.required_int<std::int32_t>("repeats", 1, kMaxInt32);
   timeline.linear_included = reader.required_bool("linear_included");
+  timeline.clock_error_ns = reader.required_int<std::int64_t>("clock_error_ns", 0, kMaxInt64);
   check_columns(reader.required("columns", "the names of the columns"));
   const JsonValue events = reader.required("events", "a list of events");
   const JsonValue::Children rows = events.items();
@@ -145,6 +146,7 @@ void write_timeline(const Timeline& timeline, std::ostream& stream) {
   out.member("layers", timeline.layers);
   out.member("repeats", timeline.repeats);
   out.member("linear_included", timeline.linear_included);
+  out.member("clock_error_ns", timeline.clock_error_ns);
   out.key("columns");
   out.open_array(JsonLayout::compact);
   for (const std::string_view column : kColumns) out.value(column);

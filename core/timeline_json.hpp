@@ -10,7 +10,7 @@
 
 namespace strata {
 
-inline constexpr std::int32_t kTimelineFormatVersion = 1;
+inline constexpr std::int32_t kTimelineFormatVersion = 2;
 
 /// Throws InputError naming file and JSON path; events come back sorted by key, each key once.
 Timeline read_timeline(const std::string& path);

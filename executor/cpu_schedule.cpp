@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 #include <iterator>
+#include <set>
 #include <tuple>
 
 #include "core/check.hpp"
@@ -18,17 +19,10 @@ namespace {
 constexpr std::int32_t kLoad = -1;
 constexpr std::int32_t kStore = -2;
 
-std::int64_t instruction_count(const ExecutableWave& wave) {
-  std::int64_t count = 0;
-  for (const RankProgram& program : wave.programs)
-    count += std::ssize(program.forward) + std::ssize(program.backward);
-  return count;
-}
-
 }  // namespace
 
-CpuSchedule::CpuSchedule(PreparedRun& run, const Execution& execution, const CpuOptions& options)
-    : run_(run), execution_(execution), options_(options) {
+CpuSchedule::CpuSchedule(PreparedRun& run, const Execution& execution, const CpuOptions& options, bool gated)
+    : run_(run), execution_(execution), options_(options), local_(run.local), gated_(gated) {
   const std::size_t ranks = run.arenas.size();
   ranks_.resize(ranks);
   std::size_t link_count = 0, happening_count = 2 * ranks;
@@ -39,8 +33,8 @@ CpuSchedule::CpuSchedule(PreparedRun& run, const Execution& execution, const Cpu
       link_count += states[p].size();
     }
     first_event_of_wave_.push_back(events_per_repeat_);
-    events_per_repeat_ += options.layers * instruction_count(execution.waves[w]);
-    for (std::size_t r = 0; r < ranks; ++r) {
+    events_per_repeat_ += options.layers * instruction_count(w);
+    for (auto r = static_cast<std::size_t>(local_.begin); r < static_cast<std::size_t>(local_.end); ++r) {
       const RankProgram& program = execution.waves[w].programs[r];
       RankState& state = ranks_[r];
       const std::size_t most = std::max(program.forward.size(), program.backward.size());
@@ -53,6 +47,7 @@ CpuSchedule::CpuSchedule(PreparedRun& run, const Execution& execution, const Cpu
     happening_count += state.instructions.size();
   }
   copies_ = Ring<LinkNumber>(link_count);
+  remote_posts_ = Ring<LinkNumber>(link_count);
   happenings_ = Ring<Happening>(happening_count);
   if (options.record_timeline) events_.resize(static_cast<std::size_t>(events_per_repeat_ * options.repeats));
 }
@@ -78,14 +73,25 @@ CpuSchedule::LinkState& CpuSchedule::link_state(const LinkNumber& number) {
   return states[static_cast<std::size_t>(number.link)];
 }
 
+/// Of the ranks of this process, both passes.
+std::int64_t CpuSchedule::instruction_count(std::size_t wave) const {
+  std::int64_t count = 0;
+  for (std::int32_t rank = local_.begin; rank < local_.end; ++rank) {
+    const RankProgram& program = execution_.waves[wave].programs[static_cast<std::size_t>(rank)];
+    count += std::ssize(program.forward) + std::ssize(program.backward);
+  }
+  return count;
+}
+
 /// Events lie in the order of their key: repeat, wave, layer, pass, rank, instruction.
 std::int64_t CpuSchedule::first_event(std::int32_t rank) const {
   const RankState& state = ranks_[static_cast<std::size_t>(rank)];
   const ExecutableWave& wave = execution_.waves[static_cast<std::size_t>(state.wave)];
   std::int64_t index = repeat_ * events_per_repeat_ +
                        first_event_of_wave_[static_cast<std::size_t>(state.wave)] +
-                       state.layer * instruction_count(wave);
-  for (const RankProgram& program : wave.programs) {
+                       state.layer * instruction_count(static_cast<std::size_t>(state.wave));
+  for (std::int32_t each = local_.begin; each < local_.end; ++each) {
+    const RankProgram& program = wave.programs[static_cast<std::size_t>(each)];
     if (state.pass == Pass::backward) index += std::ssize(program.forward);
     if (program.rank < rank) index += std::ssize(program.instructions(state.pass));
   }
@@ -99,10 +105,11 @@ TimelineEvent* CpuSchedule::event(std::int32_t rank, std::int32_t instruction) {
 
 void CpuSchedule::begin_repeat(std::int32_t repeat, std::int64_t now_ns) {
   repeat_ = repeat;
-  loading_ = unfinished_ranks_ = static_cast<std::int32_t>(ranks_.size());
+  loading_ = unfinished_ranks_ = local_.count();
+  started_ = false;
   sent_ = {};
   start_ns_ = last_end_ns_ = now_ns;
-  for (std::int32_t rank = 0; rank < std::ssize(ranks_); ++rank) {
+  for (std::int32_t rank = local_.begin; rank < local_.end; ++rank) {
     RankState& state = ranks_[static_cast<std::size_t>(rank)];
     state.wave = 0;
     state.done = false;
@@ -133,13 +140,23 @@ void CpuSchedule::loaded(std::int32_t rank, std::int64_t now_ns) {
   state.pass = Pass::forward;
   if (state.wave > 0) {
     begin_pass(rank);
-  } else if (--loading_ == 0) {
-    start_ns_ = last_end_ns_ = now_ns;
-    for (std::int32_t other = 0; other < std::ssize(ranks_); ++other) {
-      ranks_[static_cast<std::size_t>(other)].served_ns = 0;
-      begin_pass(other);
-    }
+  } else if (--loading_ == 0 && !gated_) {
+    start_ranks(now_ns);
   }
+}
+
+void CpuSchedule::start_ranks(std::int64_t now_ns) {
+  start_ns_ = last_end_ns_ = now_ns;
+  started_ = true;
+  for (std::int32_t rank = local_.begin; rank < local_.end; ++rank) {
+    ranks_[static_cast<std::size_t>(rank)].served_ns = 0;
+    begin_pass(rank);
+  }
+}
+
+void CpuSchedule::start(std::int64_t now_ns) {
+  start_ranks(std::max(now_ns_, now_ns));
+  settle(now_ns);
 }
 
 void CpuSchedule::begin_pass(std::int32_t rank) {
@@ -213,7 +230,8 @@ void CpuSchedule::activate(std::int32_t rank, std::int32_t instruction, const Pr
   RankState& state = ranks_[static_cast<std::size_t>(rank)];
   if (state.active.empty() && state.running == 0) {
     std::int64_t least = -1;
-    for (const RankState& other : ranks_) {
+    for (std::int32_t each = local_.begin; each < local_.end; ++each) {
+      const RankState& other = ranks_[static_cast<std::size_t>(each)];
       if (other.active.empty() && other.running == 0) continue;
       least = least < 0 ? other.served_ns : std::min(least, other.served_ns);
     }
@@ -259,8 +277,15 @@ void CpuSchedule::post_exchange(std::int32_t rank, std::int32_t instruction, std
   for (const std::int32_t index : links) {
     const LinkNumber number{rank_state.wave, rank_state.pass, index};
     LinkState& link = link_state(number);
-    if (++link.arrived < 2) continue;
     const ExchangeLink& what = all.links[static_cast<std::size_t>(index)];
+    ++link.arrived;
+    if (what.remote) {
+      remote_posts_.push(number);
+      ++remote_under_way_;
+      more_work_ = true;
+      continue;
+    }
+    if (link.arrived < 2) continue;
     for (const auto& [end, end_instruction] :
          {std::pair(what.source, what.source_instruction), std::pair(what.target, what.target_instruction)}) {
       if (TimelineEvent* record = event(end, end_instruction)) record->matched_ns = now_ns - start_ns_;
@@ -279,12 +304,13 @@ void CpuSchedule::end_link(const LinkNumber& number) {
   const PreparedPass& pass =
       run_.waves[static_cast<std::size_t>(number.wave)].passes[static_cast<std::size_t>(number.pass)];
   const ExchangeLink& link = pass.links.links[static_cast<std::size_t>(number.link)];
-  if (link.source != link.target) {
+  if (link.source != link.target && local_.contains(link.source)) {
     sent_ += Bytes{link.bytes};
     if (TimelineEvent* record = event(link.source, link.source_instruction)) record->bytes += link.bytes;
   }
   for (const auto& [rank, instruction] :
        {std::pair(link.source, link.source_instruction), std::pair(link.target, link.target_instruction)}) {
+    if (!local_.contains(rank)) continue;
     auto& states = ranks_[static_cast<std::size_t>(rank)].instructions;
     if (--states[static_cast<std::size_t>(instruction)].links_left > 0) continue;
     happenings_.push({Happening::Kind::ended, rank, instruction});
@@ -344,7 +370,8 @@ bool CpuSchedule::claim(Claim& claim) {
     return true;
   }
   RankState* best = nullptr;
-  for (RankState& state : ranks_) {
+  for (std::int32_t rank = local_.begin; rank < local_.end; ++rank) {
+    RankState& state = ranks_[static_cast<std::size_t>(rank)];
     if (state.active.empty()) continue;
     if (best == nullptr ||
         std::tie(state.running, state.served_ns) < std::tie(best->running, best->served_ns)) {
@@ -389,40 +416,70 @@ bool CpuSchedule::complete(const Claim& claim, std::int64_t begin_ns, std::int64
   return more_work_;
 }
 
-CpuSchedule::Stuck CpuSchedule::describe_stuck() const {
-  Stuck first{-1, ""};
-  for (std::int32_t rank = 0; rank < std::ssize(ranks_); ++rank) {
-    const RankState& state = ranks_[static_cast<std::size_t>(rank)];
-    if (state.done) continue;
-    const PreparedPass& pass = pass_of(state);
-    const auto& instructions = program_of(rank).instructions(state.pass);
-    for (std::size_t i = 0; i < instructions.size(); ++i) {
-      if (state.instructions[i].phase != Phase::posted) continue;
-      std::string waits;
-      for (const std::int32_t index : pass.links.of_instruction[static_cast<std::size_t>(rank)][i]) {
-        const auto& states =
-            links_[static_cast<std::size_t>(state.wave)][static_cast<std::size_t>(state.pass)];
-        if (states[static_cast<std::size_t>(index)].arrived == 0) continue;
-        const ExchangeLink& link = pass.links.links[static_cast<std::size_t>(index)];
-        fmt::format_to(std::back_inserter(waits), "{} {}", waits.empty() ? ", waits for rank" : ",",
-                       link.source == rank ? link.target : link.source);
-      }
-      const std::string sentence =
-          fmt::format("{} instruction {} ({}) of wave {}, layer {} cannot end{}", to_string(state.pass), i,
-                      kind_name(instructions[i].op), state.wave, state.layer, waits);
-      if (first.rank >= 0)
-        return {first.rank, fmt::format("{}; rank {}: {}", first.sentence, rank, sentence)};
-      first = {rank, sentence};
-      break;
+bool CpuSchedule::take_remote(LinkNumber& number) {
+  if (remote_posts_.empty()) return false;
+  number = remote_posts_.front();
+  remote_posts_.pop();
+  return true;
+}
+
+bool CpuSchedule::complete_remote(const LinkNumber& number, std::int64_t now_ns) {
+  more_work_ = false;
+  --remote_under_way_;
+  link_state(number).arrived = 0;
+  end_link(number);
+  settle(now_ns);
+  return more_work_;
+}
+
+/// The first posted instruction of `rank`, when the rank is not done.
+CpuSchedule::Stuck CpuSchedule::describe_stuck(std::int32_t rank) const {
+  const RankState& state = ranks_[static_cast<std::size_t>(rank)];
+  if (state.done) return {};
+  const PreparedPass& pass = pass_of(state);
+  const auto& states = links_[static_cast<std::size_t>(state.wave)][static_cast<std::size_t>(state.pass)];
+  const auto& instructions = program_of(rank).instructions(state.pass);
+  for (std::size_t i = 0; i < instructions.size(); ++i) {
+    if (state.instructions[i].phase != Phase::posted) continue;
+    std::set<std::int32_t> peers;
+    bool remote = false;
+    for (const std::int32_t index : pass.links.of_instruction[static_cast<std::size_t>(rank)][i]) {
+      if (states[static_cast<std::size_t>(index)].arrived == 0) continue;
+      const ExchangeLink& link = pass.links.links[static_cast<std::size_t>(index)];
+      remote = remote || link.remote;
+      peers.insert(link.source == rank ? link.target : link.source);
     }
+    const std::string waits = peers.empty() ? "" : fmt::format(", waits for rank {}", fmt::join(peers, ", "));
+    return {rank,
+            fmt::format("{} instruction {} ({}) of wave {}, layer {} cannot end{}", to_string(state.pass), i,
+                        kind_name(instructions[i].op), state.wave, state.layer, waits),
+            remote};
   }
-  if (first.rank >= 0) return first;
-  // Nothing is posted while inputs are made or results copied out.
-  for (std::int32_t rank = 0; rank < std::ssize(ranks_); ++rank) {
-    const RankState& state = ranks_[static_cast<std::size_t>(rank)];
-    if (!state.done) return {rank, fmt::format("the inputs or results of wave {} are not ready", state.wave)};
+  return {};
+}
+
+CpuSchedule::Stuck CpuSchedule::describe_stuck() const {
+  std::vector<Stuck> found;
+  for (std::int32_t rank = local_.begin; rank < local_.end; ++rank) {
+    Stuck stuck = describe_stuck(rank);
+    if (stuck.rank >= 0) found.push_back(std::move(stuck));
   }
-  return first;
+  if (found.empty()) {
+    // Nothing is posted while inputs are made or results copied out.
+    for (std::int32_t rank = local_.begin; rank < local_.end; ++rank) {
+      const RankState& state = ranks_[static_cast<std::size_t>(rank)];
+      if (!state.done)
+        return {rank, fmt::format("the inputs or results of wave {} are not ready", state.wave)};
+    }
+    return {};
+  }
+  std::stable_partition(found.begin(), found.end(), [](const Stuck& stuck) { return stuck.remote; });
+  Stuck result = found.front();
+  // Without other processes two ranks of this one wait for each other, and the second says why.
+  if (!result.remote && found.size() > 1) {
+    fmt::format_to(std::back_inserter(result.sentence), "; rank {}: {}", found[1].rank, found[1].sentence);
+  }
+  return result;
 }
 
 }  // namespace strata

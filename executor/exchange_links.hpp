@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pairs the exchanges of in-process ranks: what one rank sends to another in one exchange, and where it
-// lands, as plain copies between two arenas. A link may be copied only when both ends have posted.
+// Pairs the exchanges of ranks: what one rank sends to another in one exchange, and where it lands. Between
+// ranks of this process as plain copies between two arenas, made when both ends have posted; otherwise as the
+// memory of the local end, which a transport carries (transport.hpp).
 #pragma once
 
 #include <cstddef>
@@ -9,9 +10,11 @@
 #include <vector>
 
 #include "core/rank_program.hpp"
+#include "executor/run.hpp"
 
 namespace strata {
 
+/// A remote link's chunk is a whole part, with a null pointer for the end in the other process.
 struct CopyChunk {
   std::byte* target = nullptr;
   const std::byte* source = nullptr;
@@ -23,8 +26,17 @@ struct CopyChunk {
 struct ExchangeLink {
   std::int32_t source = 0, source_instruction = -1;
   std::int32_t target = 0, target_instruction = -1;
+  std::int32_t lane = 0;
+  bool remote = false;  ///< one end is another process's rank
   std::int64_t chunk_begin = 0, chunk_end = 0;
   std::int64_t bytes = 0;
+};
+
+/// One link of the wave and pass that both its ends are in.
+struct LinkNumber {
+  std::int32_t wave = 0;
+  Pass pass = Pass::forward;
+  std::int32_t link = 0;
 };
 
 struct ExchangeLinks {
@@ -35,10 +47,17 @@ struct ExchangeLinks {
   std::vector<std::vector<std::vector<std::int32_t>>> of_instruction;
 };
 
-/// Matches, per source, target and lane, the k-th exchange that sends with the k-th that receives.
-/// `arenas[rank]` is where the rank's buffers lie. Throws InternalError when two matched ends differ in
-/// bytes.
+/// Matches, per source, target and lane, the k-th exchange that sends with the k-th that receives, where at
+/// least one of both ranks is in `local`. `arenas[rank]` is where a local rank's buffers lie. Throws
+/// InternalError when two matched ends differ in bytes.
 ExchangeLinks link_exchanges(std::span<const RankProgram> programs, Pass pass,
-                             std::span<std::byte* const> arenas);
+                             std::span<std::byte* const> arenas, RankBlock local);
+
+/// The two ends of every link among all ranks, without the memory; ends that match nothing are left out.
+struct ExchangePair {
+  std::int32_t source = 0, source_instruction = 0;
+  std::int32_t target = 0, target_instruction = 0;
+};
+std::vector<ExchangePair> pair_exchanges(std::span<const RankProgram> programs, Pass pass);
 
 }  // namespace strata

@@ -2,9 +2,8 @@
 #include "executor/prepared_operation.hpp"
 
 #include <algorithm>
-#include <cmath>
 
-#include "core/check.hpp"
+#include "executor/kernel_arguments.hpp"
 #include "executor/row_items.hpp"
 
 namespace strata {
@@ -17,66 +16,6 @@ struct Overloaded : Lambdas... {
 };
 template <typename... Lambdas>
 Overloaded(Lambdas...) -> Overloaded<Lambdas...>;
-
-kernels::AttentionShape kernel_shape(const ModelShape& model) {
-  kernels::AttentionShape shape;
-  shape.element = kernel_element(model.element_type);
-  shape.query_heads = model.query_heads;
-  shape.kv_heads = model.kv_heads;
-  shape.k_dim = model.head_dim;
-  shape.v_dim = model.value_head_dim;
-  shape.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(model.head_dim)));
-  return shape;
-}
-
-kernels::QueryRows query_rows(const RankProgram& program, const QueryBuffers& query, std::byte* arena) {
-  const auto floats = [&](std::int32_t buffer) {
-    return reinterpret_cast<float*>(buffer_data(program, buffer, arena));
-  };
-  const Buffer& q = program.buffers[static_cast<std::size_t>(query.q)];
-  kernels::QueryRows rows;
-  rows.q = buffer_data(program, query.q, arena);
-  rows.out = buffer_data(program, query.out, arena);
-  rows.lse = floats(query.lse);
-  rows.grad_out = buffer_data(program, query.d_o, arena);
-  rows.delta = floats(query.delta);
-  rows.grad_q = floats(query.dq);
-  rows.rows = q.rows;
-  rows.head_begin = q.heads.begin;
-  rows.head_count = q.heads.count();
-  return rows;
-}
-
-kernels::KeyRows key_rows(const RankProgram& program, const KeyBuffers& key, std::byte* arena) {
-  const Buffer& kv = program.buffers[static_cast<std::size_t>(key.kv)];
-  kernels::KeyRows rows;
-  rows.kv = buffer_data(program, key.kv, arena);
-  rows.grad_kv = reinterpret_cast<float*>(buffer_data(program, key.dkv, arena));
-  rows.rows = kv.rows;
-  rows.head_begin = kv.heads.begin;
-  rows.head_count = kv.heads.count();
-  return rows;
-}
-
-std::vector<kernels::AttentionBlock> kernel_blocks(const std::vector<AttentionBlock>& blocks) {
-  std::vector<kernels::AttentionBlock> result;
-  result.reserve(blocks.size());
-  for (const AttentionBlock& block : blocks) {
-    kernels::AttentionBlock& out = result.emplace_back();
-    out.query_source = block.query_source;
-    out.key_source = block.key_source;
-    out.query_begin = block.query_begin;
-    out.query_count = block.query_count;
-    out.key_begin = block.key_begin;
-    out.key_count = block.key_count;
-    out.head_begin = block.heads.begin;
-    out.head_end = block.heads.end;
-    out.lo = block.lo;
-    out.hi = block.hi;
-    out.key_stride = block.key_stride;
-  }
-  return result;
-}
 
 /// `op` is an Attention or an AttentionBackward.
 template <typename AttentionOperation>
@@ -94,24 +33,6 @@ PreparedOperation prepare_attention(const RankProgram& program, const AttentionO
   for (const KeyBuffers& key : op.keys) items.keys.push_back(key_rows(program, key, arena));
   items.order = kernels::longest_first(items.work);
   return PreparedOperation(std::move(items));
-}
-
-/// Kernels index arrays without checks, so a block that leaves its buffers is stopped here.
-template <typename AttentionOperation>
-void check_blocks(const RankProgram& program, const AttentionOperation& op) {
-  for (const AttentionBlock& block : op.blocks) {
-    const auto& query = op.queries.at(static_cast<std::size_t>(block.query_source));
-    const auto& key = op.keys.at(static_cast<std::size_t>(block.key_source));
-    const Buffer& q = program.buffers.at(static_cast<std::size_t>(query.q));
-    const Buffer& kv = program.buffers.at(static_cast<std::size_t>(key.kv));
-    STRATA_CHECK(block.query_begin >= 0 && block.query_begin + block.query_count <= q.rows &&
-                     contains(q.heads, block.heads),
-                 "rank {}: query rows {}+{} of a buffer of {}", program.rank, block.query_begin,
-                 block.query_count, q.rows);
-    STRATA_CHECK(block.key_begin >= 0 && block.key_begin + block.key_count <= kv.rows,
-                 "rank {}: key rows {}+{} of a buffer of {}", program.rank, block.key_begin, block.key_count,
-                 kv.rows);
-  }
 }
 
 void run_task(const RowItems& items, const RowTask& task, kernels::Scratch& scratch) {

@@ -7,6 +7,7 @@
 #include <new>
 
 #include "core/check.hpp"
+#include "executor/kernel_arguments.hpp"
 
 namespace strata {
 
@@ -17,41 +18,11 @@ constexpr std::align_val_t kPage{4096};
 /// Arenas that take more than this together do not stay in the caches from one use to the next.
 constexpr std::int64_t kCachedBytes = std::int64_t{64} << 20;
 
-constexpr std::int64_t aligned(std::int64_t bytes) {
-  return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
-}
-
 ArenaMemory allocate_arena(Bytes bytes, bool poison) {
   const auto size = static_cast<std::size_t>(std::max<std::int64_t>(bytes.count, kArenaAlignment));
   ArenaMemory memory(static_cast<std::byte*>(::operator new(size, kPage)));
   std::memset(memory.get(), poison ? kPoisonByte : 0, size);
   return memory;
-}
-
-/// The bytes that the program's buffers really take must be the bytes it declares.
-void check_arena(const RankProgram& program) {
-  std::vector<Access> accesses;
-  for (const Pass pass : {Pass::forward, Pass::backward}) {
-    for (const Instruction& instruction : program.instructions(pass)) {
-      append_accesses(program, instruction.op, accesses);
-    }
-  }
-  std::vector<bool> used(program.buffers.size());
-  for (const Access& access : accesses) {
-    STRATA_CHECK(access.buffer >= 0 && access.buffer < std::ssize(program.buffers), "rank {}: no buffer b{}",
-                 program.rank, access.buffer);
-    used[static_cast<std::size_t>(access.buffer)] = true;
-  }
-  std::int64_t extent = 0;
-  for (std::size_t b = 0; b < program.buffers.size(); ++b) {
-    const Buffer& buffer = program.buffers[b];
-    if (!used[b] && !buffer.persistent) continue;
-    STRATA_CHECK(buffer.arena_offset >= 0 && buffer.arena_offset % kArenaAlignment == 0,
-                 "rank {}: b{} lies at byte {}", program.rank, b, buffer.arena_offset);
-    extent = std::max(extent, aligned(buffer.arena_offset + buffer.bytes().count));
-  }
-  STRATA_CHECK(extent == program.arena.count, "rank {}: buffers take {} bytes, the program says {}",
-               program.rank, extent, program.arena.count);
 }
 
 /// Successors and dependency counts from wait_for and from the order of every stream.
@@ -116,23 +87,25 @@ PreparedOperation prepare_store(const RankProgram& program, const std::byte* are
 }
 
 PreparedWave prepare_wave(const Execution& execution, const ExecutableWave& wave, const CpuOptions& options,
-                          std::span<std::byte* const> arenas, bool stream,
+                          RankBlock local, std::span<std::byte* const> arenas, bool stream,
                           std::vector<LocalResults>& results) {
   PreparedWave prepared;
   for (const Pass pass : {Pass::forward, Pass::backward}) {
     PreparedPass& target = prepared.passes[static_cast<std::size_t>(pass)];
-    for (std::size_t r = 0; r < wave.programs.size(); ++r) {
-      target.ranks.push_back(
-          prepare_rank(wave.programs[r], pass, execution.model, options.poison, arenas[r], stream));
+    target.ranks.resize(wave.programs.size());
+    for (auto r = static_cast<std::size_t>(local.begin); r < static_cast<std::size_t>(local.end); ++r) {
+      target.ranks[r] =
+          prepare_rank(wave.programs[r], pass, execution.model, options.poison, arenas[r], stream);
     }
-    target.links = link_exchanges(wave.programs, pass, arenas);
+    target.links = link_exchanges(wave.programs, pass, arenas, local);
   }
-  for (std::size_t r = 0; r < wave.programs.size(); ++r) {
+  prepared.load.resize(wave.programs.size());
+  prepared.store.resize(wave.programs.size());
+  for (auto r = static_cast<std::size_t>(local.begin); r < static_cast<std::size_t>(local.end); ++r) {
     const RankProgram& program = wave.programs[r];
-    prepared.load.push_back(
-        prepare_inputs(program, wave.placement.spans.at(r), execution.model, options.seed, arenas[r]));
-    prepared.store.push_back(options.keep_results ? prepare_store(program, arenas[r], results[r])
-                                                  : PreparedOperation());
+    prepared.load[r] =
+        prepare_inputs(program, wave.placement.spans.at(r), execution.model, options.seed, arenas[r]);
+    if (options.keep_results) prepared.store[r] = prepare_store(program, arenas[r], results[r]);
   }
   return prepared;
 }
@@ -152,10 +125,13 @@ std::size_t scratch_bytes(const PreparedWave& wave) {
 
 void FreeArena::operator()(std::byte* data) const { ::operator delete(data, kPage); }
 
-PreparedRun prepare_run(const Execution& execution, const CpuOptions& options) {
+PreparedRun prepare_run(const Execution& execution, const CpuOptions& options, RankBlock local) {
   STRATA_CHECK(!execution.waves.empty(), "an execution without waves");
   const std::size_t ranks = execution.waves.front().programs.size();
+  STRATA_CHECK(0 <= local.begin && local.begin <= local.end && local.end <= static_cast<std::int32_t>(ranks),
+               "ranks {} to {} of {}", local.begin, local.end, ranks);
   PreparedRun run;
+  run.local = local;
   run.arena_bytes.resize(ranks);
   for (const ExecutableWave& wave : execution.waves) {
     STRATA_CHECK(wave.programs.size() == ranks, "waves of {} and {} ranks", ranks, wave.programs.size());
@@ -166,12 +142,13 @@ PreparedRun prepare_run(const Execution& execution, const CpuOptions& options) {
       run.arena_bytes[r] = std::max(run.arena_bytes[r], wave.programs[r].arena);
     }
   }
-  std::vector<std::byte*> arenas;
+  std::vector<std::byte*> arenas(ranks);
+  run.arenas.resize(ranks);
   std::int64_t all_bytes = 0;
-  for (const Bytes bytes : run.arena_bytes) {
-    run.arenas.push_back(allocate_arena(bytes, options.poison));
-    arenas.push_back(run.arenas.back().get());
-    all_bytes += bytes.count;
+  for (auto r = static_cast<std::size_t>(local.begin); r < static_cast<std::size_t>(local.end); ++r) {
+    run.arenas[r] = allocate_arena(run.arena_bytes[r], options.poison);
+    arenas[r] = run.arenas[r].get();
+    all_bytes += run.arena_bytes[r].count;
   }
   run.stream = all_bytes > kCachedBytes;
   if (options.keep_results) run.results.resize(execution.waves.size());
@@ -179,7 +156,8 @@ PreparedRun prepare_run(const Execution& execution, const CpuOptions& options) {
   for (std::size_t w = 0; w < execution.waves.size(); ++w) {
     if (options.keep_results) run.results[w].resize(ranks);
     std::vector<LocalResults>& results = options.keep_results ? run.results[w] : none;
-    run.waves.push_back(prepare_wave(execution, execution.waves[w], options, arenas, run.stream, results));
+    run.waves.push_back(
+        prepare_wave(execution, execution.waves[w], options, local, arenas, run.stream, results));
     run.scratch_bytes = std::max(run.scratch_bytes, scratch_bytes(run.waves.back()));
   }
   return run;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Everything an in-process run needs, built before its first instruction: arenas, compiled operations,
-// dependency counts, the links between ranks and the memory that results go to.
+// Everything that the ranks of one process need, built before their first instruction: arenas, compiled
+// operations, dependency counts, the links between ranks and the memory that results go to. Lists are over
+// all ranks; those of other processes are empty.
 #pragma once
 
 #include <array>
@@ -44,14 +45,16 @@ struct PreparedWave {
 };
 
 struct PreparedRun {
-  std::vector<ArenaMemory> arenas;
-  std::vector<Bytes> arena_bytes;
+  RankBlock local;                  ///< the ranks that this process runs
+  std::vector<ArenaMemory> arenas;  ///< null for the ranks of other processes
+  std::vector<Bytes> arena_bytes;   ///< of every rank
   std::vector<PreparedWave> waves;
   std::vector<std::vector<LocalResults>> results;
   std::size_t scratch_bytes = 0;
   bool stream = false;  ///< the arenas do not stay in the caches: copies and zeros go around them
 };
 
-PreparedRun prepare_run(const Execution& execution, const CpuOptions& options);
+/// Throws std::bad_alloc when the arenas of the ranks `local` do not fit.
+PreparedRun prepare_run(const Execution& execution, const CpuOptions& options, RankBlock local);
 
 }  // namespace strata

@@ -6,14 +6,11 @@
 #include <numeric>
 
 #include "core/check.hpp"
+#include "executor/kernel_arguments.hpp"
 
 namespace strata {
 
 namespace {
-
-const Buffer& buffer_of(const RankProgram& program, std::int32_t index) {
-  return program.buffers.at(static_cast<std::size_t>(index));
-}
 
 /// Collects tasks with the grid cell they write, then turns runs of cells into items.
 class ItemBuilder {
@@ -25,8 +22,7 @@ class ItemBuilder {
   template <typename Make>
   void add(std::int32_t buffer, std::int64_t row, std::int64_t count, const Make& make) {
     const Buffer& target = buffer_of(program_, buffer);
-    STRATA_CHECK(row >= 0 && count >= 0 && row + count <= target.rows, "rank {}: rows {}+{} of b{} with {}",
-                 program_.rank, row, count, buffer, target.rows);
+    check_rows(program_, buffer, row, count);
     const std::int64_t cell_rows =
         std::max<std::int64_t>(1, kItemBytes / std::max<std::int64_t>(1, target.row_bytes()));
     for (std::int64_t done = 0; done < count;) {
@@ -75,31 +71,7 @@ class ItemBuilder {
   std::vector<Cell> cells_;
 };
 
-/// Where head `heads.begin` of row `row` starts.
-std::byte* slice_data(const RankProgram& program, std::int32_t index, std::int64_t row, HeadRange heads,
-                      std::byte* arena) {
-  const Buffer& buffer = buffer_of(program, index);
-  STRATA_CHECK(contains(buffer.heads, heads), "rank {}: heads {}..{} of b{} with {}..{}", program.rank,
-               heads.begin, heads.end, index, buffer.heads.begin, buffer.heads.end);
-  return arena + buffer.arena_offset + row * buffer.row_bytes() +
-         (heads.begin - buffer.heads.begin) * buffer.width * element_bytes(buffer.type);
-}
-
-void check_copy(const RankProgram& program, const RowCopy& copy) {
-  const Buffer& source = buffer_of(program, copy.source);
-  const Buffer& target = buffer_of(program, copy.target);
-  STRATA_CHECK(source.type == target.type && source.width == target.width,
-               "rank {}: copy between unlike buffers b{} and b{}", program.rank, copy.source, copy.target);
-  STRATA_CHECK(copy.source_row >= 0 && copy.source_row + copy.row_count <= source.rows,
-               "rank {}: rows {}+{} of b{} with {}", program.rank, copy.source_row, copy.row_count,
-               copy.source, source.rows);
-}
-
 }  // namespace
-
-std::byte* buffer_data(const RankProgram& program, std::int32_t buffer, std::byte* arena) {
-  return buffer < 0 ? nullptr : arena + buffer_of(program, buffer).arena_offset;
-}
 
 RowItems copy_items(const RankProgram& program, const CopyRows& copy, std::byte* arena, bool streamed) {
   ItemBuilder builder(program);

@@ -11,13 +11,6 @@
 
 namespace strata {
 
-constexpr kernels::Element kernel_element(ElementType type) {
-  return type == ElementType::f32 ? kernels::Element::f32 : kernels::Element::bf16;
-}
-
-/// Start of a buffer, null for index -1.
-std::byte* buffer_data(const RankProgram& program, std::int32_t buffer, std::byte* arena);
-
 RowItems copy_items(const RankProgram& program, const CopyRows& copy, std::byte* arena, bool streamed);
 RowItems sum_items(const RankProgram& program, const AccumulateGradient& sum, std::byte* arena);
 RowItems merge_items(const RankProgram& program, const MergePartials& merge, std::byte* arena);

@@ -29,6 +29,14 @@ struct Execution {
   std::string plan_digest;  ///< recorded in the timeline
 };
 
+/// The ranks [begin, end): what one process of a job runs.
+struct RankBlock {
+  std::int32_t begin = 0, end = 0;
+  std::int32_t count() const { return end - begin; }
+  bool contains(std::int32_t rank) const { return begin <= rank && rank < end; }
+  bool operator==(const RankBlock&) const = default;
+};
+
 /// One rank's own rows of one wave, dense, in the types of its buffers (lse f32, the others the model's).
 struct LocalResults {
   std::vector<std::byte> o, lse, dq, dkv;

@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compiles attention blocks into tiles. Both directions do the same thing: cut the owned side's rows and
-// heads at every boundary of a block, so that all rows of a piece share one list of blocks, then cut the
-// pieces into tiles.
-#include <algorithm>
+// Gathers the tiles of attention blocks into the items of the CPU's work lists.
 #include <stdexcept>
-#include <string>
 
 #include "kernels/attention_work.hpp"
-#include "kernels/band.hpp"
+#include "kernels/block_cutter.hpp"
 #include "kernels/tile_layout.hpp"
 
 namespace strata::kernels {
@@ -17,259 +13,62 @@ namespace {
 constexpr std::int64_t kItemPairs = 65536;
 constexpr std::int64_t kItemTiles = 32;
 
-enum class Side { query, key };
-
-struct Interval {
-  std::int64_t begin = 0;
-  std::int64_t end = 0;
-};
-
-/// A maximal interval over which the set of covering intervals does not change, and that set in ascending
-/// order.
-struct Piece {
-  Interval range;
-  std::vector<std::size_t> covering;
-};
-
-/// Cuts intervals at all their ends. `intervals[i]` belongs to entry i of the caller; uncovered gaps are left
-/// out.
-std::vector<Piece> cut_at_boundaries(const std::vector<Interval>& intervals) {
-  std::vector<std::size_t> by_begin(intervals.size());
-  std::vector<std::int64_t> bounds;
-  for (std::size_t i = 0; i < intervals.size(); ++i) {
-    by_begin[i] = i;
-    bounds.push_back(intervals[i].begin);
-    bounds.push_back(intervals[i].end);
+AttentionWork empty_work(const AttentionShape& shape, OutputMode mode) {
+  if (shape.element == Element::f16) {
+    throw std::invalid_argument("attention shape: f16 is a type of the GPU kernels only");
   }
-  std::sort(bounds.begin(), bounds.end());
-  bounds.erase(std::unique(bounds.begin(), bounds.end()), bounds.end());
-  std::stable_sort(by_begin.begin(), by_begin.end(),
-                   [&](std::size_t a, std::size_t b) { return intervals[a].begin < intervals[b].begin; });
-  std::vector<Piece> pieces;
-  std::vector<std::size_t> active;
-  std::size_t next = 0;
-  for (std::size_t b = 0; b + 1 < bounds.size(); ++b) {
-    std::erase_if(active, [&](std::size_t i) { return intervals[i].end <= bounds[b]; });
-    while (next < by_begin.size() && intervals[by_begin[next]].begin == bounds[b])
-      active.push_back(by_begin[next++]);
-    if (active.empty()) continue;
-    std::sort(active.begin(), active.end());
-    pieces.push_back({{bounds[b], bounds[b + 1]}, active});
-  }
-  return pieces;
+  AttentionWork work;
+  work.shape = shape;
+  work.mode = mode;
+  return work;
 }
 
-class Builder {
- public:
-  Builder(const AttentionShape& shape, std::span<const AttentionBlock> blocks, OutputMode mode)
-      : blocks_(blocks) {
-    work_.shape = shape;
-    work_.mode = mode;
-    check_shape();
-    for (std::size_t i = 0; i < blocks.size(); ++i) check_block(i);
-  }
+bool same_rows_and_heads(const AttentionTile& a, const AttentionTile& b) {
+  return a.source == b.source && a.kv_head == b.kv_head && a.head_begin == b.head_begin;
+}
 
-  void add(WorkKind kind) {
-    kind_ = kind;
-    side_ = kind == WorkKind::grad_kv ? Side::key : Side::query;
-    std::vector<std::int32_t> sources;
-    for (const AttentionBlock& block : blocks_) sources.push_back(source_of(block));
-    std::sort(sources.begin(), sources.end());
-    sources.erase(std::unique(sources.begin(), sources.end()), sources.end());
-    for (const std::int32_t source : sources) add_source(source);
+/// Appends the tiles of one kind. An item does not reach beyond one source and one set of heads.
+void append(AttentionWork& work, WorkKind kind, CutBlocks cut) {
+  const auto first_segment = static_cast<std::int64_t>(work.segments.size());
+  work.segments.insert(work.segments.end(), cut.segments.begin(), cut.segments.end());
+  WorkItem item;
+  item.kind = kind;
+  item.tile_begin = item.tile_end = static_cast<std::int64_t>(work.tiles.size());
+  const auto close = [&] {
+    if (item.tile_end > item.tile_begin) work.items.push_back(item);
+    item.tile_begin = item.tile_end;
+    item.pairs = 0;
+  };
+  for (std::size_t t = 0; t < cut.tiles.size(); ++t) {
+    AttentionTile tile = cut.tiles[t];
+    if (t > 0 && !same_rows_and_heads(tile, cut.tiles[t - 1])) close();
+    tile.segment_begin += first_segment;
+    tile.segment_end += first_segment;
+    item.pairs += tile_pairs(work.shape, kind, tile, work.segments);
+    work.tiles.push_back(tile);
+    ++item.tile_end;
+    if (item.pairs >= kItemPairs || item.tile_end - item.tile_begin >= kItemTiles) close();
   }
+  close();
+}
 
-  AttentionWork take() { return std::move(work_); }
-
- private:
-  void check_shape() const {
-    const AttentionShape& s = work_.shape;
-    if (s.query_heads < 1 || s.kv_heads < 1 || s.query_heads % s.kv_heads != 0 || s.k_dim < 1 ||
-        s.v_dim < 1) {
-      throw std::invalid_argument(
-          "attention shape: heads and dimensions must be positive, and query heads (" +
-          std::to_string(s.query_heads) + ") a multiple of KV heads (" + std::to_string(s.kv_heads) + ")");
-    }
-  }
-
-  void check_block(std::size_t index) const {
-    const AttentionBlock& b = blocks_[index];
-    const bool rows = b.query_begin >= 0 && b.query_count >= 0 && b.key_begin >= 0 && b.key_count >= 0;
-    const bool heads =
-        b.head_begin >= 0 && b.head_begin <= b.head_end && b.head_end <= work_.shape.query_heads;
-    if (!rows || !heads || b.query_source < 0 || b.key_source < 0 || b.key_stride < 1) {
-      throw std::invalid_argument(
-          "attention block " + std::to_string(index) +
-          ": sources, rows and heads must be non-negative and in range, key_stride at least 1");
-    }
-  }
-
-  [[nodiscard]] std::int32_t source_of(const AttentionBlock& block) const {
-    return side_ == Side::query ? block.query_source : block.key_source;
-  }
-  [[nodiscard]] Interval rows_of(const AttentionBlock& block) const {
-    return side_ == Side::query ? Interval{block.query_begin, block.query_begin + block.query_count}
-                                : Interval{block.key_begin, block.key_begin + block.key_count};
-  }
-  /// In heads of the owned side.
-  [[nodiscard]] Interval heads_of(const AttentionBlock& block) const {
-    const std::int32_t group = work_.shape.group();
-    return side_ == Side::query ? Interval{block.head_begin, block.head_end}
-                                : Interval{block.head_begin / group, (block.head_end - 1) / group + 1};
-  }
-
-  void add_source(std::int32_t source) {
-    std::vector<std::size_t> members;
-    std::vector<Interval> heads;
-    for (std::size_t i = 0; i < blocks_.size(); ++i) {
-      const AttentionBlock& block = blocks_[i];
-      if (source_of(block) != source || block.head_begin == block.head_end) continue;
-      if (rows_of(block).begin == rows_of(block).end) continue;
-      members.push_back(i);
-      heads.push_back(heads_of(block));
-    }
-    for (const Piece& head_piece : cut_at_boundaries(heads)) {
-      std::vector<std::size_t> covering;
-      std::vector<Interval> rows;
-      for (const std::size_t member : head_piece.covering) {
-        covering.push_back(members[member]);
-        rows.push_back(rows_of(blocks_[members[member]]));
-      }
-      add_heads(source, head_piece.range, covering, cut_at_boundaries(rows));
-    }
-  }
-
-  /// All row pieces of one range of heads: per KV head, since lanes of one tile share their keys.
-  void add_heads(std::int32_t source, Interval heads, const std::vector<std::size_t>& covering,
-                 const std::vector<Piece>& pieces) {
-    const std::int64_t group = side_ == Side::query ? work_.shape.group() : 1;
-    std::int64_t cut_rows = 0;
-    std::vector<AttentionTile> cut;
-    for (std::int64_t head = heads.begin; head < heads.end;) {
-      const std::int64_t kv_head = head / group;
-      const std::int64_t end = std::min({heads.end, (kv_head + 1) * group, head + kTileLanes});
-      const std::int64_t rows = kTileLanes / (end - head);
-      if (rows != cut_rows) {
-        cut = cut_tiles(source, rows, covering, pieces);
-        cut_rows = rows;
-      }
-      for (AttentionTile& tile : cut) {
-        tile.kv_head = static_cast<std::int32_t>(kv_head);
-        tile.head_begin = static_cast<std::int32_t>(head);
-        tile.head_count = static_cast<std::int32_t>(end - head);
-      }
-      append(cut);
-      head = end;
-    }
-  }
-
-  /// Tiles of at most `rows_per_tile` rows with their segments; heads are filled in by the caller, which
-  /// reuses the segments for every KV head.
-  std::vector<AttentionTile> cut_tiles(std::int32_t source, std::int64_t rows_per_tile,
-                                       const std::vector<std::size_t>& covering,
-                                       const std::vector<Piece>& pieces) {
-    std::vector<AttentionTile> tiles;
-    for (const Piece& piece : pieces) {
-      for (std::int64_t begin = piece.range.begin; begin < piece.range.end; begin += rows_per_tile) {
-        AttentionTile tile;
-        tile.begin = begin;
-        tile.count = static_cast<std::int32_t>(std::min(rows_per_tile, piece.range.end - begin));
-        tile.source = source;
-        tile.segment_begin = static_cast<std::int64_t>(work_.segments.size());
-        for (const std::size_t member : piece.covering) add_segment(tile, blocks_[covering[member]]);
-        tile.segment_end = static_cast<std::int64_t>(work_.segments.size());
-        tiles.push_back(tile);
-      }
-    }
-    return tiles;
-  }
-
-  void add_segment(const AttentionTile& tile, const AttentionBlock& block) {
-    TileSegment segment;
-    segment.key_stride = block.key_stride;
-    segment.head_begin = block.head_begin;
-    segment.head_count = block.head_end - block.head_begin;
-    // Origin of the band: first the tile's first row, then the first row of the other side that any tile row
-    // meets.
-    if (side_ == Side::query) {
-      const std::int64_t shift = tile.begin - block.query_begin;
-      const Band band{block.lo + shift, block.hi + shift, block.key_stride};
-      const RowRange keys = band.keys_seen_by_any(0, tile.count - 1).clipped(0, block.key_count);
-      if (keys.empty()) return;
-      segment.source = block.key_source;
-      segment.begin = block.key_begin + keys.begin;
-      segment.count = keys.end - keys.begin;
-      segment.lo = band.lo - keys.begin * band.stride;
-      segment.hi = band.hi - keys.begin * band.stride;
-    } else {
-      const std::int64_t shift = (tile.begin - block.key_begin) * block.key_stride;
-      const Band band{block.lo - shift, block.hi - shift, block.key_stride};
-      const RowRange queries = band.queries_seeing_any(0, tile.count - 1).clipped(0, block.query_count);
-      if (queries.empty()) return;
-      segment.source = block.query_source;
-      segment.begin = block.query_begin + queries.begin;
-      segment.count = queries.end - queries.begin;
-      segment.lo = band.lo + queries.begin;
-      segment.hi = band.hi + queries.begin;
-    }
-    work_.segments.push_back(segment);
-  }
-
-  [[nodiscard]] std::int64_t pairs_of(const AttentionTile& tile) const {
-    const std::int32_t group = work_.shape.group();
-    std::int64_t pairs = 0;
-    for (std::int64_t s = tile.segment_begin; s < tile.segment_end; ++s) {
-      const TileSegment& segment = work_.segments[static_cast<std::size_t>(s)];
-      AttentionBlock band;
-      band.lo = segment.lo;
-      band.hi = segment.hi;
-      band.key_stride = segment.key_stride;
-      band.query_count = side_ == Side::query ? tile.count : segment.count;
-      band.key_count = side_ == Side::query ? segment.count : tile.count;
-      const std::int32_t low = std::max(segment.head_begin, tile.kv_head * group);
-      const std::int32_t high = std::min(segment.head_begin + segment.head_count, (tile.kv_head + 1) * group);
-      pairs += allowed_pairs(band) * (side_ == Side::query ? tile.head_count : high - low);
-    }
-    return pairs;
-  }
-
-  void append(const std::vector<AttentionTile>& tiles) {
-    WorkItem item;
-    item.kind = kind_;
-    item.tile_begin = static_cast<std::int64_t>(work_.tiles.size());
-    for (const AttentionTile& tile : tiles) {
-      work_.tiles.push_back(tile);
-      item.pairs += pairs_of(tile);
-      item.tile_end = static_cast<std::int64_t>(work_.tiles.size());
-      if (item.pairs < kItemPairs && item.tile_end - item.tile_begin < kItemTiles) continue;
-      work_.items.push_back(item);
-      item.tile_begin = item.tile_end;
-      item.pairs = 0;
-    }
-    if (item.tile_end > item.tile_begin) work_.items.push_back(item);
-  }
-
-  std::span<const AttentionBlock> blocks_;
-  AttentionWork work_;
-  WorkKind kind_ = WorkKind::forward;
-  Side side_ = Side::query;
-};
+constexpr TileLimits kLimits{kTileLanes, kTileLanes};
 
 }  // namespace
 
 AttentionWork build_forward_work(const AttentionShape& shape, std::span<const AttentionBlock> blocks,
                                  OutputMode mode) {
-  Builder builder(shape, blocks, mode);
-  builder.add(WorkKind::forward);
-  return builder.take();
+  AttentionWork work = empty_work(shape, mode);
+  append(work, WorkKind::forward, cut_blocks(shape, blocks, WorkKind::forward, kLimits));
+  return work;
 }
 
 AttentionWork build_backward_work(const AttentionShape& shape, std::span<const AttentionBlock> blocks,
                                   OutputMode mode) {
-  Builder builder(shape, blocks, mode);
-  builder.add(WorkKind::grad_q);
-  builder.add(WorkKind::grad_kv);
-  return builder.take();
+  AttentionWork work = empty_work(shape, mode);
+  append(work, WorkKind::grad_q, cut_blocks(shape, blocks, WorkKind::grad_q, kLimits));
+  append(work, WorkKind::grad_kv, cut_blocks(shape, blocks, WorkKind::grad_kv, kLimits));
+  return work;
 }
 
 }  // namespace strata::kernels

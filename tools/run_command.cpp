@@ -9,69 +9,20 @@
 
 #include "core/check.hpp"
 #include "core/json_writer.hpp"
-#include "core/plan_json.hpp"
 #include "core/timeline_json.hpp"
 #include "executor/check.hpp"
 #include "executor/cpu_executor.hpp"
 #include "kernels/cpu_features.hpp"
 #include "planner/human_units.hpp"
 #include "tools/command.hpp"
-#include "tools/plan_programs.hpp"
 #include "tools/plan_report.hpp"
+#include "tools/run_mpi.hpp"
+#include "tools/run_setup.hpp"
 #include "traces/chrome_trace.hpp"
 
 namespace strata::tools {
 
 namespace {
-
-struct RunOptions {
-  std::string plan, executor = "cpu", check = "none", timeline, trace;
-  std::int64_t layers = 0, repeats = 1, threads = 0, deadline_s = 0;
-  bool poison = false;
-};
-
-/// Payload by the level of the plan's topology, all waves, both passes, `layers` layers.
-LevelBytes bytes_by_level(const LoadedPlan& loaded, std::int32_t layers) {
-  const RouteTable routes(loaded.plan.topology);
-  LevelBytes bytes;
-  for (const auto& wave : loaded.programs) {
-    for (const RankProgram& program : wave) {
-      for (const Pass pass : {Pass::forward, Pass::backward}) {
-        for (const Instruction& instruction : program.instructions(pass)) {
-          const Exchange* exchange = exchange_of(instruction.op);
-          if (exchange == nullptr) continue;
-          for (const ExchangePart& part : exchange->sends) {
-            const LinkLevel level = routes.between(program.rank, part.peer).level;
-            Bytes& sum = level == LinkLevel::device ? bytes.device
-                         : level == LinkLevel::node ? bytes.node
-                                                    : bytes.network;
-            const Buffer& buffer = program.buffers[static_cast<std::size_t>(part.buffer)];
-            sum += Bytes{part.row_count * buffer.row_bytes()} * layers;
-          }
-        }
-      }
-    }
-  }
-  return bytes;
-}
-
-CpuOptions cpu_options(const RunOptions& options, const ModelShape& model, std::uint64_t seed) {
-  const auto at_least = [](const char* name, std::int64_t value, std::int64_t least) {
-    if (value < least || value > 1'000'000) {
-      throw InputError(name, std::to_string(value), fmt::format("{} to 1000000", least));
-    }
-    return static_cast<std::int32_t>(value);
-  };
-  CpuOptions cpu;
-  cpu.layers = options.layers == 0 ? model.layers : at_least("--layers", options.layers, 1);
-  cpu.repeats = at_least("--repeat", options.repeats, 1);
-  cpu.threads = at_least("--threads", options.threads, 0);
-  cpu.deadline = Duration{std::int64_t{at_least("--deadline-s", options.deadline_s, 0)} * 1'000'000'000};
-  cpu.seed = seed;
-  cpu.poison = options.poison;
-  cpu.keep_results = options.check != "none";
-  return cpu;
-}
 
 std::optional<CheckReport> check(const RunOptions& options, const Execution& execution,
                                  const RunResult& result, const CpuOptions& cpu) {
@@ -115,48 +66,60 @@ void write_document(JsonWriter& json, const std::string& path, const RunResult& 
   json.close();
 }
 
-int run(const RunOptions& options, Output& output) {
-  if (options.executor != "cpu") {
-    throw InputError("--executor", "'" + options.executor + "'", "cpu, the executor of this build");
-  }
-  if (options.check != "none" && options.check != "sampled" && options.check != "full") {
-    throw InputError("--check", "'" + options.check + "'", "none, sampled or full");
-  }
-  for (const std::string& path : {options.timeline, options.trace}) expect_writable(path);
-  LoadedPlan loaded = load_plan(options.plan);
-  const CpuOptions cpu = cpu_options(options, loaded.plan.model, output.seed);
-  const LevelBytes bytes = bytes_by_level(loaded, cpu.layers);
-  Execution execution;
-  execution.model = loaded.plan.model;
-  execution.plan_digest = plan_digest(loaded.plan);
-  for (std::size_t w = 0; w < loaded.programs.size(); ++w) {
-    execution.waves.push_back({loaded.programs[w], loaded.plan.waves[w].placement});
-  }
-  const RunResult result = run_on_cpu(execution, cpu);
-  STRATA_CHECK(result.sent == bytes.total(), "{} bytes were sent, the programs say {}", result.sent.count,
-               bytes.total().count);
+/// What a run has done, checked, printed and written. Returns the exit code.
+int report(const RunOptions& options, const RunSetup& setup, const RunResult& result, Output& output) {
+  const Plan& plan = setup.loaded.plan;
+  STRATA_CHECK(result.sent == setup.bytes.total(), "{} bytes were sent, the programs say {}",
+               result.sent.count, setup.bytes.total().count);
   const Bytes arena = *std::max_element(result.arena.begin(), result.arena.end());
-  STRATA_CHECK(arena == loaded.plan.predicted.arena, "the largest arena takes {} bytes, the plan says {}",
-               arena.count, loaded.plan.predicted.arena.count);
-  output.line(fmt::format("{}: {} in this process, {}, {}, {}", loaded.plan.strategy,
-                          counted(loaded.plan.topology.rank_count(), "rank"),
-                          counted(result.timeline.cores_per_device, "thread"), kernels::instruction_set(),
-                          counted(cpu.layers, "layer")));
+  STRATA_CHECK(arena == plan.predicted.arena, "the largest arena takes {} bytes, the plan says {}",
+               arena.count, plan.predicted.arena.count);
   for (std::size_t r = 0; r < result.wall.size(); ++r) {
     output.line(fmt::format("repeat {}: {}", r, human(result.wall[r])));
   }
-  output.line(fmt::format("{}\nlargest arena {}; bytes and arena are as predicted", moved_bytes(bytes),
+  output.line(fmt::format("{}\nlargest arena {}; bytes and arena are as predicted", moved_bytes(setup.bytes),
                           human(arena)));
   if (!options.timeline.empty()) write_timeline(result.timeline, options.timeline);
-  if (!options.trace.empty()) write_chrome_trace(result.timeline, loaded.programs, options.trace);
-  const std::optional<CheckReport> report = check(options, execution, result, cpu);
-  if (report) {
-    output.line(report->to_text());
-    output.result(report->passed() ? "check passed: the result is what one device computes"
-                                   : "check FAILED: the result differs from the float64 reference");
+  if (!options.trace.empty()) write_chrome_trace(result.timeline, setup.loaded.programs, options.trace);
+  const std::optional<CheckReport> checked = check(options, setup.execution, result, setup.cpu);
+  if (checked) {
+    output.line(checked->to_text());
+    output.result(checked->passed() ? "check passed: the result is what one device computes"
+                                    : "check FAILED: the result differs from the float64 reference");
   }
-  output.document([&](JsonWriter& json) { write_document(json, options.plan, result, report, bytes); });
-  return !report || report->passed() ? 0 : 1;
+  output.document(
+      [&](JsonWriter& json) { write_document(json, options.plan, result, checked, setup.bytes); });
+  return !checked || checked->passed() ? 0 : 1;
+}
+
+int run_cpu(const RunOptions& options, Output& output) {
+  for (const std::string& path : {options.timeline, options.trace}) expect_writable(path);
+  const RunSetup setup = set_up_run(options, output);
+  const RunResult result = run_on_cpu(setup.execution, setup.cpu);
+  const Plan& plan = setup.loaded.plan;
+  output.line(fmt::format("{}: {} in this process, {}, {}, {}", plan.strategy,
+                          counted(plan.topology.rank_count(), "rank"),
+                          counted(result.timeline.cores_per_device, "thread"), kernels::instruction_set(),
+                          counted(setup.cpu.layers, "layer")));
+  return report(options, setup, result, output);
+}
+
+int run_mpi(const RunOptions& options, Output& output) {
+  const MpiOutcome outcome = run_with_mpi(options, output);
+  if (!outcome.reports) return outcome.code;
+  const Timeline& timeline = outcome.run.result.timeline;
+  output.line(fmt::format("{} per process on {}; clocks agree within {}",
+                          counted(outcome.run.threads, "thread"), counted(outcome.run.machines, "machine"),
+                          human(Duration{timeline.clock_error_ns})));
+  return report(options, outcome.setup, outcome.run.result, output);
+}
+
+int run(const RunOptions& options, Output& output) {
+  if (options.executor != "cpu" && options.executor != "mpi") {
+    throw InputError("--executor", "'" + options.executor + "'", "cpu or mpi");
+  }
+  check_run_options(options);
+  return options.executor == "cpu" ? run_cpu(options, output) : run_mpi(options, output);
 }
 
 }  // namespace
@@ -168,7 +131,8 @@ Command run_command() {
   command.summary = "Execute a plan, check it against float64, record the timeline";
   command.declare = [options](Options& declared) {
     declared.required("PLAN", options->plan, "Plan file");
-    declared.add("--executor NAME", options->executor, "cpu: all ranks in this process");
+    declared.add("--executor NAME", options->executor,
+                 "cpu: in this process; mpi: in those of mpirun or srun");
     declared.add("--check MODE", options->check, "none, sampled or full: compare with the float64 reference");
     declared.add("--layers N", options->layers, "Layers to run; 0: as the model says");
     declared.add("--repeat N", options->repeats, "Times to run the step");
@@ -176,7 +140,7 @@ Command run_command() {
     declared.add("-o,--timeline FILE", options->timeline, "Write the measured timeline to this file");
     declared.add("--trace FILE", options->trace, "Write a Chrome/Perfetto trace to this file");
     declared.add("--deadline-s N", options->deadline_s,
-                 "Give up on a repeat after so many seconds; 0: never");
+                 "Seconds for a repeat (cpu; 0: any [0]) or for an idle wait (mpi [60])");
     declared.flag("--poison", options->poison, "Fill buffers with NaN first, so that any stray read shows");
   };
   command.run = [options](Output& output) { return run(*options, output); };

@@ -295,6 +295,7 @@ class TraceWriter {
     json_.member("layers", timeline_.layers);
     json_.member("repeats", timeline_.repeats);
     json_.member("linear_included", timeline_.linear_included);
+    json_.member("clock_error_ns", timeline_.clock_error_ns);
     json_.member("transfers", arrows_);
     json_.member("transfers_without_receive", matcher_.unmatched());
     json_.close();

@@ -120,7 +120,7 @@ TEST(DamagedBatches, AreRejectedOrReadAsOtherBatches) {
 }
 
 TEST(DamagedTimeline, IsRejectedOrReadsAsAnotherTimeline) {
-  Timeline timeline{"cpu", "00", 1, 2, 2, 1, 1, true, {}};
+  Timeline timeline{"cpu", "00", 1, 2, 2, 1, 1, true, 0, {}};
   for (std::int32_t i = 0; i < 5; ++i)
     timeline.events.push_back({0, 0, 0, Pass::forward, 0, i, i, i, i + 5, 7, 1e9});
   std::ostringstream good;

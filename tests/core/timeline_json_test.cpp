@@ -13,7 +13,7 @@ namespace strata {
 namespace {
 
 Timeline sample() {
-  Timeline timeline{"simulator", "abcd", 2, 4, 8, 3, 2, true, {}};
+  Timeline timeline{"simulator", "abcd", 2, 4, 8, 3, 2, true, 1500, {}};
   for (std::int32_t repeat = 0; repeat < 2; ++repeat) {
     for (std::int32_t rank = 0; rank < 8; ++rank) {
       for (const Pass pass : {Pass::forward, Pass::backward}) {
@@ -67,9 +67,11 @@ TEST(TimelineJson, NamesWhatIsWrong) {
             "t.json: events[1][3]: found 2, expected an integer from 0 to 1");
   EXPECT_EQ(error_of("\"matched_ns\"", "\"met_ns\""),
             "t.json: columns[7]: found \"met_ns\", expected \"matched_ns\"");
-  EXPECT_EQ(error_of("\"format_version\": 1", "\"format_version\": 3"),
-            "t.json: format_version: found 3, expected 1, the only timeline format that this version of "
+  EXPECT_EQ(error_of("\"format_version\": 2", "\"format_version\": 3"),
+            "t.json: format_version: found 3, expected 2, the only timeline format that this version of "
             "Strata reads");
+  EXPECT_EQ(error_of("\"clock_error_ns\": 1500", "\"clock_error_ns\": -1"),
+            "t.json: clock_error_ns: found -1, expected an integer of at least 0");
   EXPECT_EQ(error_of("true", "1"), "t.json: linear_included: found 1, expected true or false");
 }
 

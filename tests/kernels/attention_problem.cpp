@@ -4,11 +4,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <utility>
 
-#include "kernels/row_kernels.hpp"
+#include "kernels/functors/row_chunks.hpp"
 
 namespace strata::kernels::test {
 namespace {
@@ -18,6 +17,12 @@ constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 std::size_t at(std::int64_t value) { return static_cast<std::size_t>(value); }
 
+double rounded(float value, Element element) {
+  std::uint32_t storage = 0;
+  store_element(&storage, element, value);
+  return load_element(&storage, element);
+}
+
 }  // namespace
 
 Tensor::Tensor(Element element, std::int64_t count)
@@ -26,24 +31,11 @@ Tensor::Tensor(Element element, std::int64_t count)
 }
 
 double Tensor::get(std::int64_t i) const {
-  if (element_ == Element::f32) {
-    float value = 0;
-    std::memcpy(&value, bytes_.data() + i * 4, 4);
-    return value;
-  }
-  std::uint16_t bits = 0;
-  std::memcpy(&bits, bytes_.data() + i * 2, 2);
-  return from_bf16(bits);
+  return load_element(bytes_.data() + i * element_bytes(element_), element_);
 }
 
 void Tensor::set(std::int64_t i, double value) {
-  const auto rounded = static_cast<float>(value);
-  if (element_ == Element::f32) {
-    std::memcpy(bytes_.data() + i * 4, &rounded, 4);
-  } else {
-    const std::uint16_t bits = to_bf16(rounded);
-    std::memcpy(bytes_.data() + i * 2, &bits, 2);
-  }
+  store_element(bytes_.data() + i * element_bytes(element_), element_, static_cast<float>(value));
 }
 
 Problem::Problem(const ProblemOptions& options, std::uint32_t seed)
@@ -75,7 +67,7 @@ void Problem::add_document(std::int64_t query_count, std::int64_t key_count) {
   const auto fill = [&](std::vector<double>& values, std::int64_t count, double amplitude) {
     for (std::int64_t i = 0; i < count; ++i) {
       const auto value = static_cast<float>(normal(generator_) * amplitude);
-      values.push_back(shape_.element == Element::f32 ? value : from_bf16(to_bf16(value)));
+      values.push_back(rounded(value, shape_.element));
     }
   };
   fill(document.q, query_count * shape_.query_heads * shape_.k_dim, options_.amplitude);

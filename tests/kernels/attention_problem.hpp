@@ -5,7 +5,9 @@
 // untouched().
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <functional>
 #include <random>
 #include <span>
 #include <vector>
@@ -68,6 +70,13 @@ struct ProblemOptions {
   std::int64_t window = 0;  // 0: causal; > 0: sliding window; < 0: a random band
 };
 
+/// Kernels under test other than the CPU's: one launch over blocks.
+using Launch = std::function<void(const AttentionShape& shape, std::span<const AttentionBlock> blocks,
+                                  const Operands& operands, OutputMode mode)>;
+struct Kernels {
+  Launch forward, backward;
+};
+
 class Problem {
  public:
   Problem(const ProblemOptions& options, std::uint32_t seed);
@@ -76,12 +85,17 @@ class Problem {
   /// launches in OutputMode::merge; otherwise one launch in OutputMode::write. `order` shuffles items; 0
   /// keeps the given order.
   void run(int launches, std::uint32_t order);
+  /// The same launches through other kernels.
+  void run_with(const Kernels& kernels, int launches);
   /// One launch whose items are shared by `threads` threads.
   void run_threaded(int threads);
 
   /// Largest error over documents x heads x tiles of at most 64 rows, forward and backward.
   [[nodiscard]] double forward_error() const;
   [[nodiscard]] double backward_error() const;
+  /// Relative L2 error of grad_q, grad_k and grad_v, each over all documents: norm(x - oracle) /
+  /// norm(oracle).
+  [[nodiscard]] std::array<double, 3> backward_relative_errors() const;
   /// True when every value that belongs to no piece is still NaN.
   [[nodiscard]] bool untouched() const;
   /// Allowed pairs times heads as the work list counts them, and by brute force over the masks.
@@ -104,8 +118,9 @@ class Problem {
   void fill_pieces();
   void add_blocks(const Document& document);
   void clear_results(OutputMode mode);
-  void run_launches(int launches, std::uint32_t order, int threads);
-  void execute(const AttentionWork& work, std::uint32_t order, int threads);
+  void run_launches(const Kernels& kernels, int launches);
+  [[nodiscard]] Kernels cpu_kernels(std::uint32_t order, int threads);
+  void execute(const AttentionWork& work, const Operands& bound, std::uint32_t order, int threads) const;
   [[nodiscard]] Operands operands();
 
   ProblemOptions options_;

@@ -6,7 +6,6 @@
 #include <limits>
 #include <thread>
 
-#include "kernels/row_kernels.hpp"
 #include "tests/kernels/attention_problem.hpp"
 
 namespace strata::kernels::test {
@@ -131,11 +130,11 @@ void Problem::clear_results(OutputMode mode) {
   }
 }
 
-void Problem::execute(const AttentionWork& work, std::uint32_t order, int threads) {
+void Problem::execute(const AttentionWork& work, const Operands& bound, std::uint32_t order,
+                      int threads) const {
   std::vector<std::int64_t> items = longest_first(work);
   std::mt19937 shuffler(order);
   if (order != 0) std::shuffle(items.begin(), items.end(), shuffler);
-  const Operands bound = operands();
   std::atomic<std::size_t> next{0};
   const auto worker = [&] {
     Scratch scratch(shape_);
@@ -147,23 +146,36 @@ void Problem::execute(const AttentionWork& work, std::uint32_t order, int thread
   for (std::thread& helper : helpers) helper.join();
 }
 
-void Problem::run_launches(int launches, std::uint32_t order, int threads) {
+Kernels Problem::cpu_kernels(std::uint32_t order, int threads) {
+  const auto launch = [=, this](auto build) {
+    return [=, this](const AttentionShape& shape, std::span<const AttentionBlock> some, const Operands& bound,
+                     OutputMode mode) { execute(build(shape, some, mode), bound, order, threads); };
+  };
+  return {launch(build_forward_work), launch(build_backward_work)};
+}
+
+void Problem::run_launches(const Kernels& kernels, int launches) {
   const OutputMode mode = launches == 1 ? OutputMode::write : OutputMode::merge;
   clear_results(mode);
   std::vector<std::vector<AttentionBlock>> dealt(at(launches));
   for (std::size_t b = 0; b < blocks.size(); ++b) dealt[b % dealt.size()].push_back(blocks[b]);
-  for (const auto& launch : dealt) execute(build_forward_work(shape_, launch, mode), order, threads);
+  for (const auto& launch : dealt) kernels.forward(shape_, launch, operands(), mode);
   for (QueryArrays& a : queries) {
-    compute_delta(a.delta.floats(), a.grad_out.data(), shape_.element, a.out.data(),
-                  mode == OutputMode::write ? shape_.element : Element::f32, a.rows, a.head_count,
-                  shape_.v_dim);
+    for (std::int64_t i = 0; i < a.rows * a.head_count; ++i) {
+      double delta = 0;
+      for (std::int64_t c = i * shape_.v_dim; c < (i + 1) * shape_.v_dim; ++c)
+        delta += a.grad_out.get(c) * a.out.get(c);
+      a.delta.set(i, delta);
+    }
   }
-  for (const auto& launch : dealt) execute(build_backward_work(shape_, launch, mode), order, threads);
+  for (const auto& launch : dealt) kernels.backward(shape_, launch, operands(), mode);
 }
 
-void Problem::run(int launches, std::uint32_t order) { run_launches(launches, order, 1); }
+void Problem::run(int launches, std::uint32_t order) { run_launches(cpu_kernels(order, 1), launches); }
 
-void Problem::run_threaded(int threads) { run_launches(1, 0, threads); }
+void Problem::run_with(const Kernels& kernels, int launches) { run_launches(kernels, launches); }
+
+void Problem::run_threaded(int threads) { run_launches(cpu_kernels(0, threads), 1); }
 
 double Problem::forward_error() const {
   double worst = 0;
@@ -195,6 +207,33 @@ double Problem::backward_error() const {
     worst = worse(worst, worse(for_q.largest_error(), worse(for_k.largest_error(), for_v.largest_error())));
   }
   return worst;
+}
+
+std::array<double, 3> Problem::backward_relative_errors() const {
+  std::array<double, 3> difference{}, norm{};
+  const std::int64_t kd = shape_.k_dim;
+  const std::int64_t vd = shape_.v_dim;
+  const auto add = [&](std::size_t kind, const std::vector<double>& actual,
+                       const std::vector<double>& oracle) {
+    for (std::size_t i = 0; i < oracle.size(); ++i) {
+      difference[kind] += (actual[i] - oracle[i]) * (actual[i] - oracle[i]);
+      norm[kind] += oracle[i] * oracle[i];
+    }
+  };
+  for (const Document& d : documents) {
+    const std::int32_t heads = shape_.kv_heads;
+    add(0, gather(d.query_pieces, queries, &QueryArrays::grad_q, d.queries, shape_.query_heads, kd, 0, kd),
+        d.gradients.grad_q);
+    add(1, gather(d.key_pieces, keys, &KeyArrays::grad_kv, d.keys, heads, kd + vd, 0, kd),
+        d.gradients.grad_k);
+    add(2, gather(d.key_pieces, keys, &KeyArrays::grad_kv, d.keys, heads, kd + vd, kd, vd),
+        d.gradients.grad_v);
+  }
+  std::array<double, 3> errors{};
+  for (std::size_t kind = 0; kind < 3; ++kind) {
+    errors[kind] = difference[kind] == 0 ? 0 : std::sqrt(difference[kind] / norm[kind]);
+  }
+  return errors;
 }
 
 bool Problem::untouched() const {

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the processes of a job recorded, brought to process 0 and to its clock.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "executor/clock_alignment.hpp"
+#include "executor/run.hpp"
+
+namespace strata {
+
+/// One process's part of a run; times on its own clock.
+struct LocalRecord {
+  ClockMap clock;
+  std::vector<std::int64_t> begin_ns, end_ns;  ///< [repeat]
+  std::vector<TimelineEvent> events;           ///< of its ranks; times count from begin_ns
+  Bytes sent;
+};
+
+/// Collective. On process 0 fills result's timeline events, clock error, walls, sent bytes and, where the run
+/// kept any, the results of the other processes' ranks.
+void gather_results(Control& control, const Execution& execution, LocalRecord record, RunResult& result);
+
+/// Sets matched_ns of every exchange to the moment at which the last of its participants had posted.
+/// `events` are a whole run's, sorted by key. Returns by how much a clock must have been wrong at least:
+/// nobody meets after an exchange has ended.
+std::int64_t match_exchanges(const Execution& execution, std::vector<TimelineEvent>& events);
+
+}  // namespace strata

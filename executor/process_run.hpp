@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs the programs of all ranks in the processes of a job, each a block of neighbouring ranks, on CPU
+// workers. The same schedule, operations and order of sums as in one process, so the results are the same
+// bits. How messages travel is up to the control and the transport.
+#pragma once
+
+#include <string>
+
+#include "executor/control.hpp"
+#include "executor/cpu_executor.hpp"
+#include "executor/transport.hpp"
+
+namespace strata {
+
+struct ProcessRun {
+  RunResult result;           ///< on process 0; elsewhere only `arena`
+  std::int32_t threads = 1;   ///< workers of this process
+  std::int32_t machines = 1;  ///< that the processes run on
+};
+
+/// Collective. All processes must hold the same execution and options (agree() shows it); the options'
+/// deadline is not used, the control's is. `source` names the executor in the timeline. Exchanges are matched
+/// and all times are told on process 0's clock, within the timeline's clock_error_ns. Throws AgreedError when
+/// some process lacks memory, TransportError naming rank, instruction and peer when one waits too long for
+/// another, and what run_on_cpu throws.
+ProcessRun run_in_processes(const Execution& execution, const CpuOptions& options, Control& control,
+                            const TransportFactory& make_transport, const std::string& source);
+
+}  // namespace strata

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// A device without a GPU: streams are queues, and a seeded scheduler runs the head of one that may run, so
+// that whatever the executor forgot to order happens in another order under some seed. Launches run the very
+// functions that a GPU's threads run.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <limits>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "executor/accelerator.hpp"
+
+namespace strata::testing {
+
+struct HostAcceleratorOptions {
+  std::uint64_t seed = 0;
+  std::int64_t memory = std::int64_t{1} << 32;
+  bool tensor_cores = false;    ///< emulated, for bf16 and head dimension 64
+  std::int64_t hang_at = -1;    ///< this launch, counted from 0, never ends
+  std::int64_t refuse_at = -1;  ///< this launch is refused
+};
+
+class HostAccelerator : public Accelerator {
+ public:
+  explicit HostAccelerator(const HostAcceleratorOptions& options)
+      : options_(options), engine_(options.seed) {}
+
+  std::string description() const override { return "host device"; }
+  std::int32_t multiprocessors() const override { return 1; }
+  std::int64_t free_bytes() override { return options_.memory - used_; }
+  std::byte* allocate(std::int64_t bytes) override;
+  void upload(std::byte* target, std::span<const std::byte> source) override;
+  void download(std::span<std::byte> target, const std::byte* source) override;
+  std::int32_t prepare_attention(kernels::WorkKind kind, const kernels::AttentionShape& shape) override;
+  std::int32_t add_stream(bool urgent) override;
+  std::int32_t add_events(std::int64_t count, bool timed) override;
+  void record(std::int32_t stream, std::int32_t event) override;
+  void wait(std::int32_t stream, std::int32_t event) override;
+  void launch(std::int32_t stream, const DeviceLaunch& launch, std::byte* lists) override;
+  void fill(std::int32_t stream, std::byte* target, std::int64_t bytes, int value) override;
+  bool happened(std::int32_t event) override;
+  std::int64_t elapsed_ns(std::int32_t from, std::int32_t to) override;
+
+  std::int64_t launches() const { return launches_; }
+
+ private:
+  struct Action {
+    enum class Kind : std::uint8_t { wait, record, launch, fill, hang };
+    Kind kind = Kind::launch;
+    std::int32_t event = 0;
+    std::int64_t ticket = 0;  ///< which recording of the event
+    const DeviceLaunch* launch = nullptr;
+    std::byte* lists = nullptr;
+    std::byte* target = nullptr;
+    std::int64_t bytes = 0;
+    int value = 0;
+  };
+  struct Event {
+    bool timed = false;
+    std::int64_t recorded = 0;  ///< recordings issued; 0: never
+    std::int64_t reached = 0;   ///< recordings that have happened
+    std::int64_t time_ns = 0;
+  };
+  struct Release {
+    void operator()(std::byte* data) const;
+  };
+
+  void push(std::int32_t stream, const Action& action);
+  bool ready(const Action& action) const;
+  void run(const Action& action);
+  /// Runs one action of a stream that may go on; false when none may.
+  bool step();
+  Event& event_at(std::int32_t event) { return events_.at(static_cast<std::size_t>(event)); }
+
+  HostAcceleratorOptions options_;
+  std::mt19937_64 engine_;
+  std::vector<std::unique_ptr<std::byte, Release>> memory_;
+  std::vector<std::deque<Action>> streams_;
+  std::vector<std::size_t> order_;  ///< in which step() looks at the streams
+  std::vector<Event> events_;
+  std::int64_t used_ = 0, launches_ = 0, now_ns_ = 0;
+};
+
+}  // namespace strata::testing

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/tools/mpi_launch.hpp"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <sstream>
+#include <stdexcept>
+#include <thread>
+
+namespace strata::test {
+
+namespace {
+
+using std::chrono::steady_clock;
+
+constexpr std::chrono::seconds kPatience(60);
+constexpr std::chrono::milliseconds kLook(20);
+
+/// Leaves the number of its process where signal() finds it, then becomes the command.
+const char* const kNoteNumber = R"(echo $$ > "$0/$OMPI_COMM_WORLD_RANK"; exec "$@")";
+
+[[noreturn]] void become_mpirun(std::vector<char*>& arguments, const char* folder, const char* out,
+                                const char* err) {
+  const int in = ::open("/dev/null", O_RDONLY);
+  const int to_out = ::open(out, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  const int to_err = ::open(err, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  if (in < 0 || to_out < 0 || to_err < 0 || ::chdir(folder) != 0) ::_exit(126);
+  ::dup2(in, STDIN_FILENO);
+  ::dup2(to_out, STDOUT_FILENO);
+  ::dup2(to_err, STDERR_FILENO);
+  ::execv(STRATA_MPIRUN, arguments.data());
+  ::_exit(127);
+}
+
+}  // namespace
+
+MpiJobUnderTest::MpiJobUnderTest(const Workspace& work, const std::vector<Processes>& parts) {
+  // Tests may run as root, in a container, on fewer cores than processes; a user decides that for himself.
+  ::setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
+  ::setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
+  std::vector<std::string> words{"mpirun", "--oversubscribe"};
+  for (const Processes& part : parts) {
+    if (words.size() > 2) words.emplace_back(":");
+    for (const std::string& word :
+         {std::string("-np"), std::to_string(part.count), std::string("sh"), std::string("-c"),
+          std::string(kNoteNumber), streams_.path(".").string()}) {
+      words.push_back(word);
+    }
+    words.insert(words.end(), part.command.begin(), part.command.end());
+  }
+  std::vector<char*> pointers;
+  for (std::string& word : words) pointers.push_back(word.data());
+  pointers.push_back(nullptr);
+  const std::string out = streams_.path("out"), err = streams_.path("err"), folder = work.path(".");
+  mpirun_ = ::fork();
+  if (mpirun_ < 0) throw std::runtime_error("fork failed");
+  if (mpirun_ == 0) become_mpirun(pointers, folder.c_str(), out.c_str(), err.c_str());
+}
+
+MpiJobUnderTest::~MpiJobUnderTest() {
+  if (mpirun_ < 0) return;
+  ::kill(mpirun_, SIGTERM);
+  ::waitpid(mpirun_, nullptr, 0);
+}
+
+std::string MpiJobUnderTest::read(const std::string& name) const {
+  return streams_.has(name) ? streams_.read(name) : "";
+}
+
+void MpiJobUnderTest::wait_until_running() const {
+  const auto end = steady_clock::now() + kPatience;
+  while ((read("out") + read("err")).find(" in ") == std::string::npos) {
+    ASSERT_LT(steady_clock::now(), end) << read("out") << read("err");
+    std::this_thread::sleep_for(kLook);
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(700));  // into the first layers
+}
+
+void MpiJobUnderTest::signal(int process, int signal) const {
+  const int number = std::atoi(read(std::to_string(process)).c_str());
+  ASSERT_GT(number, 1) << "process " << process;
+  ASSERT_EQ(::kill(number, signal), 0) << "process " << process << " has ended: " << read("err");
+}
+
+Finished MpiJobUnderTest::wait() {
+  const auto end = steady_clock::now() + kPatience;
+  int status = 0;
+  while (::waitpid(mpirun_, &status, WNOHANG) == 0) {
+    if (steady_clock::now() > end) {
+      ADD_FAILURE() << "the job has not ended: " << read("out") << read("err");
+      ::kill(mpirun_, SIGTERM);
+      ::waitpid(mpirun_, &status, 0);
+      break;
+    }
+    std::this_thread::sleep_for(kLook);
+  }
+  mpirun_ = -1;
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), read("out"), read("err")};
+}
+
+std::vector<std::string> strata_command(const std::string& arguments, const std::string& limit) {
+  std::vector<std::string> words;
+  if (!limit.empty()) words = {"sh", "-c", "ulimit " + limit + R"(; exec "$0" "$@")"};
+  words.emplace_back(STRATA_BINARY);
+  std::istringstream rest(arguments);
+  for (std::string word; rest >> word;) words.push_back(word);
+  return words;
+}
+
+Finished run_job(const Workspace& work, int count, const std::string& arguments) {
+  return MpiJobUnderTest(work, {{count, strata_command(arguments)}}).wait();
+}
+
+}  // namespace strata::test

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/error_report.hpp"
+
+#include <fmt/format.h>
+
+#include <exception>
+#include <iostream>
+#include <new>
+#include <string>
+
+#include "core/check.hpp"
+#include "core/version.hpp"
+#include "tools/no_plan.hpp"
+
+namespace strata::tools {
+
+namespace {
+
+/// In one piece: other processes of a job write to the same place.
+int report(int code, const std::string& text) {
+  std::cerr << "strata: " + text + '\n' << std::flush;
+  return code;
+}
+
+}  // namespace
+
+int report_current_exception() {
+  try {
+    throw;
+  } catch (const InputError& error) {
+    return report(2, error.what());
+  } catch (const NoPlan& error) {
+    return report(3, error.what());
+  } catch (const DeviceError& error) {
+    return report(4, error.what());
+  } catch (const std::bad_alloc&) {
+    return report(4,
+                  "found too little memory for this input, expected a machine with more or a smaller batch");
+  } catch (const std::exception& error) {
+    return report(70, fmt::format("internal error: {}\nThis is a bug in Strata {}. Please report it with the "
+                                  "command line and the input files.",
+                                  error.what(), kVersion));
+  }
+}
+
+}  // namespace strata::tools

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/run_setup.hpp"
+
+#include <fmt/format.h>
+
+#include "core/check.hpp"
+#include "core/plan_json.hpp"
+
+namespace strata::tools {
+
+namespace {
+
+constexpr std::int64_t kMost = 1'000'000;
+
+LevelBytes bytes_by_level(const LoadedPlan& loaded, std::int32_t layers) {
+  const RouteTable routes(loaded.plan.topology);
+  LevelBytes bytes;
+  for (const auto& wave : loaded.programs) {
+    for (const RankProgram& program : wave) {
+      for (const Pass pass : {Pass::forward, Pass::backward}) {
+        for (const Instruction& instruction : program.instructions(pass)) {
+          const Exchange* exchange = exchange_of(instruction.op);
+          if (exchange == nullptr) continue;
+          for (const ExchangePart& part : exchange->sends) {
+            const LinkLevel level = routes.between(program.rank, part.peer).level;
+            Bytes& sum = level == LinkLevel::device ? bytes.device
+                         : level == LinkLevel::node ? bytes.node
+                                                    : bytes.network;
+            const Buffer& buffer = program.buffers[static_cast<std::size_t>(part.buffer)];
+            sum += Bytes{part.row_count * buffer.row_bytes()} * layers;
+          }
+        }
+      }
+    }
+  }
+  return bytes;
+}
+
+CpuOptions cpu_options(const RunOptions& options, const ModelShape& model, std::uint64_t seed) {
+  CpuOptions cpu;
+  cpu.layers = options.layers == 0 ? model.layers : static_cast<std::int32_t>(options.layers);
+  cpu.repeats = static_cast<std::int32_t>(options.repeats);
+  cpu.threads = static_cast<std::int32_t>(options.threads);
+  cpu.deadline = Duration{options.deadline_s.value_or(0) * 1'000'000'000};
+  cpu.seed = seed;
+  cpu.poison = options.poison;
+  cpu.keep_results = options.check != "none";
+  return cpu;
+}
+
+}  // namespace
+
+void check_run_options(const RunOptions& options) {
+  if (options.check != "none" && options.check != "sampled" && options.check != "full") {
+    throw InputError("--check", "'" + options.check + "'", "none, sampled or full");
+  }
+  const auto at_least = [](const char* name, std::int64_t value, std::int64_t least) {
+    if (value >= least && value <= kMost) return;
+    throw InputError(name, std::to_string(value), fmt::format("{} to {}", least, kMost));
+  };
+  at_least("--layers", options.layers, options.layers == 0 ? 0 : 1);
+  at_least("--repeat", options.repeats, 1);
+  at_least("--threads", options.threads, 0);
+  at_least("--deadline-s", options.deadline_s.value_or(1), options.executor == "cpu" ? 0 : 1);
+}
+
+RunSetup set_up_run(const RunOptions& options, const Output& output) {
+  RunSetup setup;
+  setup.loaded = load_plan(options.plan);
+  const Plan& plan = setup.loaded.plan;
+  setup.cpu = cpu_options(options, plan.model, output.seed);
+  setup.bytes = bytes_by_level(setup.loaded, setup.cpu.layers);
+  setup.execution.model = plan.model;
+  setup.execution.plan_digest = plan_digest(plan);
+  for (std::size_t w = 0; w < setup.loaded.programs.size(); ++w) {
+    setup.execution.waves.push_back({setup.loaded.programs[w], plan.waves[w].placement});
+  }
+  return setup;
+}
+
+}  // namespace strata::tools

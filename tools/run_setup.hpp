@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// What strata run is asked for, and what it makes of it before anything runs, for every executor.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "executor/cpu_executor.hpp"
+#include "tools/output.hpp"
+#include "tools/plan_programs.hpp"
+#include "tools/plan_report.hpp"
+
+namespace strata::tools {
+
+struct RunOptions {
+  std::string plan, executor = "cpu", check = "none", timeline, trace;
+  std::int64_t layers = 0, repeats = 1, threads = 0;
+  std::optional<std::int64_t> deadline_s;
+  bool poison = false;
+};
+
+/// Throws InputError for values that make no sense whatever the plan says.
+void check_run_options(const RunOptions& options);
+
+/// A plan that is ready to run.
+struct RunSetup {
+  LoadedPlan loaded;
+  Execution execution;
+  CpuOptions cpu;
+  LevelBytes bytes;  ///< payload by level of the plan's topology, all waves, both passes, all layers
+};
+RunSetup set_up_run(const RunOptions& options, const Output& output);
+
+}  // namespace strata::tools
