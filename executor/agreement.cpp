@@ -58,7 +58,7 @@ constexpr char kSaysFine = '+', kSaysFailed = '-';
 std::string statement(const std::optional<RunIdentity>& own, const std::string& failure) {
   if (!own) return kSaysFailed + failure;
   std::string text = kSaysFine + std::to_string(own->ranks) + '\n';
-  for (const auto& [what, value] : own->items) text += what + ' ' + value + '\n';
+  for (const auto& [what, value] : own->items) text += fmt::format("{} {}\n", what, value);
   return text;
 }
 
