@@ -16,6 +16,7 @@
 #include "planner/human_units.hpp"
 #include "tools/command.hpp"
 #include "tools/plan_report.hpp"
+#include "tools/run_cuda.hpp"
 #include "tools/run_mpi.hpp"
 #include "tools/run_setup.hpp"
 #include "traces/chrome_trace.hpp"
@@ -114,12 +115,19 @@ int run_mpi(const RunOptions& options, Output& output) {
   return report(options, outcome.setup, outcome.run.result, output);
 }
 
+int run_cuda(const RunOptions& options, Output& output) {
+  for (const std::string& path : {options.timeline, options.trace}) expect_writable(path);
+  const CudaOutcome outcome = run_with_cuda(options, output);
+  return report(options, outcome.setup, outcome.result, output);
+}
+
 int run(const RunOptions& options, Output& output) {
-  if (options.executor != "cpu" && options.executor != "mpi") {
-    throw InputError("--executor", "'" + options.executor + "'", "cpu or mpi");
+  if (options.executor != "cpu" && options.executor != "cuda" && options.executor != "mpi") {
+    throw InputError("--executor", "'" + options.executor + "'", "cpu, cuda or mpi");
   }
   check_run_options(options);
-  return options.executor == "cpu" ? run_cpu(options, output) : run_mpi(options, output);
+  if (options.executor == "cpu") return run_cpu(options, output);
+  return options.executor == "cuda" ? run_cuda(options, output) : run_mpi(options, output);
 }
 
 }  // namespace
@@ -132,7 +140,7 @@ Command run_command() {
   command.declare = [options](Options& declared) {
     declared.required("PLAN", options->plan, "Plan file");
     declared.add("--executor NAME", options->executor,
-                 "cpu: in this process; mpi: in those of mpirun or srun");
+                 "cpu; cuda: all on one GPU; mpi: processes of mpirun or srun");
     declared.add("--check MODE", options->check, "none, sampled or full: compare with the float64 reference");
     declared.add("--layers N", options->layers, "Layers to run; 0: as the model says");
     declared.add("--repeat N", options->repeats, "Times to run the step");
@@ -140,7 +148,11 @@ Command run_command() {
     declared.add("-o,--timeline FILE", options->timeline, "Write the measured timeline to this file");
     declared.add("--trace FILE", options->trace, "Write a Chrome/Perfetto trace to this file");
     declared.add("--deadline-s N", options->deadline_s,
-                 "Seconds for a repeat (cpu; 0: any [0]) or for an idle wait (mpi [60])");
+                 "Seconds for a repeat (cpu [any]), a pass (cuda [60]), a wait (mpi [60])");
+    declared.add("--device N", options->device, "cuda: number of the GPU");
+    declared.add("--kernels NAME", options->kernels, "cuda: auto, or plain for plain fp32 attention");
+    declared.flag("--serial", options->serial,
+                  "cuda: one instruction at a time, to time each one alone on the GPU");
     declared.flag("--poison", options->poison, "Fill buffers with NaN first, so that any stray read shows");
   };
   command.run = [options](Output& output) { return run(*options, output); };

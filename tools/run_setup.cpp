@@ -54,6 +54,13 @@ void check_run_options(const RunOptions& options) {
   if (options.check != "none" && options.check != "sampled" && options.check != "full") {
     throw InputError("--check", "'" + options.check + "'", "none, sampled or full");
   }
+  if (options.kernels != "auto" && options.kernels != "plain") {
+    throw InputError("--kernels", "'" + options.kernels + "'", "auto or plain");
+  }
+  if (options.executor != "cuda" && (options.serial || options.kernels != "auto" || options.device != 0)) {
+    const char* name = options.serial ? "--serial" : options.device != 0 ? "--device" : "--kernels";
+    throw InputError(name, "--executor " + options.executor, "--executor cuda");
+  }
   const auto at_least = [](const char* name, std::int64_t value, std::int64_t least) {
     if (value >= least && value <= kMost) return;
     throw InputError(name, std::to_string(value), fmt::format("{} to {}", least, kMost));
@@ -61,6 +68,7 @@ void check_run_options(const RunOptions& options) {
   at_least("--layers", options.layers, options.layers == 0 ? 0 : 1);
   at_least("--repeat", options.repeats, 1);
   at_least("--threads", options.threads, 0);
+  at_least("--device", options.device, 0);
   at_least("--deadline-s", options.deadline_s.value_or(1), options.executor == "cpu" ? 0 : 1);
 }
 

@@ -15,9 +15,12 @@ namespace strata::tools {
 
 struct RunOptions {
   std::string plan, executor = "cpu", check = "none", timeline, trace;
+  std::string kernels = "auto";  ///< cuda
   std::int64_t layers = 0, repeats = 1, threads = 0;
+  std::int64_t device = 0;  ///< cuda
   std::optional<std::int64_t> deadline_s;
   bool poison = false;
+  bool serial = false;  ///< cuda
 };
 
 /// Throws InputError for values that make no sense whatever the plan says.

@@ -28,8 +28,7 @@ class AttentionForward {
       const auto ticket = static_cast<std::int32_t>(simt::load_word(ticket_word()));
       simt::block_barrier();
       if (ticket >= arguments.tile_count) return;
-      const DeviceTile tile = arguments.tiles[ticket];
-      run_tile(arguments, tile);
+      run_tile(arguments, ticket);
     }
   }
 
@@ -74,8 +73,13 @@ class AttentionForward {
   enum class Sight { none, some, all };
 
   /// First row of the warp, and lane in it, of a thread.
-  STRATA_DEVICE static int warp_row(int thread) { return thread / kWarpLanes * kWarpRows; }
-  STRATA_DEVICE static int lane_of(int thread) { return thread % kWarpLanes; }
+  /// Unsigned: a compiler that thinks of negative threads spends instructions on them.
+  STRATA_DEVICE static int warp_row(int thread) {
+    return static_cast<int>(static_cast<unsigned>(thread) / kWarpLanes) * kWarpRows;
+  }
+  STRATA_DEVICE static int lane_of(int thread) {
+    return static_cast<int>(static_cast<unsigned>(thread) % kWarpLanes);
+  }
   STRATA_DEVICE static simt::Shared ticket_word() {
     return simt::shared_begin() +
            static_cast<simt::Shared>(kShape.query_bytes() + kShape.slots * kShape.slot_bytes());
@@ -136,7 +140,7 @@ class AttentionForward {
     KeyFill::template start<kShape.rows>(simt::shared_begin(), from, row_bytes, tile.count);
   }
 
-  STRATA_DEVICE static void run_tile(const ForwardArguments& arguments, const DeviceTile& tile) {
+  STRATA_DEVICE static void run_tile(const ForwardArguments& arguments, std::int32_t ticket) {
     Sums sums;
     STRATA_UNROLL
     for (int m = 0; m < kRowSteps; ++m) {
@@ -151,8 +155,9 @@ class AttentionForward {
         sums.total[m][r] = 0;
       }
     }
+    const DeviceTile tile = arguments.tiles[ticket];
     walk_segments(arguments, tile, sums);
-    finish_rows(arguments, tile, sums);
+    finish_rows(arguments, arguments.tiles[ticket], sums);  // read again: holding it costs registers
   }
 
   STRATA_DEVICE static void walk_segments(const ForwardArguments& arguments, const DeviceTile& tile,
@@ -307,8 +312,9 @@ class AttentionForward {
   STRATA_DEVICE static void hide(const Cursor& cursor, std::int32_t stride,
                                  float (&scores)[kRowSteps][kColumnSteps][4]) {
     const int thread = simt::thread_index_here();
-    const int first = thread % 4 * 2 * stride;
-    const int first_row = warp_row(thread) + lane_of(thread) / 4;
+    const int lane = lane_of(thread);
+    const int first = lane % 4 * 2 * stride;
+    const int first_row = warp_row(thread) + lane / 4;
     STRATA_UNROLL
     for (int m = 0; m < kRowSteps; ++m) {
       STRATA_UNROLL
@@ -418,7 +424,7 @@ class AttentionForward {
     constexpr int kLanes = ValueFill::kLanes;
     constexpr int kRows = kWarpLanes / kLanes;  // of one pass
     const int thread = simt::thread_index_here();
-    const int chunk = thread % kLanes;
+    const int chunk = lane_of(thread) % kLanes;
     const int row = lane_of(thread) / kLanes;
     const int first_row = warp_row(thread) + row;
     char* to = static_cast<char*>(target.out) +
@@ -442,7 +448,8 @@ class AttentionForward {
   STRATA_DEVICE static void merge_rows(const QueryRows& target, const DeviceTile& tile, const Sums& sums,
                                        const float (&lse)[kRowSteps][2]) {
     const int thread = simt::thread_index_here();
-    const int first_row = warp_row(thread) + lane_of(thread) / 4;
+    const int lane = lane_of(thread);
+    const int first_row = warp_row(thread) + lane / 4;
     STRATA_UNROLL
     for (int m = 0; m < kRowSteps; ++m) {
       STRATA_UNROLL
@@ -458,8 +465,8 @@ class AttentionForward {
         const float add = simt::exp_accurate(lse[m][r] - merged);
         simt::warp_barrier();  // all four lanes of the row have read its lse
         if (!merges) continue;
-        if (thread % 4 == 0) target.lse[place] = merged;
-        float* to = static_cast<float*>(target.out) + place * kValueDim + thread % 4 * 2;
+        if (lane % 4 == 0) target.lse[place] = merged;
+        float* to = static_cast<float*>(target.out) + place * kValueDim + lane % 4 * 2;
         STRATA_UNROLL
         for (int n = 0; n < kValueSteps; ++n) {
           STRATA_UNROLL

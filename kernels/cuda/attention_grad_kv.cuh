@@ -19,14 +19,7 @@ class AttentionGradKv {
   static_assert(kShape.rows > 0, "no tile shape for these head dimensions");
 
   STRATA_DEVICE static void run(const ForwardArguments& arguments) {
-    std::int32_t ticket = simt::block_index();
-    STRATA_NO_UNROLL
-    while (ticket < arguments.tile_count) {
-      run_tile(arguments, arguments.tiles[ticket]);
-      simt::block_barrier();
-      ticket = static_cast<std::int32_t>(simt::load_word(ticket_word()));
-      simt::block_barrier();
-    }
+    take_tiles(arguments, ticket_word(), [&](const DeviceTile& tile) { run_tile(arguments, tile); });
   }
 
  private:
@@ -179,7 +172,7 @@ class AttentionGradKv {
       store_statistics(slot, load_statistics(arguments, block));
     }
     simt::commit_copies();
-    if (kKeys && simt::thread_index_here() == 0) store_next_ticket(arguments, ticket_word());
+    if (kKeys && simt::thread_index_here() == 0) store_ticket(arguments, ticket_word());
     STRATA_NO_UNROLL
     while (block.segment < tile.segment_end) {
       simt::wait_copies<0>();

@@ -17,14 +17,7 @@ class AttentionGradQ {
   static_assert(kShape.rows > 0, "no tile shape for these head dimensions");
 
   STRATA_DEVICE static void run(const ForwardArguments& arguments) {
-    std::int32_t ticket = simt::block_index();
-    STRATA_NO_UNROLL
-    while (ticket < arguments.tile_count) {
-      run_tile(arguments, arguments.tiles[ticket]);
-      simt::block_barrier();
-      ticket = static_cast<std::int32_t>(simt::load_word(ticket_word()));
-      simt::block_barrier();
-    }
+    take_tiles(arguments, ticket_word(), [&](const DeviceTile& tile) { run_tile(arguments, tile); });
   }
 
  private:
@@ -131,7 +124,7 @@ class AttentionGradQ {
       load_block(arguments, tile, block, 0);
     }
     simt::commit_copies();
-    if (simt::thread_index_here() == 0) store_next_ticket(arguments, ticket_word());
+    if (simt::thread_index_here() == 0) store_ticket(arguments, ticket_word());
     const Statistics statistics = load_statistics(arguments, tile);
     Sums sums;
     Tile::clear(sums);

@@ -49,9 +49,13 @@ struct GradientTile {
     std::uint32_t words[kRowSteps][kColumnSteps][2];
   };
 
-  STRATA_DEVICE static int lane() { return simt::thread_index_here() % kWarpLanes; }
+  // Unsigned: a compiler that thinks of negative threads spends instructions on them.
+  STRATA_DEVICE static int lane() {
+    return static_cast<int>(static_cast<unsigned>(simt::thread_index_here()) % kWarpLanes);
+  }
   STRATA_DEVICE static int warp_row() {
-    return simt::thread_index_here() / kWarpLanes * (kRowSteps * kMmaRows);
+    const unsigned warp = static_cast<unsigned>(simt::thread_index_here()) / kWarpLanes;
+    return static_cast<int>(warp) * (kRowSteps * kMmaRows);
   }
 
   template <int kSteps>
@@ -193,10 +197,23 @@ STRATA_DEVICE float exponent_of(float lse) {
   return lse == -__builtin_inff() ? __builtin_inff() : lse * kLog2E;
 }
 
-/// Takes the next tile's number; to be called by one thread while copies are on their way.
-STRATA_DEVICE void store_next_ticket(const ForwardArguments& arguments, simt::Shared word) {
-  const std::int32_t next = simt::block_count() + simt::take_ticket(arguments.tickets);
-  simt::store_word(word, static_cast<std::uint32_t>(next));
+/// By one thread of the block, while copies are on their way: the number of the next tile into shared memory.
+STRATA_DEVICE void store_ticket(const ForwardArguments& arguments, simt::Shared word) {
+  simt::store_word(word, static_cast<std::uint32_t>(simt::take_ticket(arguments.tickets)));
+}
+
+/// Calls run_tile(tile), which stores the next ticket, until all tiles are taken.
+template <class RunTile>
+STRATA_DEVICE void take_tiles(const ForwardArguments& arguments, simt::Shared word, const RunTile& run_tile) {
+  if (simt::thread_index() == 0) store_ticket(arguments, word);
+  STRATA_NO_UNROLL
+  while (true) {
+    simt::block_barrier();
+    const auto ticket = static_cast<std::int32_t>(simt::load_word(word));
+    simt::block_barrier();
+    if (ticket >= arguments.tile_count) return;
+    run_tile(arguments.tiles[ticket]);
+  }
 }
 
 }  // namespace strata::kernels

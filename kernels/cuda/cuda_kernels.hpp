@@ -7,7 +7,9 @@
 
 #include <cstdint>
 
+#include "kernels/attention_work.hpp"
 #include "kernels/cuda/attention_reference.hpp"
+#include "kernels/cuda/device_lists.hpp"
 #include "kernels/functors/head_functors.hpp"
 #include "kernels/functors/row_functors.hpp"
 
@@ -64,5 +66,20 @@ struct ReferenceLaunch {
 Status reference_forward(const ReferenceLaunch& launch, void* stream);
 /// grad_q and grad_kv.
 Status reference_backward(const ReferenceLaunch& launch, void* stream);
+
+/// Rows of a tile of the tensor-core kernel for this kind, type and pair of head dimensions, with which its
+/// lists are built; 0 where there is no such kernel (fp32, other dimensions) and the plain one must do.
+std::int32_t attention_tile_rows(WorkKind kind, const AttentionShape& shape);
+
+/// Once per kernel and device before the first launch: lets the kernel have its shared memory and says how
+/// many blocks fill the current device, `idle_multiprocessors` of which are left to communication.
+Status prepare_attention(WorkKind kind, const AttentionShape& shape, std::int32_t idle_multiprocessors,
+                         std::int32_t* blocks);
+
+/// One launch over lists of `kind` built for `shape`: grad_q and grad_kv are the two halves of backward.
+/// `group` and `scale` of the arguments come from the shape; the counter that `tickets` points to is set to 0
+/// first, so launches that may run at the same time need one each. No more blocks run than there are tiles.
+Status launch_attention(WorkKind kind, const AttentionShape& shape, const ForwardArguments& arguments,
+                        std::int32_t blocks, void* stream);
 
 }  // namespace strata::kernels::cuda

@@ -4,124 +4,49 @@
 // are poisoned.
 #include "executor/device_executor.hpp"
 
-#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <string>
 
 #include "core/lower.hpp"
-#include "executor/check_detail.hpp"
 #include "planner/strategy_table.hpp"
 #include "tests/executor/hand_programs.hpp"
-#include "tests/executor/random_batches.hpp"
+#include "tests/executor/strategy_runs.hpp"
 #include "tests/support/host_accelerator.hpp"
 #include "tests/support/test_scale.hpp"
 
 namespace strata {
 namespace {
 
-using testing::BatchSize;
 using testing::HostAccelerator;
 using testing::HostAcceleratorOptions;
-using testing::RandomBatch;
+using testing::poisoned;
 
-RunResult run_with_seed(const Execution& execution, const DeviceOptions& options, std::uint64_t seed,
-                        bool tensor_cores = false) {
+RunResult run_with_seed(const Execution& execution, const DeviceOptions& options, std::uint64_t seed) {
   HostAcceleratorOptions settings;
-  settings.tensor_cores = tensor_cores;
   settings.seed = seed;
   HostAccelerator device(settings);
   return run_on_device(execution, options, device);
 }
 
-DeviceOptions poisoned(std::uint64_t seed) {
-  DeviceOptions options;
-  options.seed = seed;
-  options.poison = true;
-  options.threads = 1;
-  options.record_timeline = false;
-  return options;
-}
-
-Bytes sent_by(const std::vector<RankProgram>& programs) {
-  Bytes sent;
-  for (const RankProgram& program : programs) {
-    for (const Pass pass : {Pass::forward, Pass::backward}) {
-      for (const Instruction& instruction : program.instructions(pass)) {
-        sent += sent_bytes(program, instruction.op);
-      }
-    }
-  }
-  return sent;
-}
-
-/// Pairs times heads times width: what the plain attention costs here.
-std::int64_t work_of(const WaveRequest& request) {
-  std::int64_t pairs = 0;
-  for (const std::int64_t length : request.lengths) {
-    pairs += document_pair_count(request.model.mask(), length);
-  }
-  return pairs * request.model.query_heads * request.model.head_dim;
-}
-
-/// Every strategy on one batch, under two orders of the streams each.
-void run_batch(const RandomBatch& batch, std::uint64_t number, bool tensor_cores,
-               std::vector<std::int64_t>& ran) {
-  std::vector<PlacedDocument> documents;
-  for (std::size_t i = 0; i < batch.request.documents.size(); ++i) {
-    documents.push_back({batch.request.documents[i], batch.request.lengths[i]});
-  }
-  const FullOracle oracle(batch.request.model, std::move(documents), batch.seed, 1);
-  const std::vector<Strategy> strategies = all_strategies();
-  ran.resize(strategies.size());
-  for (std::size_t s = 0; s < strategies.size(); ++s) {
-    SCOPED_TRACE(fmt::format("batch {}, strategy {}", number, strategies[s].name));
-    const PlanOptions plan = testing::random_options(number, s);
-    WaveRequest request = batch.request;
-    request.exchange = plan.exchange;
-    if (strategies[s].rejects(request)) continue;
-    ++ran[s];
-    const Wave wave = make_wave(strategies[s], request, plan);
-    Execution execution;
-    execution.model = request.model;
-    execution.waves.push_back({lower_wave(wave, request.model), wave.placement});
-    const RunResult result = run_with_seed(execution, poisoned(batch.seed), 2 * number, tensor_cores);
-    const GatheredResults gathered(request.model, wave.placement, result.results.front());
-    ErrorCollector errors(request.model.element_type);
-    compare_full(oracle, request.model, gathered, 0, 1, errors);
-    const CheckReport report{CheckMode::full, errors.finish()};
-    EXPECT_TRUE(report.passed()) << report.to_text();
-    EXPECT_EQ(result.sent, sent_by(execution.waves.front().programs));
-    const RunResult again = run_with_seed(execution, poisoned(batch.seed), 2 * number + 1, tensor_cores);
-    EXPECT_TRUE(again.results == result.results) << "another order of the streams gives other bits";
-  }
-}
-
 TEST(DeviceExecutor, EveryStrategyComputesWhatOneDeviceWouldInAnyOrderOfTheStreams) {
-  const std::int64_t wanted = small_scale() ? 6 : 60;
-  std::vector<std::int64_t> ran;
-  std::int64_t batches = 0;
-  for (std::uint64_t number = 0; batches < wanted; ++number) {
-    const RandomBatch batch = testing::random_batch(number, BatchSize::small);
-    if (work_of(batch.request) > 1'500'000) continue;
-    ++batches;
-    run_batch(batch, number, false, ran);
-  }
-  for (std::size_t s = 0; s < ran.size(); ++s) {
-    EXPECT_GE(6 * ran[s], wanted) << all_strategies()[s].name << " hardly ever ran";
-  }
+  std::uint64_t runs = 0;
+  const auto run = [&](const Execution& execution, const DeviceOptions& options, std::uint64_t) {
+    return run_with_seed(execution, options, runs++);
+  };
+  testing::expect_random_batches(small_scale() ? 6 : 60, 1'500'000, run);
 }
 
 TEST(DeviceExecutor, EveryStrategyComputesWhatOneDeviceWouldOnTensorCores) {
-  RandomBatch batch;
-  batch.request.documents = {0, 1, 2};
-  batch.request.lengths = {90, 1, 45};
-  batch.request.rank_count = 2;
-  batch.request.model = testing::hand_model(ElementType::bf16);
-  batch.request.model.head_dim = batch.request.model.value_head_dim = 64;
+  const auto run = [](const Execution& execution, const DeviceOptions& options, std::uint64_t order) {
+    HostAcceleratorOptions settings;
+    settings.tensor_cores = true;
+    settings.seed = order;
+    HostAccelerator device(settings);
+    return run_on_device(execution, options, device);
+  };
   std::vector<std::int64_t> ran;
-  run_batch(batch, 5, true, ran);
+  testing::expect_strategies(testing::tensor_core_batch(2, 64, {90, 1, 45}), 5, run, ran);
   EXPECT_EQ(ran, std::vector<std::int64_t>(ran.size(), 1));
 }
 

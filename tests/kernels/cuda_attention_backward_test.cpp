@@ -68,7 +68,7 @@ void emulate_lists(const AttentionShape& shape, const AttentionLists& lists, con
   } else {
     emulate_dims<Kernel, Element::f16>(shape, arguments, order);
   }
-  EXPECT_EQ(tickets, arguments.tile_count);
+  EXPECT_EQ(tickets, arguments.tile_count + order.grid);
 }
 
 void reference_forward(const AttentionShape& shape, std::span<const AttentionBlock> blocks,
@@ -139,6 +139,23 @@ void expect_backward(Problem& problem, int launches, const Order& order) {
     EXPECT_LE(error, kBackwardError) << "seed " << order.seed;
   }
   EXPECT_TRUE(problem.untouched()) << "seed " << order.seed;
+}
+
+TEST(TensorCoreBackward, EveryShapeFitsTheSmallestSharedMemoryAndFillsItsWarps) {
+  constexpr std::array<std::array<std::int32_t, 2>, 6> kPairs = {
+      {{64, 64}, {96, 96}, {128, 128}, {192, 128}, {192, 192}, {256, 256}}};
+  for (const auto& [k_dim, v_dim] : kPairs) {
+    for (const GradientShape& shape : {grad_kv_shape(k_dim, v_dim), grad_q_shape(k_dim, v_dim)}) {
+      EXPECT_EQ(shape.k_dim, k_dim);
+      EXPECT_EQ(shape.v_dim, v_dim);
+      EXPECT_LE(shape.shared_bytes(), 99 * 1024);
+      EXPECT_EQ(shape.rows % (shape.warps * kMmaRows), 0);
+      EXPECT_EQ(shape.columns % kMmaDepth, 0);
+      EXPECT_GE(shape.threads(), shape.columns);  // a thread a row for lse and delta
+    }
+  }
+  EXPECT_EQ(grad_kv_shape(128, 64).rows, 0);
+  EXPECT_EQ(grad_q_shape(80, 80).rows, 0);
 }
 
 TEST(TensorCoreBackward, EqualsTheOracleForRandomMasksLengthsAndScatteredPieces) {

@@ -53,6 +53,7 @@ MpiJobUnderTest::MpiJobUnderTest(const Workspace& work, const std::vector<Proces
     words.insert(words.end(), part.command.begin(), part.command.end());
   }
   std::vector<char*> pointers;
+  pointers.reserve(words.size() + 1);
   for (std::string& word : words) pointers.push_back(word.data());
   pointers.push_back(nullptr);
   const std::string out = streams_.path("out"), err = streams_.path("err"), folder = work.path(".");

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a build without CUDA has in its place.
+#include "core/check.hpp"
+#include "executor/cuda_accelerator.hpp"
+
+namespace strata {
+
+bool cuda_available() { return false; }
+
+std::unique_ptr<Accelerator> open_gpu(std::int32_t) {
+  throw DeviceError(-1, "this build of Strata has no CUDA");
+}
+
+}  // namespace strata

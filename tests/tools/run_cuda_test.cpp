@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// strata run --executor cuda: checked runs where there is a GPU; elsewhere one line that says what is
+// missing, the right exit code, and no file.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+
+#include "tests/tools/workspace.hpp"
+
+namespace strata::test {
+namespace {
+
+constexpr bool kBuiltWithCuda = STRATA_HAS_CUDA != 0;
+
+void expect_absent(const Workspace& work, const Finished& finished) {
+  if (kBuiltWithCuda) {
+    EXPECT_EQ(finished.code, 4) << finished.err;
+    EXPECT_EQ(finished.err.find("strata: CUDA: found "), 0U) << finished.err;
+    EXPECT_NE(finished.err.find(", expected a GPU and a driver for CUDA 1"), std::string::npos)
+        << finished.err;
+  } else {
+    EXPECT_EQ(finished.code, 2) << finished.err;
+    EXPECT_EQ(finished.err,
+              "strata: --executor: found 'cuda', expected cpu or mpi: this build has no CUDA\n");
+  }
+  EXPECT_EQ(std::count(finished.err.begin(), finished.err.end(), '\n'), 1) << finished.err;
+  EXPECT_EQ(finished.out, "");
+  EXPECT_EQ(work.files(), (std::vector<std::string>{"b.jsonl", "p.json"}));
+}
+
+TEST(RunCuda, ChecksEveryStrategyOrSaysWhatIsMissing) {
+  for (const char* strategy :
+       {"ulysses", "ring", "zigzag_ring", "per_document", "allgather", "whole_document"}) {
+    for (const char* options : {"", " --serial", " --kernels plain --poison"}) {
+      const Workspace work;
+      work.write("b.jsonl", "{\"step\": 3, \"packs\": [[211, 1, 37]]}\n");
+      work.expect(0, std::string("plan --batch b.jsonl --model tiny --topology cpu:1x2:2 --element-type bf16 "
+                                 "-o p.json --strategy ") +
+                         strategy);
+      const Finished finished = work.strata(std::string("run p.json --executor cuda --check full --timeline "
+                                                        "m.json --trace t.json") +
+                                            options);
+      if (finished.code != 0) {
+        expect_absent(work, finished);
+        continue;
+      }
+      EXPECT_NE(finished.out.find("check passed: the result is what one device computes\n"),
+                std::string::npos)
+          << finished.out;
+      EXPECT_TRUE(work.has("m.json") && work.has("t.json"));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace strata::test
