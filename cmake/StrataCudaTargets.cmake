@@ -1,7 +1,7 @@
 # strata_cuda_library(<name> TABLE <register table> SOURCES <.cu files> [LINKS <libraries>])
-# Static library strata_<name>, also called strata::<name>, of CUDA sources. Every compilation keeps what ptxas
-# reports; the library is complete only when all kernels are within the table. `register_table_<name>` lowers
-# the table to what was measured.
+# Static library strata_<name>, also called strata::<name>, of CUDA sources. Every compilation keeps what
+# ptxas reports; the library is complete only when all kernels are within the table. `register_table_<name>`
+# lowers the table to what was measured.
 function(strata_cuda_library name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "TABLE" "SOURCES;LINKS")
   find_package(Python3 3.8 REQUIRED COMPONENTS Interpreter)
@@ -11,10 +11,12 @@ function(strata_cuda_library name)
 
   add_library(strata_${name}_objects OBJECT ${arg_SOURCES})
   set_target_properties(strata_${name}_objects PROPERTIES
-    CUDA_COMPILER_LAUNCHER "${Python3_EXECUTABLE};${script};capture;${CMAKE_CUDA_COMPILER_LAUNCHER}")
+    CUDA_COMPILER_LAUNCHER
+      "${Python3_EXECUTABLE};${script};capture;${CMAKE_CUDA_COMPILER_LAUNCHER}")
   target_link_libraries(strata_${name}_objects PUBLIC strata_options ${arg_LINKS})
   target_compile_options(strata_${name}_objects PRIVATE
-    $<$<COMPILE_LANGUAGE:CUDA>:-Xptxas=-v;-lineinfo;-Werror=all-warnings;-Xcompiler=-Wall,-Wextra,-Wshadow,-Wno-unknown-pragmas>)
+    $<$<COMPILE_LANGUAGE:CUDA>:-Xptxas=-v;-lineinfo;-Werror=all-warnings>
+    $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Wshadow,-Wno-unknown-pragmas>)
 
   set(stamp "${CMAKE_CURRENT_BINARY_DIR}/${name}.register_table")
   add_custom_command(

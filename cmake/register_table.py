@@ -78,7 +78,8 @@ def differences(table, measured, compiler):
     for (kernel, arch), values in sorted(measured.items(), key=natural):
         spills = values[1] + values[2]
         if spills and any(fnmatch.fnmatchcase(kernel, pattern) for pattern in table.no_spills):
-            found.append(f"{kernel} {arch}: {values[1]} bytes spill stores, {values[2]} loads; must not spill")
+            amount = f"{values[1]} bytes spill stores, {values[2]} loads"
+            found.append(f"{kernel} {arch}: {amount}; must not spill")
         if not same_compiler:
             continue
         limit = table.entries.get((kernel, arch))

@@ -88,7 +88,7 @@ void run_ranges_on_host(const Functor& functor, const typename Functor::Range* r
     const auto& range = ranges[tile.range];
     for (std::int64_t unit = tile.begin; unit < tile.end; ++unit) {
       const auto state = functor.begin(range, unit);
-      float partial[kTeamLanes];
+      float partial[kTeamLanes] = {};
       for (std::int32_t lane = 0; lane < range.span.lanes; ++lane) {
         partial[lane] = functor.lane(range, unit, lane, state);
       }

@@ -6,8 +6,11 @@
 #include <atomic>
 #include <cstdlib>
 #include <new>
+#include <string>
+#include <vector>
 
 #include "executor/cpu_executor.hpp"
+#include "executor/device_executor.hpp"
 #include "tests/executor/hand_programs.hpp"
 
 namespace {
@@ -47,6 +50,63 @@ TEST(CpuExecutor, AllocatesNothingInTheIssueLoop) {
     options.repeats = 5;
     EXPECT_EQ(allocations_of(execution, options), once) << "recording: " << record;
     EXPECT_GT(once, 0);
+  }
+}
+
+/// Does nothing, at once.
+class IdleAccelerator : public Accelerator {
+ public:
+  std::string description() const override { return "idle"; }
+  std::int32_t multiprocessors() const override { return 1; }
+  std::int64_t free_bytes() override { return std::int64_t{1} << 30; }
+  std::byte* allocate(std::int64_t bytes) override {
+    memory_.resize(memory_.size() + 1);
+    memory_.back().resize(static_cast<std::size_t>(bytes));
+    return memory_.back().data();
+  }
+  void upload(std::byte*, std::span<const std::byte>) override {}
+  void download(std::span<std::byte>, const std::byte*) override {}
+  std::int32_t prepare_attention(kernels::WorkKind, const kernels::AttentionShape&) override { return 0; }
+  std::int32_t add_stream(bool) override { return streams_++; }
+  std::int32_t add_events(std::int64_t count, bool) override {
+    const std::int32_t first = events_;
+    events_ += static_cast<std::int32_t>(count);
+    return first;
+  }
+  void record(std::int32_t, std::int32_t) override { ++calls_; }
+  void wait(std::int32_t, std::int32_t) override { ++calls_; }
+  void launch(std::int32_t, const DeviceLaunch&, std::byte*) override { ++calls_; }
+  void fill(std::int32_t, std::byte*, std::int64_t, int) override { ++calls_; }
+  bool happened(std::int32_t) override { return true; }
+  std::int64_t elapsed_ns(std::int32_t, std::int32_t) override { return 0; }
+  std::int64_t calls() const { return calls_; }
+
+ private:
+  std::vector<std::vector<std::byte>> memory_;
+  std::int32_t streams_ = 0, events_ = 0;
+  std::int64_t calls_ = 0;
+};
+
+TEST(DeviceExecutor, AllocatesNothingInTheIssueLoop) {
+  const Execution execution = testing::two_rank_execution(ElementType::f32);
+  DeviceOptions options;
+  options.record_timeline = false;
+  options.keep_results = false;
+  options.threads = 1;
+  for (const bool deadline : {false, true}) {
+    options.deadline.ns = deadline ? 1'000'000'000 : 0;
+    std::vector<long> allocated;
+    std::vector<std::int64_t> calls;
+    for (const std::int32_t layers : {2, 60}) {
+      options.layers = layers;
+      IdleAccelerator device;
+      const long before = allocations;
+      run_on_device(execution, options, device);
+      allocated.push_back(allocations - before);
+      calls.push_back(device.calls());
+    }
+    EXPECT_EQ(allocated[0], allocated[1]) << "deadline: " << deadline;
+    EXPECT_GT(calls[1], 20 * calls[0]);
   }
 }
 
