@@ -25,9 +25,10 @@ class AttentionForward {
     STRATA_NO_UNROLL
     while (true) {
       simt::block_barrier();
-      const auto ticket = static_cast<std::int32_t>(simt::load_word(ticket_word()));
+      const std::uint32_t ticket = simt::load_word(ticket_word());
+      if (simt::thread_index() == 0) simt::store_word(current_word(), ticket);
       simt::block_barrier();
-      if (ticket >= arguments.tile_count) return;
+      if (ticket >= static_cast<std::uint32_t>(arguments.tile_count)) return;
       run_tile(arguments, ticket);
     }
   }
@@ -84,6 +85,7 @@ class AttentionForward {
     return simt::shared_begin() +
            static_cast<simt::Shared>(kShape.query_bytes() + kShape.slots * kShape.slot_bytes());
   }
+  STRATA_DEVICE static simt::Shared current_word() { return ticket_word() + 4; }
   /// Tells the block its next tile; even the first comes from the counter, as a block may start late.
   STRATA_DEVICE static void take_ticket(const ForwardArguments& arguments) {
     simt::store_word(ticket_word(), static_cast<std::uint32_t>(simt::take_ticket(arguments.tickets)));
@@ -140,7 +142,7 @@ class AttentionForward {
     KeyFill::template start<kShape.rows>(simt::shared_begin(), from, row_bytes, tile.count);
   }
 
-  STRATA_DEVICE static void run_tile(const ForwardArguments& arguments, std::int32_t ticket) {
+  STRATA_DEVICE static void run_tile(const ForwardArguments& arguments, std::uint32_t ticket) {
     Sums sums;
     STRATA_UNROLL
     for (int m = 0; m < kRowSteps; ++m) {
@@ -157,7 +159,8 @@ class AttentionForward {
     }
     const DeviceTile tile = arguments.tiles[ticket];
     walk_segments(arguments, tile, sums);
-    finish_rows(arguments, arguments.tiles[ticket], sums);  // read again: holding it costs registers
+    // Read again: to hold it, or even its number, costs registers that the loop needs.
+    finish_rows(arguments, arguments.tiles[simt::load_word(current_word())], sums);
   }
 
   STRATA_DEVICE static void walk_segments(const ForwardArguments& arguments, const DeviceTile& tile,
@@ -196,7 +199,7 @@ class AttentionForward {
       load_next<!kValueAhead>(arguments, tile, loader, before(slot));
       if (sight != Sight::none) add_values(slot_begin(slot), weights, sums);
       slot = after(slot);
-      advance(arguments, tile, cursor);
+      advance(arguments, tile, stride, cursor);
     }
   }
 
@@ -210,8 +213,8 @@ class AttentionForward {
   }
 
   STRATA_DEVICE static void advance(const ForwardArguments& arguments, const DeviceTile& tile,
-                                    Cursor& cursor) {
-    const std::int32_t shift = kShape.columns * arguments.segments[cursor.segment].stride;
+                                    std::int32_t stride, Cursor& cursor) {
+    const std::int32_t shift = kShape.columns * stride;
     cursor.rows -= kShape.columns;
     cursor.lo -= shift;
     cursor.hi -= shift;
@@ -288,8 +291,12 @@ class AttentionForward {
     const simt::Shared query_lane =
         simt::shared_begin() + KeyLanes::first(warp_row(thread) + left_row(lane), left_chunk(lane));
     const simt::Shared key_lane = keys + KeyLanes::first(right_row(lane), right_chunk(lane));
+    // Steps whose addresses differ by a constant follow each other, so that few addresses are held at a time.
+    constexpr int kSteps = kKeyDim / kMmaDepth;
+    constexpr int kApart = KeyLanes::kSwizzleBytes / (2 * kChunkBytes);
     STRATA_UNROLL
-    for (int step = 0; step < kKeyDim / kMmaDepth; ++step) {
+    for (int i = 0; i < kSteps; ++i) {
+      const int step = i / (kSteps / kApart) + i % (kSteps / kApart) * kApart;
       std::uint32_t query[kRowSteps][4];
       STRATA_UNROLL
       for (int m = 0; m < kRowSteps; ++m) {

@@ -25,7 +25,7 @@ struct ForwardShape {
   [[nodiscard]] STRATA_HOST_DEVICE constexpr int slot_bytes() const {
     return columns * (k_dim > v_dim ? k_dim : v_dim) * 2;
   }
-  /// Queries, ring, and the number of the next tile.
+  /// Queries, ring, and the numbers of the next and the current tile.
   [[nodiscard]] STRATA_HOST_DEVICE constexpr int shared_bytes() const {
     return query_bytes() + slots * slot_bytes() + 16;
   }
