@@ -58,7 +58,7 @@ constexpr char kSaysFine = '+', kSaysFailed = '-';
 std::string statement(const std::optional<RunIdentity>& own, const std::string& failure) {
   if (!own) return kSaysFailed + failure;
   std::string text = kSaysFine + std::to_string(own->ranks) + '\n';
-  for (const auto& [what, value] : own->items) text += what + ' ' + value + '\n';
+  for (const auto& [what, value] : own->items) text += fmt::format("{} {}\n", what, value);
   return text;
 }
 
@@ -75,6 +75,7 @@ std::vector<std::string> lines_of(const std::string& text) {
 using Groups = std::map<std::string, std::vector<std::int32_t>>;  ///< statement -> processes
 
 std::string names(const Control& control, const std::vector<std::int32_t>& processes) {
+  if (std::ssize(processes) == control.processes()) return "all ranks";
   std::string text;
   for (std::size_t i = 0; i < std::min(processes.size(), kNamed); ++i) {
     text += (i == 0 ? "" : ", ") + control.name(processes[i]);

@@ -14,8 +14,9 @@ namespace {
 /// How long an idle worker watches for new items before it sleeps: about what waking it up would cost.
 constexpr std::int64_t kSpinNs = 20'000;
 /// The carrier of links: for so long after something moved it only yields, then it looks again after naps
-/// that grow, so that it does not take the cores from the workers.
+/// that grow, so that it does not take the cores from the workers. Longer where every thread has a core.
 constexpr std::int64_t kYieldNs = 50'000;
+constexpr std::int64_t kSpareCoreYieldNs = 1'000'000;
 constexpr std::int64_t kShortNapNs = 50'000;
 constexpr std::int64_t kLongNapNs = 500'000;
 constexpr std::int64_t kLongNapsAfterNs = 20'000'000;
@@ -181,7 +182,7 @@ bool CpuWorkers::carry_once(std::unique_lock<std::mutex>& lock, Transport& trans
 }
 
 void CpuWorkers::pause(std::unique_lock<std::mutex>& lock, std::int64_t idle_ns) {
-  if (idle_ns < kYieldNs) {
+  if (idle_ns < (spin_ ? kSpareCoreYieldNs : kYieldNs)) {
     lock.unlock();
     std::this_thread::yield();
     lock.lock();

@@ -16,7 +16,7 @@ bool mpi_available();
 class MpiJob : public Control {
  public:
   using Control::Control;
-  /// Makes transports with a communicator per lane, one message per link and exchange. Collective.
+  /// Makes transports with a communicator per lane. Collective.
   virtual TransportFactory transports(std::int32_t lanes) = 0;
 };
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Links between ranks of different processes as MPI messages: one per link and exchange, straight from and
-// into the arenas through a derived datatype. Sends are synchronous, so that a program that works only
-// because MPI has buffers waits here too.
+// Links between ranks of different processes as MPI messages, straight from and into the arenas: a message
+// per large part (a contiguous message between two processes of a machine is one copy; through a datatype it
+// goes in small fragments) and one with a derived datatype for the small parts of a link. Sends are
+// synchronous, so that a program that works only because MPI has buffers waits here too.
 #include <fmt/format.h>
 #include <mpi.h>
 
@@ -18,11 +19,20 @@ constexpr std::string_view kWhat = "exchanging rows";
 /// Block lengths of a datatype are int.
 constexpr std::int64_t kBlockBytes = std::int64_t{1} << 30;
 
-/// The memory of one link's local end, and where it goes.
+/// Parts of at least so many bytes are messages of their own. Both ends list the same parts.
+constexpr std::int64_t kOwnMessageBytes = 32 * 1024;
+
+/// One message of a link's local end.
 struct Message {
-  const std::byte* data = nullptr;  ///< of one block; null: `type` holds the addresses
+  std::byte* data = nullptr;  ///< of one block; null: `type` holds the addresses
   int count = 0;
   MPI_Datatype type = MPI_BYTE;
+};
+
+/// The messages [begin, end) of a link, all to or from one process with one tag.
+struct LinkMessages {
+  std::int64_t begin = 0, end = 0;
+  std::int64_t left = 0;  ///< under way
   int peer = 0, tag = 0;
   std::int32_t lane = 0;
   bool send = false;
@@ -33,23 +43,55 @@ struct Block {
   std::int64_t bytes = 0;
 };
 
-/// The chunks, with neighbours joined and long ones cut.
-std::vector<Block> blocks_of(std::span<const CopyChunk> chunks, bool send) {
-  std::vector<Block> joined;
-  for (const CopyChunk& chunk : chunks) {
-    if (chunk.bytes == 0) continue;
-    std::byte* data = send ? const_cast<std::byte*>(chunk.source) : chunk.target;
-    const bool follows = !joined.empty() && joined.back().data + joined.back().bytes == data;
-    if (!follows) joined.push_back({data, 0});
-    joined.back().bytes += chunk.bytes;
-  }
+std::byte* memory_of(const CopyChunk& chunk, bool send) {
+  return send ? const_cast<std::byte*>(chunk.source) : chunk.target;
+}
+
+/// The small parts, with neighbours joined.
+std::vector<Block> small_blocks(std::span<const CopyChunk> parts, bool send) {
   std::vector<Block> blocks;
-  for (const Block& block : joined) {
-    for (std::int64_t done = 0; done < block.bytes; done += kBlockBytes) {
-      blocks.push_back({block.data + done, std::min(kBlockBytes, block.bytes - done)});
-    }
+  for (const CopyChunk& part : parts) {
+    if (part.bytes == 0 || part.bytes >= kOwnMessageBytes) continue;
+    std::byte* data = memory_of(part, send);
+    const bool follows = !blocks.empty() && blocks.back().data + blocks.back().bytes == data &&
+                         blocks.back().bytes + part.bytes <= kBlockBytes;
+    if (!follows) blocks.push_back({data, 0});
+    blocks.back().bytes += part.bytes;
   }
   return blocks;
+}
+
+Message one_block(const Block& block) { return {block.data, static_cast<int>(block.bytes), MPI_BYTE}; }
+
+Message many_blocks(const std::vector<Block>& blocks) {
+  std::vector<int> lengths;
+  std::vector<MPI_Aint> places;
+  for (const Block& block : blocks) {
+    lengths.push_back(static_cast<int>(block.bytes));
+    check_mpi(MPI_Get_address(block.data, &places.emplace_back()), kWhat);
+  }
+  Message message;
+  message.count = 1;
+  check_mpi(MPI_Type_create_hindexed(static_cast<int>(blocks.size()), lengths.data(), places.data(), MPI_BYTE,
+                                     &message.type),
+            kWhat);
+  check_mpi(MPI_Type_commit(&message.type), kWhat);
+  return message;
+}
+
+/// Large parts in order, then the small ones together; at least one message, for ends have to meet.
+void append_messages(std::span<const CopyChunk> parts, bool send, std::vector<Message>& messages) {
+  const std::size_t before = messages.size();
+  for (const CopyChunk& part : parts) {
+    if (part.bytes < kOwnMessageBytes) continue;
+    for (std::int64_t done = 0; done < part.bytes; done += kBlockBytes) {
+      messages.push_back(one_block({memory_of(part, send) + done, std::min(kBlockBytes, part.bytes - done)}));
+    }
+  }
+  const std::vector<Block> small = small_blocks(parts, send);
+  if (small.size() == 1) messages.push_back(one_block(small.front()));
+  if (small.size() > 1) messages.push_back(many_blocks(small));
+  if (messages.size() == before) messages.emplace_back();
 }
 
 class MpiTransport final : public Transport {
@@ -62,16 +104,15 @@ class MpiTransport final : public Transport {
     int found = 0;
     check_mpi(MPI_Comm_get_attr(MPI_COMM_WORLD, MPI_TAG_UB, static_cast<void*>(&highest), &found), kWhat);
     highest_tag_ = found != 0 ? *static_cast<int*>(highest) : 32767;
-    std::size_t most = 0;
     for (const PreparedWave& wave : run.waves) {
-      auto& passes = messages_.emplace_back();
+      auto& passes = links_.emplace_back();
       for (std::size_t p = 0; p < passes.size(); ++p) {
         for (const ExchangeLink& link : wave.passes[p].links.links) {
-          passes[p].push_back(link.remote ? describe(link, wave.passes[p].links, run.local) : Message{});
+          passes[p].push_back(link.remote ? describe(link, wave.passes[p].links, run.local) : LinkMessages{});
         }
-        most += passes[p].size();
       }
     }
+    const std::size_t most = messages_.size();
     requests_.reserve(most);
     numbers_.reserve(most);
     done_.resize(most);
@@ -79,33 +120,28 @@ class MpiTransport final : public Transport {
   }
 
   ~MpiTransport() override {
-    for (auto& passes : messages_) {
-      for (auto& pass : passes) {
-        for (Message& message : pass) {
-          if (message.type != MPI_BYTE) MPI_Type_free(&message.type);
-        }
-      }
+    for (Message& message : messages_) {
+      if (message.type != MPI_BYTE) MPI_Type_free(&message.type);
     }
   }
   MpiTransport(const MpiTransport&) = delete;
   MpiTransport& operator=(const MpiTransport&) = delete;
 
   void post(const LinkNumber& number) override {
-    const auto& pass =
-        messages_[static_cast<std::size_t>(number.wave)][static_cast<std::size_t>(number.pass)];
-    const Message& message = pass[static_cast<std::size_t>(number.link)];
-    MPI_Comm lane = lanes_[static_cast<std::size_t>(message.lane)];
-    MPI_Request request = MPI_REQUEST_NULL;
-    const void* from = message.data == nullptr ? MPI_BOTTOM : message.data;
-    if (message.send) {
-      check_mpi(MPI_Issend(from, message.count, message.type, message.peer, message.tag, lane, &request),
-                kWhat);
-    } else {
-      void* to = message.data == nullptr ? MPI_BOTTOM : const_cast<std::byte*>(message.data);
-      check_mpi(MPI_Irecv(to, message.count, message.type, message.peer, message.tag, lane, &request), kWhat);
+    LinkMessages& link = link_of(number);
+    MPI_Comm lane = lanes_[static_cast<std::size_t>(link.lane)];
+    for (std::int64_t i = link.begin; i < link.end; ++i) {
+      const Message& message = messages_[static_cast<std::size_t>(i)];
+      void* data = message.data == nullptr ? MPI_BOTTOM : message.data;
+      MPI_Request request = MPI_REQUEST_NULL;
+      const int code =
+          link.send ? MPI_Issend(data, message.count, message.type, link.peer, link.tag, lane, &request)
+                    : MPI_Irecv(data, message.count, message.type, link.peer, link.tag, lane, &request);
+      check_mpi(code, kWhat);
+      requests_.push_back(request);
+      numbers_.push_back(number);
     }
-    requests_.push_back(request);
-    numbers_.push_back(number);
+    link.left = link.end - link.begin;
   }
 
   void poll(std::vector<LinkNumber>& ended) override {
@@ -117,41 +153,33 @@ class MpiTransport final : public Transport {
     for (int i = 0; i < count; ++i) {
       const auto at = static_cast<std::size_t>(i);
       if (code == MPI_ERR_IN_STATUS) check_mpi(statuses_[at].MPI_ERROR, kWhat);
-      ended.push_back(numbers_[static_cast<std::size_t>(done_[at])]);
+      const LinkNumber& number = numbers_[static_cast<std::size_t>(done_[at])];
+      if (--link_of(number).left == 0) ended.push_back(number);
     }
     check_mpi(code, kWhat);
     if (count > 0) remove_ended();
   }
 
  private:
-  Message describe(const ExchangeLink& link, const ExchangeLinks& links, RankBlock local) const {
-    Message message;
-    message.send = local.contains(link.source);
-    message.lane = link.lane;
+  LinkMessages& link_of(const LinkNumber& number) {
+    auto& pass = links_[static_cast<std::size_t>(number.wave)][static_cast<std::size_t>(number.pass)];
+    return pass[static_cast<std::size_t>(number.link)];
+  }
+
+  LinkMessages describe(const ExchangeLink& link, const ExchangeLinks& links, RankBlock local) {
+    LinkMessages result;
+    result.send = local.contains(link.source);
+    result.lane = link.lane;
     STRATA_CHECK(link.lane >= 0 && link.lane < std::ssize(lanes_), "lane {} of {}", link.lane, lanes_.size());
-    message.peer = process_of(message.send ? link.target : link.source);
-    message.tag = tag_of(link);
-    const auto chunks = std::span(links.chunks)
-                            .subspan(static_cast<std::size_t>(link.chunk_begin),
-                                     static_cast<std::size_t>(link.chunk_end - link.chunk_begin));
-    const std::vector<Block> blocks = blocks_of(chunks, message.send);
-    if (blocks.size() == 1) {
-      message.data = blocks.front().data;
-      message.count = static_cast<int>(blocks.front().bytes);
-    } else if (!blocks.empty()) {
-      std::vector<int> lengths;
-      std::vector<MPI_Aint> places;
-      for (const Block& block : blocks) {
-        lengths.push_back(static_cast<int>(block.bytes));
-        check_mpi(MPI_Get_address(block.data, &places.emplace_back()), kWhat);
-      }
-      check_mpi(MPI_Type_create_hindexed(static_cast<int>(blocks.size()), lengths.data(), places.data(),
-                                         MPI_BYTE, &message.type),
-                kWhat);
-      check_mpi(MPI_Type_commit(&message.type), kWhat);
-      message.count = 1;
-    }
-    return message;
+    result.peer = process_of(result.send ? link.target : link.source);
+    result.tag = tag_of(link);
+    result.begin = std::ssize(messages_);
+    const auto parts = std::span(links.chunks)
+                           .subspan(static_cast<std::size_t>(link.chunk_begin),
+                                    static_cast<std::size_t>(link.chunk_end - link.chunk_begin));
+    append_messages(parts, result.send, messages_);
+    result.end = std::ssize(messages_);
+    return result;
   }
 
   std::int32_t process_of(std::int32_t rank) const {
@@ -184,9 +212,10 @@ class MpiTransport final : public Transport {
   std::vector<MPI_Comm> lanes_;
   std::int32_t ranks_ = 0;
   int highest_tag_ = 0;
-  std::vector<std::array<std::vector<Message>, 2>> messages_;  ///< [wave][pass][link]
-  std::vector<MPI_Request> requests_;                          ///< under way
-  std::vector<LinkNumber> numbers_;                            ///< of each request
+  std::vector<Message> messages_;
+  std::vector<std::array<std::vector<LinkMessages>, 2>> links_;  ///< [wave][pass][link]
+  std::vector<MPI_Request> requests_;                            ///< under way
+  std::vector<LinkNumber> numbers_;                              ///< of each request
   std::vector<int> done_;
   std::vector<MPI_Status> statuses_;
 };

@@ -181,6 +181,12 @@ TEST(Agreement, NamesTheRanksThatFailed) {
   for (const std::string& text : thrown) EXPECT_EQ(text, "ranks 4-5: p.json: found nothing");
 }
 
+TEST(Agreement, SaysOnceWhatAllRanksFailedAt) {
+  const auto thrown = run_job_of_threads(
+      3, kLong, [&](ThreadControl& control) { agree(control, std::nullopt, "p.json: found nothing"); });
+  for (const std::string& text : thrown) EXPECT_EQ(text, "all ranks: p.json: found nothing");
+}
+
 TEST(Control, GivesEveryRankToOneProcess) {
   testing::Mailboxes boxes;
   for (const std::int32_t processes : {1, 2, 3, 4, 7, 16}) {

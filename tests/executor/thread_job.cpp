@@ -96,6 +96,7 @@ std::vector<std::string> run_job_of_threads(std::int32_t processes, Duration dea
   Mailboxes boxes;
   std::vector<std::string> thrown(static_cast<std::size_t>(processes));
   std::vector<std::thread> threads;
+  threads.reserve(thrown.size());
   for (std::int32_t process = 0; process < processes; ++process) {
     threads.emplace_back([&, process] {
       ThreadControl control(boxes, process, processes, deadline);

@@ -47,14 +47,13 @@ MpiJobUnderTest::MpiJobUnderTest(const Workspace& work, const std::vector<Proces
   std::vector<std::string> words{"mpirun", "--oversubscribe"};
   for (const Processes& part : parts) {
     if (words.size() > 2) words.emplace_back(":");
-    for (const std::string& word :
-         {std::string("-np"), std::to_string(part.count), std::string("sh"), std::string("-c"),
-          std::string(kNoteNumber), streams_.path(".").string()}) {
-      words.push_back(word);
-    }
+    const std::vector<std::string> start = {"-np",       std::to_string(part.count), "sh", "-c",
+                                            kNoteNumber, streams_.path(".").string()};
+    words.insert(words.end(), start.begin(), start.end());
     words.insert(words.end(), part.command.begin(), part.command.end());
   }
   std::vector<char*> pointers;
+  pointers.reserve(words.size() + 1);
   for (std::string& word : words) pointers.push_back(word.data());
   pointers.push_back(nullptr);
   const std::string out = streams_.path("out"), err = streams_.path("err"), folder = work.path(".");
