@@ -81,6 +81,10 @@ Status launch_attention(WorkKind kind, const AttentionShape& shape, const Forwar
                         std::int32_t blocks, void* stream) {
   const Entry found = find_entry(kind, shape);
   if (found.launch == nullptr) return no_kernel();
+  // The softmax takes the largest product for the largest score.
+  if (!(shape.scale > 0)) {
+    return {static_cast<int>(cudaErrorInvalidValue), "attention", "the scale of the scores must be positive"};
+  }
   if (arguments.tile_count == 0) return {};
   const cudaError_t error = cudaMemsetAsync(arguments.tickets, 0, sizeof(std::int32_t), stream_of(stream));
   if (error != cudaSuccess) return status_of(error, "attention tickets");
