@@ -51,45 +51,54 @@ void launch_lists(WorkKind kind, const AttentionShape& shape, std::span<const At
 }
 
 Kernels tensor_core_kernels() {
-  const Launch forward = [](const auto& shape, auto blocks, const Operands& operands, OutputMode mode) {
+  Kernels kernels;
+  kernels.forward = [](const auto& shape, auto blocks, const Operands& operands, OutputMode mode) {
     const DeviceOperands device(shape, operands, mode);
     launch_lists(WorkKind::forward, shape, blocks, device, mode);
     device.download();
   };
-  const Launch backward = [](const auto& shape, auto blocks, const Operands& operands, OutputMode mode) {
+  kernels.backward = [](const auto& shape, auto blocks, const Operands& operands, OutputMode mode) {
     const DeviceOperands device(shape, operands, mode);
     launch_lists(WorkKind::grad_kv, shape, blocks, device, mode);
     launch_lists(WorkKind::grad_q, shape, blocks, device, mode);
     device.download();
   };
-  return {forward, backward};
+  return kernels;
+}
+
+using ReferenceCall = cuda::Status (*)(const cuda::ReferenceLaunch&, void*);
+
+void launch_reference(ReferenceCall call, const AttentionShape& shape, std::span<const AttentionBlock> blocks,
+                      const Operands& operands, OutputMode mode) {
+  const DeviceOperands device(shape, operands, mode);
+  const DeviceArray list = upload(blocks);
+  const DeviceArray queries = upload(device.queries());
+  const DeviceArray keys = upload(device.keys());
+  cuda::ReferenceLaunch all;
+  all.work = {shape,
+              mode,
+              list.as<AttentionBlock>(),
+              static_cast<std::int32_t>(blocks.size()),
+              queries.as<QueryRows>(),
+              keys.as<KeyRows>()};
+  all.queries = device.queries().data();
+  all.query_sources = static_cast<std::int32_t>(device.queries().size());
+  all.keys = device.keys().data();
+  all.key_sources = static_cast<std::int32_t>(device.keys().size());
+  require(call(all, nullptr));
+  wait_for_device();
+  device.download();
 }
 
 Kernels reference_kernels() {
-  const auto launch = [](auto function) {
-    return [=](const AttentionShape& shape, std::span<const AttentionBlock> blocks, const Operands& operands,
-               OutputMode mode) {
-      const DeviceOperands device(shape, operands, mode);
-      const DeviceArray list = upload(blocks);
-      const DeviceArray queries = upload(device.queries());
-      const DeviceArray keys = upload(device.keys());
-      cuda::ReferenceLaunch all;
-      all.work = {shape,
-                  mode,
-                  list.as<AttentionBlock>(),
-                  static_cast<std::int32_t>(blocks.size()),
-                  queries.as<QueryRows>(),
-                  keys.as<KeyRows>()};
-      all.queries = device.queries().data();
-      all.query_sources = static_cast<std::int32_t>(device.queries().size());
-      all.keys = device.keys().data();
-      all.key_sources = static_cast<std::int32_t>(device.keys().size());
-      require(function(all, nullptr));
-      wait_for_device();
-      device.download();
-    };
+  Kernels kernels;
+  kernels.forward = [](const auto& shape, auto blocks, const Operands& operands, OutputMode mode) {
+    launch_reference(cuda::reference_forward, shape, blocks, operands, mode);
   };
-  return {launch(cuda::reference_forward), launch(cuda::reference_backward)};
+  kernels.backward = [](const auto& shape, auto blocks, const Operands& operands, OutputMode mode) {
+    launch_reference(cuda::reference_backward, shape, blocks, operands, mode);
+  };
+  return kernels;
 }
 
 ProblemOptions random_options(std::uint32_t seed, Element element, std::int32_t k_dim, std::int32_t v_dim,
