@@ -55,6 +55,9 @@ void plan_and_verify(benchmark::State& state, const char* name) {
   }
   Wave wave;
   while (state.KeepRunning()) {
+    state.PauseTiming();
+    wave = {};  // giving back the last wave's memory is no part of planning this one
+    state.ResumeTiming();
     wave = make_wave(strategy, request, {});
     const auto violations = verify_wave(wave, request.model, request.rank_count, "waves[0]");
     if (!violations.empty()) {
