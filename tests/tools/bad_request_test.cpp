@@ -105,7 +105,7 @@ TEST_F(BadRequest, InputsThatAreNotThere) {
   expect_line(2, "plan --batch no.jsonl --topology cpu:1x4 --model tiny -o o.json",
               "no.jsonl: found no such file, expected a readable file");
   expect_line(2, "plan --batch b.jsonl:9 --topology cpu:1x4 --model tiny -o o.json",
-              "b.jsonl: found 1 lines, expected a line 9");
+              "b.jsonl: found 1 line, expected a line 9");
   expect_line(2, "plan --batch b.jsonl:0 --topology cpu:1x4 --model tiny -o o.json",
               "b.jsonl:0: found line 0, expected a line number of at least 1");
   expect_line(2, "plan --batch b.jsonl --topology no.json --model tiny -o o.json",
