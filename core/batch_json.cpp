@@ -112,7 +112,8 @@ class BatchReader {
     std::string text;
     while (line_ + 1 < line && std::getline(in_, text)) ++line_;
     if (line_ + 1 < line || in_.peek() == std::istream::traits_type::eof()) {
-      throw InputError(name_, fmt::format("{} line{}", line_, line_ == 1 ? "" : "s"), fmt::format("a line {}", line));
+      throw InputError(name_, fmt::format("{} line{}", line_, line_ == 1 ? "" : "s"),
+                       fmt::format("a line {}", line));
     }
   }
 
