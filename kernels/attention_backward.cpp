@@ -183,6 +183,7 @@ template <class T>
 HWY_INLINE void add_pairs_ahead(const AttentionWork& work, const AttentionTile& tile,
                                 const Operands& operands, std::int64_t s, std::int64_t first,
                                 RowPrefetch& ahead) {
+  if (s >= tile.segment_end) return;  // a tile whose rows no query sees
   const AttentionShape& shape = work.shape;
   const TileSegment* segment = &work.segments[static_cast<std::size_t>(s)];
   SegmentQueries queries = segment_queries(shape, tile, *segment, operands);

@@ -121,11 +121,11 @@ HWY_INLINE RowsAhead keys_ahead(const AttentionShape& shape, const KeyRows& keys
 template <class T>
 HWY_INLINE RowsAhead key_block_ahead(const AttentionWork& work, const AttentionTile& tile,
                                      const Operands& operands, std::int64_t s, std::int64_t first) {
-  if (first >= work.segments[static_cast<std::size_t>(s)].count) {
+  if (s < tile.segment_end && first >= work.segments[static_cast<std::size_t>(s)].count) {
     ++s;
     first = 0;
   }
-  if (s >= tile.segment_end) return {};
+  if (s >= tile.segment_end) return {};  // the last block, or a tile whose rows see no key
   const TileSegment& segment = work.segments[static_cast<std::size_t>(s)];
   return keys_ahead<T>(work.shape, operands.keys[static_cast<std::size_t>(segment.source)],
                        segment.begin + first, std::min(kBlockRows, segment.count - first), tile.kv_head);
