@@ -13,10 +13,10 @@
 #include <string_view>
 #include <thread>
 
+#include "core/counts.hpp"
 #include "executor/agreement.hpp"
 #include "executor/mpi_job.hpp"
 #include "kernels/cpu_features.hpp"
-#include "planner/human_units.hpp"
 #include "tools/error_report.hpp"
 
 namespace strata::tools {
