@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "core/check.hpp"
+#include "core/counts.hpp"
 #include "core/json_writer.hpp"
 #include "core/timeline_json.hpp"
 #include "executor/check.hpp"

@@ -7,10 +7,10 @@
 #include <iostream>
 
 #include "core/check.hpp"
+#include "core/counts.hpp"
 #include "executor/cuda_accelerator.hpp"
 #include "executor/device_executor.hpp"
 #include "executor/kernel_arguments.hpp"
-#include "planner/human_units.hpp"
 #include "tools/error_report.hpp"
 
 namespace strata::tools {

@@ -54,7 +54,7 @@ void run_reference(const ReferenceLaunch& launch, std::byte* lists) {
 }
 
 template <typename Kernel>
-void emulate(const kernels::ForwardArguments& arguments) {
+void emulate(const kernels::AttentionArguments& arguments) {
   kernels::emulator::Launch launch;
   launch.blocks = 2;
   launch.threads = Kernel::kShape.threads();
@@ -68,7 +68,7 @@ void run_tiled(const TiledLaunch& launch, std::byte* lists) {
   using kernels::Element;
   using kernels::WorkKind;
   *launch.tickets.in(lists) = 0;
-  const kernels::ForwardArguments arguments = launch.arguments(lists);
+  const kernels::AttentionArguments arguments = launch.arguments(lists);
   switch (launch.kind) {
     case WorkKind::forward:
       return emulate<kernels::AttentionForward<Element::bf16, kEmulatedDim, kEmulatedDim>>(arguments);
