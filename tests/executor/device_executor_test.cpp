@@ -66,6 +66,26 @@ Execution planned(const Strategy& strategy, const PlanOptions& options) {
   return execution;
 }
 
+TEST(DeviceExecutor, ATimelineAddsAtMostTwoEventsAnInstructionAndNoLaunch) {
+  for (const Strategy& strategy : all_strategies()) {
+    const Execution execution = planned(strategy, {});
+    std::int64_t instructions = 0;
+    for (const RankProgram& program : execution.waves.front().programs) {
+      instructions += std::ssize(program.forward) + std::ssize(program.backward);
+    }
+    DeviceOptions options;
+    options.threads = 1;
+    HostAccelerator with({}), without({});
+    const RunResult result = run_on_device(execution, options, with);
+    options.record_timeline = false;
+    run_on_device(execution, options, without);
+    EXPECT_EQ(std::ssize(result.timeline.events), instructions);
+    EXPECT_EQ(with.launches(), without.launches()) << strategy.name;
+    EXPECT_LE(with.recordings(), without.recordings() + 2 * instructions) << strategy.name;
+    EXPECT_LT(without.recordings(), with.recordings()) << strategy.name;
+  }
+}
+
 /// A wait of one instruction for another.
 struct Edge {
   std::size_t rank = 0;

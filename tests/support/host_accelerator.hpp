@@ -48,6 +48,8 @@ class HostAccelerator : public Accelerator {
   std::int64_t elapsed_ns(std::int32_t from, std::int32_t to) override;
 
   std::int64_t launches() const { return launches_; }
+  /// Of events, so far.
+  std::int64_t recordings() const;
 
   /// Work of somebody else: when the stream gets there, `advance` is called again and again until it says
   /// that the work has ended.
