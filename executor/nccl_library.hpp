@@ -25,7 +25,9 @@ struct NcclLibrary {
   int version = 0;  ///< major * 10000 + minor * 100 + patch
 };
 
-/// The same library at every call; it stays loaded. Throws DeviceError; see open_nccl.
+/// Loads `file` as dlopen does; it stays loaded. Throws DeviceError; see open_nccl.
+NcclLibrary load_nccl(const char* file);
+/// The one that open_nccl uses, the same at every call.
 const NcclLibrary& nccl_library();
 
 /// "2.28.9"
