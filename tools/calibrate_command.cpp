@@ -10,11 +10,11 @@
 
 #include "core/atomic_file.hpp"
 #include "core/check.hpp"
+#include "core/counts.hpp"
 #include "core/json_writer.hpp"
 #include "core/model_json.hpp"
 #include "core/version.hpp"
 #include "kernels/cpu_features.hpp"
-#include "planner/human_units.hpp"
 #include "tools/calibrate.hpp"
 #include "tools/command.hpp"
 

@@ -30,8 +30,7 @@ void expect_absent(const Workspace& work, const Finished& finished) {
 }
 
 TEST(RunCuda, ChecksEveryStrategyOrSaysWhatIsMissing) {
-  for (const char* strategy :
-       {"ulysses", "ring", "zigzag_ring", "per_document", "allgather", "whole_document"}) {
+  for (const std::string& strategy : strategy_names()) {
     for (const char* options : {"", " --serial", " --kernels plain --poison"}) {
       const std::string type = *options == '\0' ? "f16" : "bf16";
       const Workspace work;
