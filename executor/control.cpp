@@ -101,8 +101,8 @@ std::string Control::name(std::int32_t process) const {
   return fmt::format("process {}", process);
 }
 
-void Control::give_up(std::int32_t peer, std::string_view what) const {
-  throw TransportError(-1, fmt::format("{}: {}: no word from {} for {} s", name(process_), what, name(peer),
+void Control::give_up(const std::string& peers, std::string_view what) const {
+  throw TransportError(-1, fmt::format("{}: {}: no word from {} for {} s", name(process_), what, peers,
                                        deadline_.ns / 1'000'000'000));
 }
 

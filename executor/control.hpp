@@ -31,6 +31,16 @@ class TransportError : public DeviceError {
   using DeviceError::DeviceError;
 };
 
+/// Another process ended the job with abort(), after it printed why: there is nothing to add.
+class JobEnded : public TransportError {
+ public:
+  JobEnded(const std::string& text, int code) : TransportError(-1, text), code_(code) {}
+  int code() const { return code_; }  ///< the one it ended with
+
+ private:
+  int code_;
+};
+
 /// How long nothing has happened, against a deadline. A gap between two looks at the clock counts one second
 /// at most: the job itself was stopped or its machine slept, and its peers are owed their time.
 class Patience {
@@ -69,9 +79,13 @@ class Control {
   /// TransportError when the other process does not take part within the deadline.
   virtual void send(std::int32_t to, std::span<const std::byte> message, std::string_view what) = 0;
   virtual std::vector<std::byte> receive(std::int32_t from, std::string_view what) = 0;
-  /// Ends every process of the job with this exit code and does not return. For errors that the others do
-  /// not know of; print the reason first.
+  /// Ends every process of the job and does not return: this one with the exit code, at once, the others
+  /// as well or with JobEnded out of their next wait. For errors that the others do not know of; print the
+  /// reason first.
   [[noreturn]] void abort(int code);
+  /// Throws JobEnded when another process has ended the job; never waits, so that long waits for something
+  /// else can call it at every look. Nothing where the end of a job ends all of its processes anyway.
+  virtual void check_alive() {}
   /// Collective: leaves the job. Nothing but process() may be called afterwards.
   virtual void finish() = 0;
 
@@ -82,8 +96,9 @@ class Control {
  protected:
   /// Does what abort() promises as far as it can.
   virtual void end_job(int code) = 0;
-  /// The error of waiting too long for `peer`.
-  [[noreturn]] void give_up(std::int32_t peer, std::string_view what) const;
+  /// The error of waiting too long for `peer`, or for several, as text.
+  [[noreturn]] void give_up(std::int32_t peer, std::string_view what) const { give_up(name(peer), what); }
+  [[noreturn]] void give_up(const std::string& peers, std::string_view what) const;
 
  private:
   std::int32_t process_, processes_, ranks_ = 0;

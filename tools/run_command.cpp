@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iostream>
 #include <memory>
 #include <optional>
 
@@ -16,8 +17,8 @@
 #include "planner/human_units.hpp"
 #include "tools/command.hpp"
 #include "tools/plan_report.hpp"
+#include "tools/process_job.hpp"
 #include "tools/run_cuda.hpp"
-#include "tools/run_mpi.hpp"
 #include "tools/run_setup.hpp"
 #include "traces/chrome_trace.hpp"
 
@@ -105,14 +106,37 @@ int run_cpu(const RunOptions& options, Output& output) {
   return report(options, setup, result, output);
 }
 
-int run_mpi(const RunOptions& options, Output& output) {
-  const MpiOutcome outcome = run_with_mpi(options, output);
-  if (!outcome.reports) return outcome.code;
-  const Timeline& timeline = outcome.run.result.timeline;
-  output.line(fmt::format("{} per process on {}; clocks agree within {}",
-                          counted(outcome.run.threads, "thread"), counted(outcome.run.machines, "machine"),
-                          human(Duration{timeline.clock_error_ns})));
-  return report(options, outcome.setup, outcome.run.result, output);
+/// One of several processes: process 0 prints and writes what all of them have done.
+int run_in_job(const RunOptions& options, Output& output) {
+  const auto set_up = [&] { return set_up_run(options, output); };
+  const std::unique_ptr<ProcessJob> job =
+      join_job(options, {fmt::format("run {} --executor {}", options.plan, options.executor),
+                         [&] { return set_up().loaded.plan.topology.rank_count(); }});
+  RunSetup setup;
+  ProcessRun run;
+  const int code = in_job(*job, [&] {
+    setup = load_in_job(*job, options.plan, [&] {
+      if (job->reports()) {
+        for (const std::string& path : {options.timeline, options.trace}) expect_writable(path);
+      }
+      RunSetup made = set_up();
+      made.cpu.record_timeline = !options.timeline.empty() || !options.trace.empty();
+      return made;
+    });
+    if (job->reports()) {
+      output.line(fmt::format("{}: {} in {}, {}, {}", setup.loaded.plan.strategy,
+                              counted(setup.loaded.plan.topology.rank_count(), "rank"),
+                              counted(job->control().processes(), "process", "processes"), job->device(),
+                              counted(setup.cpu.layers, "layer")));
+      std::cout.flush();
+    }
+    run = job->execute(setup);
+  });
+  if (code != 0 || !job->reports()) return code;
+  const Timeline& timeline = run.result.timeline;
+  output.line(fmt::format("{} per process on {}; clocks agree within {}", counted(run.threads, "thread"),
+                          counted(run.machines, "machine"), human(Duration{timeline.clock_error_ns})));
+  return report(options, setup, run.result, output);
 }
 
 int run_cuda(const RunOptions& options, Output& output) {
@@ -127,7 +151,7 @@ int run(const RunOptions& options, Output& output) {
   }
   check_run_options(options);
   if (options.executor == "cpu") return run_cpu(options, output);
-  return options.executor == "cuda" ? run_cuda(options, output) : run_mpi(options, output);
+  return options.executor == "cuda" ? run_cuda(options, output) : run_in_job(options, output);
 }
 
 }  // namespace
