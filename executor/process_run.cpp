@@ -18,12 +18,12 @@
 
 namespace strata {
 
-namespace {
-
 std::string host_name() {
   std::array<char, 256> name{};
   return gethostname(name.data(), name.size() - 1) == 0 ? std::string(name.data()) : "unknown";
 }
+
+namespace {
 
 std::int32_t usable_cores() {
   cpu_set_t set;

@@ -18,6 +18,9 @@ struct ProcessRun {
   std::int32_t machines = 1;  ///< that the processes run on
 };
 
+/// Of this machine; processes with the same name share one.
+std::string host_name();
+
 /// Collective. All processes must hold the same execution and options (agree() shows it); the options'
 /// deadline is not used, the control's is. `source` names the executor in the timeline. Exchanges are matched
 /// and all times are told on process 0's clock, within the timeline's clock_error_ns. Throws AgreedError when

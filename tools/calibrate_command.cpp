@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// strata calibrate: measures this machine and writes a cost profile with its held-out error.
+// strata calibrate: measures this machine and writes a cost profile with its held-out error, or, on executors
+// of GPUs and processes, raw samples.
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
@@ -16,19 +17,11 @@
 #include "kernels/cpu_features.hpp"
 #include "planner/human_units.hpp"
 #include "tools/calibrate.hpp"
+#include "tools/calibrate_samples.hpp"
 #include "tools/command.hpp"
 
 namespace strata::tools {
 
-namespace {
-
-struct CalibrateOptions {
-  std::string output, executor = "cpu", model = "tiny";
-  std::int64_t threads = 0;
-  bool thorough = false;
-};
-
-/// The processor's name as Linux states it.
 std::string processor_name() {
   std::ifstream info("/proc/cpuinfo");
   for (std::string line; std::getline(info, line);) {
@@ -39,12 +32,22 @@ std::string processor_name() {
   return "unknown processor";
 }
 
+std::string today() { return fmt::format("{:%Y-%m-%d}", fmt::gmtime(std::chrono::system_clock::now())); }
+
+namespace {
+
+struct CalibrateOptions {
+  std::string output, executor = "cpu", model;
+  std::int64_t threads = 0, device = 0;
+  bool quick = false, thorough = false;
+};
+
 void stamp(const CalibrationRequest& request, CostProfile& profile) {
   profile.name = "cpu-measured";
   ProfileProvenance& provenance = profile.provenance;
   provenance = {};
   provenance.device = processor_name();
-  provenance.date = fmt::format("{:%Y-%m-%d}", fmt::gmtime(std::chrono::system_clock::now()));
+  provenance.date = today();
   provenance.tool_version = kVersion;
   provenance.instruction_set = kernels::instruction_set();
   provenance.threads = request.threads;
@@ -82,16 +85,29 @@ void write_document(JsonWriter& json, const std::string& path, const std::vector
   json.close();
 }
 
-int calibrate(const CalibrateOptions& options, Output& output) {
-  if (options.executor != "cpu") {
-    throw InputError("--executor", "'" + options.executor + "'", "cpu, the executor of this build");
+void check_options(const CalibrateOptions& options) {
+  const std::string& executor = options.executor;
+  if (executor != "cpu" && executor != "cuda" && executor != "mpi") {
+    throw InputError("--executor", "'" + executor + "'", "cpu, cuda or mpi");
   }
   if (options.threads < 0 || options.threads > 4096) {
     throw InputError("--threads", std::to_string(options.threads), "0 to 4096");
   }
+  if (options.device < 0 || options.device > 4096) {
+    throw InputError("--device", std::to_string(options.device), "0 to 4096");
+  }
+  if (options.device != 0 && executor != "cuda") {
+    throw InputError("--device", "--executor " + executor, "--executor cuda");
+  }
+  if (options.quick && executor == "cpu")
+    throw InputError("--quick", "--executor cpu", "--executor cuda or mpi");
+  if (options.quick && options.thorough) throw InputError("--quick", "--thorough too", "one of them");
+}
+
+int calibrate_cpu(const CalibrateOptions& options, Output& output) {
   expect_writable(options.output);
   CalibrationRequest request;
-  request.model = load_model(options.model);
+  request.model = load_model(options.model.empty() ? "tiny" : options.model);
   request.threads = options.threads > 0
                         ? static_cast<std::int32_t>(options.threads)
                         : static_cast<std::int32_t>(std::max(1U, std::thread::hardware_concurrency()));
@@ -121,20 +137,40 @@ int calibrate(const CalibrateOptions& options, Output& output) {
   return 0;
 }
 
+int calibrate(const CalibrateOptions& options, Output& output) {
+  check_options(options);
+  if (options.executor == "cpu") return calibrate_cpu(options, output);
+  SamplesOptions samples;
+  samples.output = options.output;
+  samples.executor = options.executor;
+  samples.model = !options.model.empty() ? options.model : options.executor == "cuda" ? "llama3_8b" : "tiny";
+  samples.fineness = options.quick      ? Fineness::quick
+                     : options.thorough ? Fineness::thorough
+                                        : Fineness::normal;
+  samples.threads = options.threads;
+  samples.device = options.device;
+  return calibrate_samples(samples, output);
+}
+
 }  // namespace
 
 Command calibrate_command() {
   auto options = std::make_shared<CalibrateOptions>();
   Command command;
   command.name = "calibrate";
-  command.summary = "Measure this machine and write a cost profile with its held-out error";
+  command.summary = "Measure this machine: a cost profile of its cores, or samples of links and GPUs";
   command.declare = [options](Options& declared) {
-    declared.required("-o,--output", options->output, "Profile file to write");
-    declared.add("--executor", options->executor, "cpu: all ranks in this process");
-    declared.add("--model", options->model, "Model whose head dimensions and element type are measured");
-    declared.add("--threads", options->threads, "Cores to measure with; 0: one per hardware thread");
+    declared.required("-o,--output FILE", options->output,
+                      "File to write: cpu a cost profile, others raw samples");
+    declared.add("--executor NAME", options->executor,
+                 "cpu: ranks in this process; cuda: one GPU; mpi: processes of mpirun or srun");
+    declared.add("--model MODEL", options->model,
+                 "Heads, head dimensions and element type to measure; default: tiny, on a GPU llama3_8b");
+    declared.add("--threads N", options->threads, "Cores to measure with; 0: one per hardware thread");
+    declared.add("--device N", options->device, "cuda: number of the GPU");
+    declared.flag("--quick", options->quick, "cuda, mpi: a few small sizes, in seconds");
     declared.flag("--thorough", options->thorough,
-                  "Finer grid and more batches (minutes instead of seconds)");
+                  "Finer grid and more batches or models (minutes instead of seconds)");
   };
   command.run = [options](Output& output) { return calibrate(*options, output); };
   return command;

@@ -48,6 +48,10 @@ struct CalibrationGrid {
   Bytes sent{1 << 26};          ///< that one rank sends in one exchange
 };
 enum class Fineness : std::uint8_t { quick, normal, thorough };
+/// Every model shape after the first is measured on a normal grid, where the first's is a thorough one.
+constexpr Fineness grid_fineness(Fineness asked, bool first) {
+  return first || asked == Fineness::quick ? asked : Fineness::normal;
+}
 /// What a CPU rank does in seconds (quick), half a minute, minutes.
 CalibrationGrid cpu_grid(Fineness fineness);
 /// The same for a GPU with `free` bytes of memory; `plain`: attention has no tensor-core kernel.
