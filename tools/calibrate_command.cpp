@@ -158,7 +158,7 @@ Command calibrate_command() {
   auto options = std::make_shared<CalibrateOptions>();
   Command command;
   command.name = "calibrate";
-  command.summary = "Measure this machine: a cost profile of its cores, or samples of links and GPUs";
+  command.summary = "Measure this machine: a cost profile, or samples of GPUs and links";
   command.declare = [options](Options& declared) {
     declared.required("-o,--output FILE", options->output,
                       "File to write: cpu a cost profile, others raw samples");

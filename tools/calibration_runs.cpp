@@ -2,6 +2,7 @@
 #include "tools/calibration_runs.hpp"
 
 #include <algorithm>
+#include <thread>
 
 #include "core/check.hpp"
 #include "executor/device_executor.hpp"
@@ -31,7 +32,9 @@ SamplesFile measure_on_device(const SamplesRequest& request,
   file.executor = "cuda";
   file.instruction_set = kernels::instruction_set();
   file.places = RankPlaces::on_one_device(kRanksOfOneDevice);
-  file.threads = request.threads;
+  file.threads = request.threads > 0
+                     ? request.threads
+                     : static_cast<std::int32_t>(std::max(1U, std::thread::hardware_concurrency()));
   file.repeats = pace.repeats;
   file.layers = pace.layers;
   const std::vector<ModelShape> models = calibrated_models(request.model, request.fineness);
