@@ -163,14 +163,14 @@ Command calibrate_command() {
     declared.required("-o,--output FILE", options->output,
                       "File to write: cpu a cost profile, others raw samples");
     declared.add("--executor NAME", options->executor,
-                 "cpu: ranks in this process; cuda: one GPU; mpi: processes of mpirun or srun");
+                 "cpu: this process; cuda: one GPU; mpi: processes of mpirun or srun");
     declared.add("--model MODEL", options->model,
-                 "Heads, head dimensions and element type to measure; default: tiny, on a GPU llama3_8b");
+                 "Model to measure heads and types of; default: tiny, cuda llama3_8b");
     declared.add("--threads N", options->threads, "Cores to measure with; 0: one per hardware thread");
     declared.add("--device N", options->device, "cuda: number of the GPU");
     declared.flag("--quick", options->quick, "cuda, mpi: a few small sizes, in seconds");
     declared.flag("--thorough", options->thorough,
-                  "Finer grid and more batches or models (minutes instead of seconds)");
+                  "Finer grid, more batches or models (minutes instead of seconds)");
   };
   command.run = [options](Output& output) { return calibrate(*options, output); };
   return command;
