@@ -14,6 +14,7 @@
 #include <sstream>
 
 #include "core/check.hpp"
+#include "core/counts.hpp"
 #include "core/json_reader.hpp"
 #include "core/json_writer.hpp"
 
@@ -112,8 +113,7 @@ class BatchReader {
     std::string text;
     while (line_ + 1 < line && std::getline(in_, text)) ++line_;
     if (line_ + 1 < line || in_.peek() == std::istream::traits_type::eof()) {
-      throw InputError(name_, fmt::format("{} line{}", line_, line_ == 1 ? "" : "s"),
-                       fmt::format("a line {}", line));
+      throw InputError(name_, plain_count(line_, "line"), fmt::format("a line {}", line));
     }
   }
 

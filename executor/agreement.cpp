@@ -16,7 +16,6 @@ namespace strata {
 namespace {
 
 constexpr std::string_view kWhat = "comparing plans";
-constexpr std::size_t kNamed = 8;
 
 std::string digest_of_programs(const Execution& execution) {
   Digest digest;
@@ -74,20 +73,10 @@ std::vector<std::string> lines_of(const std::string& text) {
 
 using Groups = std::map<std::string, std::vector<std::int32_t>>;  ///< statement -> processes
 
-std::string names(const Control& control, const std::vector<std::int32_t>& processes) {
-  if (std::ssize(processes) == control.processes()) return "all ranks";
-  std::string text;
-  for (std::size_t i = 0; i < std::min(processes.size(), kNamed); ++i) {
-    text += (i == 0 ? "" : ", ") + control.name(processes[i]);
-  }
-  if (processes.size() > kNamed) text += fmt::format(" and {} more", processes.size() - kNamed);
-  return text;
-}
-
 std::string list_failures(const Control& control, const Groups& failures) {
   std::string text;
   for (const auto& [reason, processes] : failures) {
-    text += fmt::format("{}{}: {}", text.empty() ? "" : "; ", names(control, processes), reason);
+    text += fmt::format("{}{}: {}", text.empty() ? "" : "; ", control.names(processes), reason);
   }
   return text;
 }
@@ -142,7 +131,7 @@ void agree(Control& control, const std::optional<RunIdentity>& own, const std::s
   for (const auto& [said, processes] : fine) {
     if (said == most->first) continue;
     const auto [theirs, others] = difference(said, most->first);
-    text += fmt::format("{}{}: {}, the others have {}", text.empty() ? "" : "; ", names(control, processes),
+    text += fmt::format("{}{}: {}, the others have {}", text.empty() ? "" : "; ", control.names(processes),
                         theirs, others);
   }
   if (!text.empty()) throw AgreedError(text);

@@ -101,6 +101,17 @@ std::string Control::name(std::int32_t process) const {
   return fmt::format("process {}", process);
 }
 
+std::string Control::names(const std::vector<std::int32_t>& processes) const {
+  constexpr std::size_t kNamed = 8;
+  if (std::ssize(processes) == processes_) return "all ranks";
+  std::string text;
+  for (std::size_t i = 0; i < std::min(processes.size(), kNamed); ++i) {
+    text += (i == 0 ? "" : ", ") + name(processes[i]);
+  }
+  if (processes.size() > kNamed) text += fmt::format(" and {} more", processes.size() - kNamed);
+  return text;
+}
+
 void Control::give_up(const std::string& peers, std::string_view what) const {
   throw TransportError(-1, fmt::format("{}: {}: no word from {} for {} s", name(process_), what, peers,
                                        deadline_.ns / 1'000'000'000));

@@ -74,6 +74,8 @@ class Control {
   void set_rank_count(std::int32_t ranks) { ranks_ = ranks; }
   /// "rank 3", "ranks 4-7", or "process 1" while the number of ranks is not known or when it has none.
   std::string name(std::int32_t process) const;
+  /// Of several: the first few, "all ranks" when it is everybody.
+  std::string names(const std::vector<std::int32_t>& processes) const;
 
   /// Messages between two processes arrive in order. `what` says what is being done, for the error:
   /// TransportError when the other process does not take part within the deadline.
@@ -83,8 +85,9 @@ class Control {
   /// as well or with JobEnded out of their next wait. For errors that the others do not know of; print the
   /// reason first.
   [[noreturn]] void abort(int code);
-  /// Throws JobEnded when another process has ended the job; never waits, so that long waits for something
-  /// else can call it at every look. Nothing where the end of a job ends all of its processes anyway.
+  /// Throws JobEnded when another process has ended the job (TransportError when there is no way to tell any
+  /// more); never waits, so that long waits for something else can call it at every look. Nothing where the
+  /// end of a job ends all of its processes anyway.
   virtual void check_alive() {}
   /// Collective: leaves the job. Nothing but process() may be called afterwards.
   virtual void finish() = 0;

@@ -7,8 +7,8 @@ namespace strata {
 
 bool cuda_available() { return false; }
 
-std::unique_ptr<Accelerator> open_gpu(std::int32_t) {
-  throw DeviceError(-1, "this build of Strata has no CUDA");
-}
+std::int32_t gpu_count() { throw DeviceError(-1, "this build of Strata has no CUDA"); }
+
+std::unique_ptr<Gpu> open_gpu(std::int32_t) { throw DeviceError(-1, "this build of Strata has no CUDA"); }
 
 }  // namespace strata

@@ -77,9 +77,9 @@ struct Launcher {
   }
 };
 
-class Gpu : public Accelerator {
+class OpenGpu : public Gpu {
  public:
-  explicit Gpu(std::int32_t device) {
+  explicit OpenGpu(std::int32_t device) {
     check(cudaSetDevice(device), "choosing the GPU");
     check(cuda::device_info(device, &info_));
     // The first call that needs the device makes the context; errors of that belong here.
@@ -90,7 +90,7 @@ class Gpu : public Accelerator {
   }
 
   /// A kernel that never ends would hold this up for ever; the process is then about to end anyway.
-  ~Gpu() override {
+  ~OpenGpu() override {
     for (const cudaStream_t stream : streams_) {
       if (cudaStreamQuery(stream) == cudaErrorNotReady) return;
     }
@@ -98,8 +98,8 @@ class Gpu : public Accelerator {
     for (const cudaStream_t stream : streams_) static_cast<void>(cudaStreamDestroy(stream));
     for (void* const memory : memory_) static_cast<void>(cudaFree(memory));
   }
-  Gpu(const Gpu&) = delete;
-  Gpu& operator=(const Gpu&) = delete;
+  OpenGpu(const OpenGpu&) = delete;
+  OpenGpu& operator=(const OpenGpu&) = delete;
 
   std::string description() const override {
     return fmt::format("{} ({} multiprocessors, sm_{}{}), driver for CUDA {}", info_.name,
@@ -191,6 +191,8 @@ class Gpu : public Accelerator {
          cudaGetErrorString(error));
   }
 
+  void* native_stream(std::int32_t stream) const override { return stream_at(stream); }
+
   std::int64_t elapsed_ns(std::int32_t from, std::int32_t to) override {
     float milliseconds = 0.0F;
     check(cudaEventElapsedTime(&milliseconds, event_at(from), event_at(to)), "time between events");
@@ -232,7 +234,7 @@ class Gpu : public Accelerator {
 
 bool cuda_available() { return true; }
 
-std::unique_ptr<Accelerator> open_gpu(std::int32_t device) {
+std::int32_t gpu_count() {
   // Before the runtime looks at them. Streams share hardware queues when there are more of them, and then
   // wait for each other without need; kernels that load at their first launch would stall the run.
   setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
@@ -252,10 +254,15 @@ std::unique_ptr<Accelerator> open_gpu(std::int32_t device) {
     throw found("a driver without any GPU");
   }
   if (!status.ok()) throw found(status.text);
+  return count;
+}
+
+std::unique_ptr<Gpu> open_gpu(std::int32_t device) {
+  const std::int32_t count = gpu_count();
   if (device < 0 || device >= count) {
     throw DeviceError(-1, fmt::format("CUDA: found {} GPUs, expected one with number {}", count, device));
   }
-  return std::make_unique<Gpu>(device);
+  return std::make_unique<OpenGpu>(device);
 }
 
 }  // namespace strata

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs all ranks' programs on one device: one thread issues everything, streams and events keep the order the
-// programs ask for, exchanges are copies between arenas. Every list, event and stream exists before the first
-// instruction; the issue loop allocates nothing.
+// Runs programs on one device: one thread issues everything, streams and events keep the order the programs
+// ask for. Either all ranks on it, and exchanges are copies between arenas; or one rank in each process of a
+// job, and exchanges go to a network. Every list, event and stream exists before the first instruction; the
+// issue loop allocates nothing.
 #pragma once
 
 #include <cstdint>
 #include <string>
 
 #include "executor/accelerator.hpp"
+#include "executor/control.hpp"
+#include "executor/device_network.hpp"
+#include "executor/process_run.hpp"
 #include "executor/run.hpp"
 
 namespace strata {
@@ -37,5 +41,13 @@ struct DeviceOptions {
 /// does not finish in time, or when an instruction can never run; InternalError when a program does not fit
 /// its own arena.
 RunResult run_on_device(const Execution& execution, const DeviceOptions& options, Accelerator& device);
+
+/// The same with one rank in each process of a job, which it is told by `control`. Collective: all processes
+/// hold the same execution and options (agree() shows it). Instead of the options' deadline the control's is
+/// used. Begins every wave together; times are told on process 0's clock, within the timeline's
+/// clock_error_ns. Throws AgreedError when some process lacks memory; DeviceError naming rank, instruction
+/// and peers when a pass takes too long; TransportError when the network fails or another process ended.
+ProcessRun run_on_devices(const Execution& execution, const DeviceOptions& options, Accelerator& device,
+                          Control& control, DeviceNetwork& network);
 
 }  // namespace strata

@@ -89,7 +89,7 @@ struct TiledLaunch {
   ListPlace<kernels::KeyRows> keys;
   ListPlace<std::int32_t> tickets;
 
-  kernels::ForwardArguments arguments(std::byte* lists) const {
+  kernels::AttentionArguments arguments(std::byte* lists) const {
     return {tiles.in(lists), segments.in(lists), queries.in(lists),
             keys.in(lists),  tickets.in(lists),  tiles.count,
             shape.group(),   shape.scale,        mode};

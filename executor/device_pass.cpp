@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
+#include <utility>
 
 #include "core/check.hpp"
 #include "core/program_walk.hpp"
@@ -21,27 +23,33 @@ constexpr std::int32_t kSeveral = -2;
 class PassCompiler {
  public:
   PassCompiler(const std::vector<RankProgram>& programs, Pass pass, const ModelShape& model,
-               std::span<std::byte* const> arenas, const DeviceStreams& streams,
+               std::span<std::byte* const> arenas, RankBlock local, const DeviceStreams& streams,
                const DevicePassOptions& options, DeviceLists& lists)
       : programs_(programs),
         which_(pass),
         model_(model),
         arenas_(arenas),
+        local_(local),
         streams_(streams),
         options_(options),
         lists_(lists),
-        links_(link_exchanges(programs, pass, arenas, {0, static_cast<std::int32_t>(programs.size())})),
+        links_(link_exchanges(programs, pass, arenas, local)),
         done_(links_.links.size(), -1),
         states_(programs.size()) {}
 
   DevicePass compile() {
     result_.ranks.resize(programs_.size());
-    for (std::size_t rank = 0; rank < programs_.size(); ++rank) begin_rank(rank);
-    const auto visit = [&](std::int32_t rank, std::int32_t instruction) { issue(rank, instruction); };
-    const std::vector<StuckInstruction> stuck =
-        walk_programs(programs_, which_, LaneOrder::concurrent, visit);
-    if (!stuck.empty()) fail(stuck.front());
-    for (std::size_t rank = 0; rank < programs_.size(); ++rank) end_rank(rank);
+    for (std::int32_t rank = local_.begin; rank < local_.end; ++rank) begin_rank(rank);
+    if (local_.count() == std::ssize(programs_)) {
+      walk(LaneOrder::concurrent, [&](std::int32_t rank, std::int32_t index) { issue(rank, index); });
+    } else {
+      // Every process issues in its own program's order: that they meet all the same is what this walk shows.
+      STRATA_CHECK(local_.count() == 1, "{} of {} ranks on one device", local_.count(), programs_.size());
+      walk(LaneOrder::serialised, [](std::int32_t, std::int32_t) {});
+      const auto count = static_cast<std::int32_t>(instructions(local_.begin).size());
+      for (std::int32_t index = 0; index < count; ++index) issue(local_.begin, index);
+    }
+    for (std::int32_t rank = local_.begin; rank < local_.end; ++rank) end_rank(rank);
     return std::move(result_);
   }
 
@@ -55,17 +63,22 @@ class PassCompiler {
     std::vector<std::vector<std::int32_t>> writes;  ///< [instruction] buffers; only when poisoning
   };
 
-  const std::vector<Instruction>& instructions(std::size_t rank) const {
-    return programs_[rank].instructions(which_);
+  const std::vector<Instruction>& instructions(std::int32_t rank) const {
+    return programs_[static_cast<std::size_t>(rank)].instructions(which_);
   }
   const Instruction& instruction_of(std::int32_t rank, std::int32_t index) const {
-    return instructions(static_cast<std::size_t>(rank))[static_cast<std::size_t>(index)];
+    return instructions(rank)[static_cast<std::size_t>(index)];
   }
   DeviceInstruction& compiled(std::int32_t rank, std::int32_t index) {
     return result_.ranks[static_cast<std::size_t>(rank)][static_cast<std::size_t>(index)];
   }
   std::int32_t stream_of(std::int32_t rank, std::int32_t index) const {
     return streams_.of(static_cast<std::size_t>(rank), instruction_of(rank, index).stream);
+  }
+
+  void walk(LaneOrder lanes, const std::function<void(std::int32_t, std::int32_t)>& visit) const {
+    const std::vector<StuckInstruction> stuck = walk_programs(programs_, which_, lanes, visit);
+    if (!stuck.empty()) fail(stuck.front());
   }
 
   [[noreturn]] void fail(const StuckInstruction& stuck) const {
@@ -115,28 +128,31 @@ class PassCompiler {
     }
   }
 
-  void note_writes(std::size_t r) {
+  void note_writes(std::int32_t rank) {
+    const auto r = static_cast<std::size_t>(rank);
     RankState& state = states_[r];
     const RankProgram& program = programs_[r];
     state.writer.assign(program.buffers.size(), kNobody);
     state.poisoned.assign(program.buffers.size(), 0);
-    state.writes.resize(instructions(r).size());
-    for (std::size_t i = 0; i < instructions(r).size(); ++i) {
+    const std::vector<Instruction>& list = instructions(rank);
+    state.writes.resize(list.size());
+    for (std::size_t i = 0; i < list.size(); ++i) {
       std::vector<Access> accesses;
-      append_accesses(program, instructions(r)[i].op, accesses);
+      append_accesses(program, list[i].op, accesses);
       for (const Access& access : accesses) {
         const auto b = static_cast<std::size_t>(access.buffer);
         if (!access.write || program.buffers[b].persistent) continue;
-        const std::int32_t stream = instructions(r)[i].stream;
+        const std::int32_t stream = list[i].stream;
         state.writer[b] = state.writer[b] == kNobody || state.writer[b] == stream ? stream : kSeveral;
         state.writes[i].push_back(access.buffer);
       }
     }
   }
 
-  void begin_rank(std::size_t r) {
+  void begin_rank(std::int32_t rank) {
+    const auto r = static_cast<std::size_t>(rank);
     RankState& state = states_[r];
-    const auto& list = instructions(r);
+    const auto& list = instructions(rank);
     result_.ranks[r].resize(list.size());
     state.posted.assign(list.size(), 0);
     state.awaited.assign(list.size(), 0);
@@ -153,7 +169,7 @@ class PassCompiler {
       if (state.last[lane] >= 0) state.awaited[static_cast<std::size_t>(state.last[lane])] = 1;
     }
     if (!options_.poison) return;
-    note_writes(r);
+    note_writes(rank);
     poison_scratch(r);
   }
 
@@ -207,26 +223,64 @@ class PassCompiler {
     result_.launches.push_back(std::move(launch));
   }
 
-  /// All copies from and to the exchange; whoever is issued first makes them for both ends.
+  /// All copies from and to the exchange, whoever is issued first making them for both ends; and what goes to
+  /// other processes.
   void exchange(std::int32_t rank, std::int32_t index) {
     const auto& links =
         links_.of_instruction[static_cast<std::size_t>(rank)][static_cast<std::size_t>(index)];
+    const std::int32_t stream = stream_of(rank, index);
     DeviceInstruction& own = compiled(rank, index);
+    std::vector<const ExchangeLink*> remote;
     for (const std::int32_t number : links) {
       const ExchangeLink& link = links_.links[static_cast<std::size_t>(number)];
+      const bool sends = link.source == rank;
+      if (sends && link.target != rank) own.bytes += link.bytes;
+      if (link.remote) {
+        remote.push_back(&link);
+        continue;
+      }
       if (!meets(link)) fail({rank, index});
       make_copies(static_cast<std::size_t>(number), link);
-      const bool sends = link.source == rank;
       own.partners.push_back(sends ? compiled(link.target, link.target_instruction).begin
                                    : compiled(link.source, link.source_instruction).begin);
-      if (sends && link.target != rank) own.bytes += link.bytes;
     }
-    if (streams_.serial) return;
-    const std::int32_t stream = stream_of(rank, index);
-    for (const std::int32_t number : links) {
-      const ExchangeLink& link = links_.links[static_cast<std::size_t>(number)];
-      if (link.target != rank) add(Kind::wait, stream, done_[static_cast<std::size_t>(number)], rank, index);
+    if (!streams_.serial) {
+      for (const std::int32_t number : links) {
+        const ExchangeLink& link = links_.links[static_cast<std::size_t>(number)];
+        if (link.remote || link.target == rank) continue;
+        add(Kind::wait, stream, done_[static_cast<std::size_t>(number)], rank, index);
+      }
     }
+    send_and_receive(rank, index, std::move(remote));
+  }
+
+  /// Peers in turn from the next one on, so that not all ranks begin with the same one; a peer's parts in the
+  /// order that it has them in as well.
+  void send_and_receive(std::int32_t rank, std::int32_t index, std::vector<const ExchangeLink*> links) {
+    if (links.empty()) return;
+    const auto count = static_cast<std::int32_t>(programs_.size());
+    const auto turn = [&](const ExchangeLink* link) {
+      const std::int32_t peer = link->source == rank ? link->target : link->source;
+      return std::pair((peer - rank + count) % count, link->source != rank);
+    };
+    std::stable_sort(links.begin(), links.end(),
+                     [&](const ExchangeLink* a, const ExchangeLink* b) { return turn(a) < turn(b); });
+    DeviceExchange all;
+    all.lane = links.front()->lane;
+    for (const ExchangeLink* link : links) {
+      const bool sends = link->source == rank;
+      for (std::int64_t c = link->chunk_begin; c < link->chunk_end; ++c) {
+        const CopyChunk& chunk = links_.chunks[static_cast<std::size_t>(c)];
+        if (chunk.bytes == 0) continue;  // for both ends alike
+        // A network reads what it sends; its parts have one type for both directions.
+        std::byte* const data = sends ? const_cast<std::byte*>(chunk.source) : chunk.target;
+        all.parts.push_back({data, chunk.bytes, sends ? link->target : link->source, sends});
+      }
+    }
+    if (all.parts.empty()) return;
+    add(Kind::exchange, stream_of(rank, index), static_cast<std::int32_t>(result_.exchanges.size()), rank,
+        index);
+    result_.exchanges.push_back(std::move(all));
   }
 
   /// Rendezvous: both ends belong to exchanges of one step, or neither ever ends.
@@ -257,8 +311,8 @@ class PassCompiler {
     }
   }
 
-  void end_rank(std::size_t r) {
-    const std::int32_t rank = programs_[r].rank;
+  void end_rank(std::int32_t rank) {
+    const auto r = static_cast<std::size_t>(rank);
     const RankState& state = states_[r];
     const std::int32_t compute = streams_.of(r, kComputeStream);
     for (std::size_t stream = 1; stream < state.last.size() && !streams_.serial; ++stream) {
@@ -276,6 +330,7 @@ class PassCompiler {
   Pass which_;
   const ModelShape& model_;
   std::span<std::byte* const> arenas_;
+  RankBlock local_;
   const DeviceStreams& streams_;
   const DevicePassOptions& options_;
   DeviceLists& lists_;
@@ -289,9 +344,9 @@ class PassCompiler {
 }  // namespace
 
 DevicePass compile_pass(const std::vector<RankProgram>& programs, Pass pass, const ModelShape& model,
-                        std::span<std::byte* const> arenas, const DeviceStreams& streams,
+                        std::span<std::byte* const> arenas, RankBlock local, const DeviceStreams& streams,
                         const DevicePassOptions& options, DeviceLists& lists) {
-  return PassCompiler(programs, pass, model, arenas, streams, options, lists).compile();
+  return PassCompiler(programs, pass, model, arenas, local, streams, options, lists).compile();
 }
 
 }  // namespace strata

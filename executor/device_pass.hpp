@@ -11,16 +11,17 @@
 #include "core/model_shape.hpp"
 #include "core/rank_program.hpp"
 #include "executor/device_launch.hpp"
+#include "executor/device_network.hpp"
 #include "executor/device_operation.hpp"
 #include "executor/exchange_links.hpp"
 
 namespace strata {
 
 struct DeviceCommand {
-  enum class Kind : std::uint8_t { wait, record, launch, poison };
+  enum class Kind : std::uint8_t { wait, record, launch, poison, exchange };
   Kind kind = Kind::launch;
   std::int32_t stream = 0;
-  std::int32_t index = 0;         ///< of the pass's events, launches or pieces
+  std::int32_t index = 0;         ///< of the pass's events, launches, pieces or exchanges
   std::int32_t rank = 0;          ///< on whose behalf
   std::int32_t instruction = -1;  ///< -1: none, the beginning or end of the rank's pass
 };
@@ -31,11 +32,17 @@ struct PoisonedPiece {
   std::int64_t bytes = 0;
 };
 
+/// What one exchange sends to and receives from other processes.
+struct DeviceExchange {
+  std::int32_t lane = 0;
+  std::vector<NetworkPart> parts;
+};
+
 /// Events are numbers of the pass; -1: not recorded.
 struct DeviceInstruction {
   std::int32_t begin = -1;  ///< its waits are over and its stream is free; an exchange is posted
   std::int32_t end = -1;
-  std::vector<std::int32_t> partners;  ///< begins of the exchanges that it meets
+  std::vector<std::int32_t> partners;  ///< begins of the exchanges of this process that it meets
   std::int64_t bytes = 0;              ///< sent to other ranks
   double flops = 0;
 };
@@ -44,15 +51,16 @@ struct DevicePass {
   std::vector<DeviceCommand> commands;
   std::vector<DeviceLaunch> launches;
   std::vector<PoisonedPiece> pieces;
-  std::vector<std::vector<DeviceInstruction>> ranks;  ///< [rank][instruction]
-  std::vector<std::int32_t> ended;                    ///< [rank] event: all its streams are through the pass
+  std::vector<DeviceExchange> exchanges;
+  std::vector<std::vector<DeviceInstruction>> ranks;  ///< [rank][instruction]; empty for other processes'
+  std::vector<std::int32_t> ended;  ///< events: all streams of a rank of this process are through the pass
   std::int32_t events = 0;
 };
 
 /// Which streams the ranks use.
 struct DeviceStreams {
   bool serial = false;              ///< stream 0 alone, so that nothing ever runs beside anything
-  std::vector<std::int32_t> first;  ///< [rank] its compute stream; those of its lanes follow
+  std::vector<std::int32_t> first;  ///< [rank] its compute stream; those of its lanes follow; -1: none here
   std::vector<std::int32_t> lanes;  ///< [rank]
 
   std::int32_t of(std::size_t rank, std::int32_t stream) const {
@@ -67,10 +75,11 @@ struct DevicePassOptions {
 };
 
 /// Instructions are issued in the order of walk_programs; a link's copy goes to the receiver's stream when
-/// both its ends have been issued. Throws DeviceError, naming rank and instruction, when some instruction can
-/// never run; InternalError for ranges that leave their buffers.
+/// both its ends have been issued. Where `local` is not all ranks but one, its instructions are issued in
+/// program order and its exchanges go to a DeviceNetwork. Throws DeviceError, naming rank and instruction,
+/// when some instruction can never run; InternalError for ranges that leave their buffers.
 DevicePass compile_pass(const std::vector<RankProgram>& programs, Pass pass, const ModelShape& model,
-                        std::span<std::byte* const> arenas, const DeviceStreams& streams,
+                        std::span<std::byte* const> arenas, RankBlock local, const DeviceStreams& streams,
                         const DevicePassOptions& options, DeviceLists& lists);
 
 }  // namespace strata

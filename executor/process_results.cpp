@@ -30,19 +30,18 @@ std::vector<Value> receive_values(Control& control, std::int32_t from) {
   return values;
 }
 
-/// Local clock to process 0's, counted from `start_ns` of each repeat (on process 0's clock).
-void align_events(const LocalRecord& record, const std::vector<std::int64_t>& start_ns,
-                  std::vector<TimelineEvent>& events) {
-  for (TimelineEvent& event : events) {
-    const auto repeat = static_cast<std::size_t>(event.repeat);
+/// Local clock to process 0's, counted from `start_ns` of each section (on process 0's clock).
+void align_events(LocalRecord& record, const std::vector<std::int64_t>& start_ns) {
+  for (TimelineEvent& event : record.events) {
+    const std::size_t section = record.section_of(event);
     for (std::int64_t* time : {&event.posted_ns, &event.matched_ns, &event.end_ns}) {
-      const std::int64_t at = record.clock.to_reference(record.begin_ns[repeat] + *time);
-      *time = std::max<std::int64_t>(0, at - start_ns[repeat]);
+      const std::int64_t at = record.clock.to_reference(record.begin_ns[section] + *time);
+      *time = std::max<std::int64_t>(0, at - start_ns[section]);
     }
   }
 }
 
-/// [repeat] when the first process started, on process 0's clock. Collective.
+/// [section] when the first process started, on process 0's clock. Collective.
 std::vector<std::int64_t> common_start(Control& control, const LocalRecord& record) {
   std::vector<std::int64_t> own;
   for (const std::int64_t begin : record.begin_ns) own.push_back(record.clock.to_reference(begin));
@@ -50,10 +49,10 @@ std::vector<std::int64_t> common_start(Control& control, const LocalRecord& reco
   std::vector<std::int64_t> first = own;
   for (const std::string& other : control.all_gather(text, kWhat)) {
     STRATA_CHECK(other.size() == text.size(), "starts of {} and {} bytes", other.size(), text.size());
-    for (std::size_t repeat = 0; repeat < first.size(); ++repeat) {
+    for (std::size_t section = 0; section < first.size(); ++section) {
       std::int64_t begin = 0;
-      std::memcpy(&begin, other.data() + repeat * sizeof begin, sizeof begin);
-      first[repeat] = std::min(first[repeat], begin);
+      std::memcpy(&begin, other.data() + section * sizeof begin, sizeof begin);
+      first[section] = std::min(first[section], begin);
     }
   }
   return first;
@@ -135,8 +134,9 @@ std::int64_t match_exchanges(const Execution& execution, std::vector<TimelineEve
 
 void gather_results(Control& control, const Execution& execution, LocalRecord record, RunResult& result) {
   const std::vector<std::int64_t> start_ns = common_start(control, record);
-  align_events(record, start_ns, record.events);
-  std::vector<std::int64_t> numbers{record.sent.count, record.clock.error_ns()};
+  align_events(record, start_ns);
+  std::vector<std::int64_t> numbers{record.sent.count, record.clock.error_ns() + record.device_error_ns};
+  constexpr std::size_t kEnds = 2;
   for (const std::int64_t end : record.end_ns) numbers.push_back(record.clock.to_reference(end));
   if (control.process() > 0) {
     send_values(control, numbers);
@@ -156,8 +156,16 @@ void gather_results(Control& control, const Execution& execution, LocalRecord re
   }
   result.sent = {numbers[0]};
   timeline.clock_error_ns = numbers[1];
-  for (std::size_t repeat = 0; repeat < start_ns.size(); ++repeat) {
-    result.wall.push_back({numbers[2 + repeat] - start_ns[repeat]});
+  // Sections follow each other without what lies between them.
+  std::vector<std::int64_t> offsets;
+  for (std::size_t section = 0; section < start_ns.size(); ++section) {
+    if (section % static_cast<std::size_t>(record.sections) == 0) result.wall.emplace_back();
+    offsets.push_back(result.wall.back().ns);
+    result.wall.back().ns += numbers[kEnds + section] - start_ns[section];
+  }
+  for (TimelineEvent& event : timeline.events) {
+    const std::int64_t offset = offsets[record.section_of(event)];
+    for (std::int64_t* time : {&event.posted_ns, &event.matched_ns, &event.end_ns}) *time += offset;
   }
   std::sort(timeline.events.begin(), timeline.events.end(), key_less);
   timeline.clock_error_ns = std::max(timeline.clock_error_ns, match_exchanges(execution, timeline.events));

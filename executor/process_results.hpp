@@ -10,12 +10,19 @@
 
 namespace strata {
 
-/// One process's part of a run; times on its own clock.
+/// One process's part of a run; times on its own clock. A section is what the processes begin together: a
+/// whole repeat or, when there is time between the waves that does not count, a wave of it.
 struct LocalRecord {
   ClockMap clock;
-  std::vector<std::int64_t> begin_ns, end_ns;  ///< [repeat]
-  std::vector<TimelineEvent> events;           ///< of its ranks; times count from begin_ns
+  std::int64_t device_error_ns = 0;            ///< bound, of a device's times on this process's clock
+  std::int32_t sections = 1;                   ///< of each repeat: 1, or the number of waves
+  std::vector<std::int64_t> begin_ns, end_ns;  ///< [section], repeat by repeat
+  std::vector<TimelineEvent> events;           ///< of its ranks; times count from their section's begin
   Bytes sent;
+
+  std::size_t section_of(const TimelineEvent& event) const {
+    return static_cast<std::size_t>(event.repeat * sections + (sections == 1 ? 0 : event.wave));
+  }
 };
 
 /// Collective. On process 0 fills result's timeline events, clock error, walls, sent bytes and, where the run

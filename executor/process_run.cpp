@@ -18,12 +18,11 @@
 
 namespace strata {
 
-std::string host_name() {
-  std::array<char, 256> name{};
-  return gethostname(name.data(), name.size() - 1) == 0 ? std::string(name.data()) : "unknown";
-}
-
 namespace {
+
+std::int32_t different(const std::vector<std::string>& names) {
+  return static_cast<std::int32_t>(std::set<std::string>(names.begin(), names.end()).size());
+}
 
 std::int32_t usable_cores() {
   cpu_set_t set;
@@ -39,9 +38,9 @@ struct Machines {
   std::int32_t cores = 1;    ///< of this machine, hardware threads
 
   explicit Machines(Control& control) {
-    const std::vector<std::string> hosts = control.all_gather(host_name(), "finding machines");
+    const std::vector<std::string> hosts = machine_names(control);
     const std::string& own = hosts[static_cast<std::size_t>(control.process())];
-    count = static_cast<std::int32_t>(std::set<std::string>(hosts.begin(), hosts.end()).size());
+    count = different(hosts);
     sharing = static_cast<std::int32_t>(std::count(hosts.begin(), hosts.end(), own));
     cores = static_cast<std::int32_t>(std::max(1U, std::thread::hardware_concurrency()));
   }
@@ -90,6 +89,14 @@ std::unique_ptr<LocalRun> prepare(const Execution& execution, const CpuOptions& 
 }
 
 }  // namespace
+
+std::vector<std::string> machine_names(Control& control) {
+  std::array<char, 256> name{};
+  const bool known = gethostname(name.data(), name.size() - 1) == 0;
+  return control.all_gather(known ? name.data() : "unknown", "finding machines");
+}
+
+std::int32_t machine_count(Control& control) { return different(machine_names(control)); }
 
 ProcessRun run_in_processes(const Execution& execution, const CpuOptions& given, Control& control,
                             const TransportFactory& make_transport, const std::string& source) {

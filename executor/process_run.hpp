@@ -4,7 +4,9 @@
 // bits. How messages travel is up to the control and the transport.
 #pragma once
 
+#include <cstdint>
 #include <string>
+#include <vector>
 
 #include "executor/control.hpp"
 #include "executor/cpu_executor.hpp"
@@ -18,8 +20,10 @@ struct ProcessRun {
   std::int32_t machines = 1;  ///< that the processes run on
 };
 
-/// Of this machine; processes with the same name share one.
-std::string host_name();
+/// Collective. Of the machine that each process is on, its name.
+std::vector<std::string> machine_names(Control& control);
+/// Collective. How many machines the processes are on.
+std::int32_t machine_count(Control& control);
 
 /// Collective. All processes must hold the same execution and options (agree() shows it); the options'
 /// deadline is not used, the control's is. `source` names the executor in the timeline. Exchanges are matched

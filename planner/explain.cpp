@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "core/check.hpp"
+#include "core/counts.hpp"
 #include "cost_models/cost_profile.hpp"
 #include "planner/human_units.hpp"
 #include "planner/strategy_table.hpp"

@@ -30,20 +30,4 @@ std::string human(Bytes bytes) {
   return scaled(static_cast<double>(bytes.count), 1024, {"B", "KiB", "MiB", "GiB", "TiB"});
 }
 
-std::string human_count(std::int64_t count) {
-  const std::string digits = fmt::format("{}", count);
-  std::string grouped;
-  for (std::size_t i = 0; i < digits.size(); ++i) {
-    const std::size_t left = digits.size() - i;
-    if (i > 0 && left % 3 == 0 && digits[i - 1] != '-') grouped += ',';
-    grouped += digits[i];
-  }
-  return grouped;
-}
-
-std::string counted(std::int64_t count, std::string_view what, std::string_view plural) {
-  const std::string several = plural.empty() ? std::string(what) + "s" : std::string(plural);
-  return fmt::format("{} {}", human_count(count), count == 1 ? std::string(what) : several);
-}
-
 }  // namespace strata

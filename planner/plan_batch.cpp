@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/counts.hpp"
 #include "core/lower.hpp"
 #include "core/plan_json.hpp"
 #include "core/verify_programs.hpp"

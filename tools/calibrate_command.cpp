@@ -11,11 +11,11 @@
 
 #include "core/atomic_file.hpp"
 #include "core/check.hpp"
+#include "core/counts.hpp"
 #include "core/json_writer.hpp"
 #include "core/model_json.hpp"
 #include "core/version.hpp"
 #include "kernels/cpu_features.hpp"
-#include "planner/human_units.hpp"
 #include "tools/calibrate.hpp"
 #include "tools/calibrate_samples.hpp"
 #include "tools/command.hpp"
@@ -36,10 +36,12 @@ std::string today() { return fmt::format("{:%Y-%m-%d}", fmt::gmtime(std::chrono:
 
 namespace {
 
+constexpr std::int64_t kMostThreads = 4096;
+
 struct CalibrateOptions {
-  std::string output, executor = "cpu", model;
-  std::int64_t threads = 0, device = 0;
+  std::string output, model;
   bool quick = false, thorough = false;
+  RunOptions run;  ///< executor, threads, device, rendezvous
 };
 
 void stamp(const CalibrationRequest& request, CostProfile& profile) {
@@ -86,21 +88,13 @@ void write_document(JsonWriter& json, const std::string& path, const std::vector
 }
 
 void check_options(const CalibrateOptions& options) {
-  const std::string& executor = options.executor;
-  if (executor != "cpu" && executor != "cuda" && executor != "mpi") {
-    throw InputError("--executor", "'" + executor + "'", "cpu, cuda or mpi");
+  check_run_options(options.run);
+  if (options.run.threads > kMostThreads) {
+    throw InputError("--threads", std::to_string(options.run.threads), fmt::format("0 to {}", kMostThreads));
   }
-  if (options.threads < 0 || options.threads > 4096) {
-    throw InputError("--threads", std::to_string(options.threads), "0 to 4096");
+  if (options.quick && options.run.executor == "cpu") {
+    throw InputError("--quick", "--executor cpu", "--executor cuda, mpi or nccl");
   }
-  if (options.device < 0 || options.device > 4096) {
-    throw InputError("--device", std::to_string(options.device), "0 to 4096");
-  }
-  if (options.device != 0 && executor != "cuda") {
-    throw InputError("--device", "--executor " + executor, "--executor cuda");
-  }
-  if (options.quick && executor == "cpu")
-    throw InputError("--quick", "--executor cpu", "--executor cuda or mpi");
   if (options.quick && options.thorough) throw InputError("--quick", "--thorough too", "one of them");
 }
 
@@ -108,8 +102,8 @@ int calibrate_cpu(const CalibrateOptions& options, Output& output) {
   expect_writable(options.output);
   CalibrationRequest request;
   request.model = load_model(options.model.empty() ? "tiny" : options.model);
-  request.threads = options.threads > 0
-                        ? static_cast<std::int32_t>(options.threads)
+  request.threads = options.run.threads > 0
+                        ? static_cast<std::int32_t>(options.run.threads)
                         : static_cast<std::int32_t>(std::max(1U, std::thread::hardware_concurrency()));
   request.thorough = options.thorough;
   request.seed = output.seed;
@@ -139,16 +133,15 @@ int calibrate_cpu(const CalibrateOptions& options, Output& output) {
 
 int calibrate(const CalibrateOptions& options, Output& output) {
   check_options(options);
-  if (options.executor == "cpu") return calibrate_cpu(options, output);
+  const std::string& executor = options.run.executor;
+  if (executor == "cpu") return calibrate_cpu(options, output);
   SamplesOptions samples;
   samples.output = options.output;
-  samples.executor = options.executor;
-  samples.model = !options.model.empty() ? options.model : options.executor == "cuda" ? "llama3_8b" : "tiny";
+  samples.model = !options.model.empty() ? options.model : executor == "mpi" ? "tiny" : "llama3_8b";
   samples.fineness = options.quick      ? Fineness::quick
                      : options.thorough ? Fineness::thorough
                                         : Fineness::normal;
-  samples.threads = options.threads;
-  samples.device = options.device;
+  samples.run = options.run;
   return calibrate_samples(samples, output);
 }
 
@@ -162,13 +155,15 @@ Command calibrate_command() {
   command.declare = [options](Options& declared) {
     declared.required("-o,--output FILE", options->output,
                       "File to write: cpu a cost profile, others raw samples");
-    declared.add("--executor NAME", options->executor,
-                 "cpu: this process; cuda: one GPU; mpi: processes of mpirun or srun");
+    declared.add("--executor NAME", options->run.executor,
+                 "cpu: this process; cuda: one GPU; mpi, nccl: processes, as in run");
     declared.add("--model MODEL", options->model,
-                 "Model to measure heads and types of; default: tiny, cuda llama3_8b");
-    declared.add("--threads N", options->threads, "Cores to measure with; 0: one per hardware thread");
-    declared.add("--device N", options->device, "cuda: number of the GPU");
-    declared.flag("--quick", options->quick, "cuda, mpi: a few small sizes, in seconds");
+                 "Model to measure heads and types of; default: tiny, GPUs llama3_8b");
+    declared.add("--threads N", options->run.threads, "Cores to measure with; 0: one per hardware thread");
+    declared.add("--device N", options->run.device, "cuda, nccl: number of the GPU");
+    declared.add("--rendezvous DIR", options->run.rendezvous,
+                 "nccl without MPI: a folder that all processes see");
+    declared.flag("--quick", options->quick, "Not with cpu: a few small sizes, in seconds");
     declared.flag("--thorough", options->thorough,
                   "Finer grid, more batches or models (minutes instead of seconds)");
   };

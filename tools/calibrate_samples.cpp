@@ -8,6 +8,7 @@
 
 #include "core/atomic_file.hpp"
 #include "core/check.hpp"
+#include "core/counts.hpp"
 #include "core/json_writer.hpp"
 #include "core/model_json.hpp"
 #include "executor/cuda_accelerator.hpp"
@@ -25,7 +26,7 @@ SamplesRequest request_of(const SamplesOptions& options, const Output& output) {
   SamplesRequest request;
   request.model = load_model(options.model);
   request.fineness = options.fineness;
-  request.threads = static_cast<std::int32_t>(options.threads);
+  request.threads = static_cast<std::int32_t>(options.run.threads);
   request.seed = output.seed;
   return request;
 }
@@ -56,7 +57,7 @@ int calibrate_cuda(const SamplesOptions& options, Output& output) {
   SamplesFile file;
   try {
     file = measure_on_device(
-        request, [&] { return open_gpu(static_cast<std::int32_t>(options.device)); }, output);
+        request, [&] { return open_gpu(static_cast<std::int32_t>(options.run.device.value_or(0))); }, output);
   } catch (const DeviceError&) {
     exit_for_device();
   }
@@ -70,20 +71,23 @@ class JobCalibration {
  public:
   JobCalibration(const SamplesOptions& options, ProcessJob& job, const Output& output)
       : options_(options), job_(job), output_(output), pace_(pacing(options.fineness)) {
-    file_.places = RankPlaces::on_hosts(job.control().all_gather(host_name(), "finding machines"));
-    file_.executor = options.executor;
-    file_.device = processor_name();
+    file_.places = RankPlaces::on_hosts(machine_names(job.control()));
+    file_.executor = options.run.executor;
     file_.instruction_set = kernels::instruction_set();
     file_.repeats = pace_.repeats;
     file_.layers = pace_.layers;
   }
 
   void run() {
+    job_.open();
+    file_.device = on_gpus() ? job_.device() : processor_name();
     for (std::size_t number = 0; number == 0 || number < models_.size(); ++number) measure(number);
   }
   SamplesFile take() { return std::move(file_); }
 
  private:
+  bool on_gpus() const { return file_.executor == "nccl"; }
+
   RunSetup set_up(std::size_t number, CalibrationPart& part) {
     if (number == 0) {
       if (job_.reports()) expect_writable(options_.output);
@@ -91,8 +95,12 @@ class JobCalibration {
       models_ = calibrated_models(request_.model, request_.fineness);
     }
     const bool first = number == 0;
-    const CalibrationGrid grid = cpu_grid(grid_fineness(request_.fineness, first));
     const ModelShape& model = models_[number];
+    const Fineness fineness = grid_fineness(request_.fineness, first);
+    // The same on all processes, whatever their GPUs have.
+    constexpr Bytes kMemory{std::int64_t{20} << 30};
+    const CalibrationGrid grid =
+        on_gpus() ? gpu_grid(fineness, model, kMemory, job_.attention_kernel(model)) : cpu_grid(fineness);
     part = first ? whole_part(model, file_.places, grid) : attention_part(model, file_.places, grid);
     RunSetup setup;
     setup.execution = std::move(part.execution);
@@ -109,13 +117,14 @@ class JobCalibration {
     const RunSetup setup = load_in_job(job_, "calibrate", [&] { return set_up(number, part); });
     if (number == 0 && job_.reports()) {
       output_.line(fmt::format("{} in as many processes, {}, {}", counted(file_.places.count(), "rank"),
-                               file_.device, job_.device()));
+                               file_.device, file_.instruction_set));
     }
     const ProcessRun run = job_.execute(setup);
     if (!job_.reports()) return;
     file_.threads = run.threads;
     file_.clock_error_ns = std::max(file_.clock_error_ns, run.result.timeline.clock_error_ns);
-    file_.models.push_back({models_[number], "cpu", read_samples(part, run.result.timeline)});
+    file_.models.push_back(
+        {models_[number], job_.attention_kernel(models_[number]), read_samples(part, run.result.timeline)});
   }
 
   const SamplesOptions& options_;
@@ -129,11 +138,9 @@ class JobCalibration {
 
 int calibrate_in_job(const SamplesOptions& options, Output& output) {
   constexpr std::int32_t kFewest = 2;  // processes that show an exchange
-  RunOptions run;
-  run.executor = options.executor;
-  const std::unique_ptr<ProcessJob> job =
-      join_job(run, {fmt::format("calibrate -o {} --executor {}", options.output, options.executor),
-                     [] { return kFewest; }});
+  const std::unique_ptr<ProcessJob> job = join_job(
+      options.run, {fmt::format("calibrate -o {} --executor {}", options.output, options.run.executor),
+                    [] { return kFewest; }});
   SamplesFile file;
   const int code = in_job(*job, [&] {
     JobCalibration calibration(options, *job, output);
@@ -150,7 +157,7 @@ int calibrate_in_job(const SamplesOptions& options, Output& output) {
 }  // namespace
 
 int calibrate_samples(const SamplesOptions& options, Output& output) {
-  return options.executor == "cuda" ? calibrate_cuda(options, output) : calibrate_in_job(options, output);
+  return options.run.executor == "cuda" ? calibrate_cuda(options, output) : calibrate_in_job(options, output);
 }
 
 }  // namespace strata::tools

@@ -30,6 +30,14 @@ double attention_flops(const ModelShape& model, std::int64_t queries, std::int64
   return 2.0 * (model.head_dim + model.value_head_dim) * model.query_heads * static_cast<double>(pairs);
 }
 
+/// Of the widest tensor.
+std::int64_t f32_row_bytes(const ModelShape& model) {
+  const std::int64_t query_side =
+      std::int64_t{model.query_heads} * std::max(model.head_dim, model.value_head_dim);
+  const std::int64_t key_side = std::int64_t{model.kv_heads} * (model.head_dim + model.value_head_dim);
+  return 4 * std::max(query_side, key_side);
+}
+
 /// The first ranks of all devices.
 std::vector<std::int32_t> computing_ranks(const RankPlaces& places) {
   std::vector<std::int32_t> ranks, devices;
@@ -247,16 +255,17 @@ CalibrationGrid cpu_grid(Fineness fineness) {
   STRATA_CHECK(false, "fineness {}", static_cast<int>(fineness));
 }
 
-CalibrationGrid gpu_grid(Fineness fineness, Bytes free, bool plain) {
+CalibrationGrid gpu_grid(Fineness fineness, const ModelShape& model, Bytes free, std::string_view kernel) {
   CalibrationGrid grid = cpu_grid(fineness);
   if (fineness == Fineness::quick) return grid;
   const bool thorough = fineness == Fineness::thorough;
-  // A wave holds about six tensors of the largest size on one rank, two on each of the others.
-  constexpr std::int64_t kLargest = std::int64_t{1} << 30, kShare = 16;
+  // The rank that computes holds up to ten tensors of the largest size, three others two each.
+  constexpr std::int64_t kLargest = std::int64_t{1} << 30, kShare = 20;
   grid.rows = grid.sent = {std::min(kLargest, free.count / kShare)};
-  grid.longest = thorough ? 131072 : 65536;
+  grid.longest =
+      std::min<std::int64_t>(thorough ? 131072 : 65536, free.count / kShare / f32_row_bytes(model));
   constexpr double kPlainShare = 0.01;  // of what tensor cores do in the same time, roughly
-  grid.attention.count = (thorough ? 1e14 : 2e13) * (plain ? kPlainShare : 1.0);
+  grid.attention.count = (thorough ? 1e14 : 2e13) * (kernel == "plain" ? kPlainShare : 1.0);
   return grid;
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -54,8 +55,9 @@ constexpr Fineness grid_fineness(Fineness asked, bool first) {
 }
 /// What a CPU rank does in seconds (quick), half a minute, minutes.
 CalibrationGrid cpu_grid(Fineness fineness);
-/// The same for a GPU with `free` bytes of memory; `plain`: attention has no tensor-core kernel.
-CalibrationGrid gpu_grid(Fineness fineness, Bytes free, bool plain);
+/// The same for a GPU with `free` bytes of memory, of which all waves together take less; `kernel` runs the
+/// model's attention, "plain" more slowly.
+CalibrationGrid gpu_grid(Fineness fineness, const ModelShape& model, Bytes free, std::string_view kernel);
 
 /// One operation at one size.
 struct CalibrationCase {

@@ -23,6 +23,11 @@ Pacing pacing(Fineness fineness) {
   STRATA_CHECK(false, "fineness {}", static_cast<int>(fineness));
 }
 
+std::string attention_kernel(const ModelShape& model, Accelerator& device) {
+  const bool plain = device.prepare_attention(kernels::WorkKind::forward, kernel_shape(model)) == 0;
+  return plain ? "plain" : "tensor_core";
+}
+
 SamplesFile measure_on_device(const SamplesRequest& request,
                               const std::function<std::unique_ptr<Accelerator>()>& open,
                               const Output& output) {
@@ -44,11 +49,10 @@ SamplesFile measure_on_device(const SamplesRequest& request,
     file.device = device->description();
     MeasuredModel& measured = file.models.emplace_back();
     measured.model = model;
-    const bool plain = device->prepare_attention(kernels::WorkKind::forward, kernel_shape(model)) == 0;
-    measured.kernel = plain ? "plain" : "tensor_core";
+    measured.kernel = attention_kernel(model, *device);
     const bool first = file.models.size() == 1;
     const CalibrationGrid grid =
-        gpu_grid(grid_fineness(request.fineness, first), {device->free_bytes()}, plain);
+        gpu_grid(grid_fineness(request.fineness, first), model, {device->free_bytes()}, measured.kernel);
     const CalibrationPart part =
         first ? whole_part(model, file.places, grid) : attention_part(model, file.places, grid);
     DeviceOptions options;

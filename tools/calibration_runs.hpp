@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "executor/accelerator.hpp"
 #include "tools/calibration_samples.hpp"
@@ -26,6 +27,9 @@ Pacing pacing(Fineness fineness);
 
 /// Ranks that share the device where one is measured alone.
 inline constexpr std::int32_t kRanksOfOneDevice = 4;
+
+/// What runs the model's attention on a device: "tensor_core", or "plain" where it has no such kernel.
+std::string attention_kernel(const ModelShape& model, Accelerator& device);
 
 /// Measures one device, serially: every instruction has it for itself. `open` is called for each model shape,
 /// so that each has the whole memory. Leaves `date` empty. Throws what run_on_device throws.

@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "core/check.hpp"
+#include "core/counts.hpp"
 #include "core/json_writer.hpp"
 #include "core/model_json.hpp"
 #include "core/version.hpp"

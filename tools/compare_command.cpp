@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 
+#include "core/counts.hpp"
 #include "core/json_writer.hpp"
 #include "cost_models/lower_bound.hpp"
 #include "planner/human_units.hpp"

@@ -6,7 +6,7 @@
 #include <algorithm>
 
 #include "core/check.hpp"
-#include "planner/human_units.hpp"
+#include "core/counts.hpp"
 
 namespace strata::tools {
 

@@ -4,9 +4,14 @@
 
 #include <memory>
 
+#include "executor/mpi_job.hpp"
+#include "tools/launch.hpp"
 #include "tools/process_job.hpp"
 
 namespace strata::tools {
+
+/// start_mpi; does not return, after one line on stderr, when not all processes start within the deadline.
+std::unique_ptr<MpiJob> start_launched_mpi(Duration deadline, const Launch& launch);
 
 /// See join_job.
 std::unique_ptr<ProcessJob> join_mpi_job(Duration deadline, const JobCommand& command);

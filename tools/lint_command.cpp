@@ -5,10 +5,10 @@
 #include <memory>
 
 #include "core/check.hpp"
+#include "core/counts.hpp"
 #include "core/json_writer.hpp"
 #include "core/plan_json.hpp"
 #include "core/verify_schedule.hpp"
-#include "planner/human_units.hpp"
 #include "tools/command.hpp"
 
 namespace strata::tools {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "core/counts.hpp"
 #include "core/json_writer.hpp"
 #include "core/model_json.hpp"
 #include "planner/explain.hpp"

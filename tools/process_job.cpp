@@ -10,6 +10,7 @@
 #include "tools/error_report.hpp"
 #include "tools/job_watchdog.hpp"
 #include "tools/join_mpi.hpp"
+#include "tools/join_nccl.hpp"
 
 namespace strata::tools {
 
@@ -23,7 +24,18 @@ void finish(Control& control) {
 }
 
 /// Ends all processes for a reason that only this one knows.
-[[noreturn]] void fail(Control& control) { control.abort(report_current_exception()); }
+[[noreturn]] void fail(ProcessJob& job) {
+  int code = 4;
+  try {
+    throw;
+  } catch (const JobEnded& error) {
+    code = error.code();  // whoever ended it has said why
+  } catch (...) {
+    code = report_current_exception();
+  }
+  job.abandon();
+  job.control().abort(code);
+}
 
 void check_count(ProcessJob& job, std::int32_t ranks, const std::string& name) {
   const std::int32_t processes = job.control().processes();
@@ -38,7 +50,8 @@ void check_count(ProcessJob& job, std::int32_t ranks, const std::string& name) {
 
 std::unique_ptr<ProcessJob> join_job(const RunOptions& options, const JobCommand& command) {
   const Duration deadline{options.deadline_s.value_or(kDefaultDeadlineS) * 1'000'000'000};
-  return join_mpi_job(deadline, command);
+  return options.executor == "nccl" ? join_nccl_job(options, deadline, command)
+                                    : join_mpi_job(deadline, command);
 }
 
 RunSetup load_in_job(ProcessJob& job, const std::string& name, const std::function<RunSetup()>& set_up) {
@@ -55,6 +68,7 @@ RunSetup load_in_job(ProcessJob& job, const std::string& name, const std::functi
   }
   agree(job.control(), identity, failure);
   check_count(job, identity->ranks, name);
+  job.open();
   return setup;
 }
 
@@ -62,18 +76,20 @@ int in_job(ProcessJob& job, const std::function<void()>& body) {
   Control& control = job.control();
   try {
     body();
+    job.close();
     finish(control);
   } catch (const AgreedError& error) {
     try {
+      job.abandon();
       if (job.reports()) std::cerr << fmt::format("strata: {}\n", error.what()) << std::flush;
       control.barrier("reporting an error");
       finish(control);
     } catch (...) {
-      fail(control);
+      fail(job);
     }
     return error.code();
   } catch (...) {
-    fail(control);
+    fail(job);
   }
   return 0;
 }

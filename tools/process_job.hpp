@@ -18,8 +18,17 @@ class ProcessJob {
  public:
   virtual ~ProcessJob() = default;
   virtual Control& control() = 0;
+  /// Collective, once a process knows that it has something to run: what it computes on. Nothing when it is
+  /// open already. AgreedError when some process has none.
+  virtual void open() {}
+  /// Collective: closes what open() opened.
+  virtual void close() {}
+  /// The same when the job has failed: waits for nobody.
+  virtual void abandon() noexcept {}
   /// What a process computes on, for people.
   virtual std::string device() const = 0;
+  /// What runs the model's attention here, once open: "cpu", "tensor_core" or "plain".
+  virtual std::string attention_kernel(const ModelShape& model) = 0;
   /// Collective: runs what all processes have agreed on; see run_in_processes.
   virtual ProcessRun execute(const RunSetup& setup) = 0;
   /// Whether one process can run several ranks.
@@ -40,8 +49,8 @@ struct JobCommand {
 /// stderr, when not all processes join within the deadline.
 std::unique_ptr<ProcessJob> join_job(const RunOptions& options, const JobCommand& command);
 
-/// Collective: every process makes its setup, and all are the same and fit the number of processes; or
-/// AgreedError. `name` is what the setup comes from, for the error.
+/// Collective: every process makes its setup, all are the same and fit the number of processes, and every
+/// process has what it computes on; or AgreedError. `name` is what the setup comes from, for the error.
 RunSetup load_in_job(ProcessJob& job, const std::string& name, const std::function<RunSetup()>& set_up);
 
 /// Runs `body`, then leaves the job. 0, or the code to exit with after an error that all processes know of,

@@ -4,11 +4,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <iostream>
 #include <memory>
 #include <optional>
+#include <string_view>
 
 #include "core/check.hpp"
+#include "core/counts.hpp"
 #include "core/json_writer.hpp"
 #include "core/timeline_json.hpp"
 #include "executor/check.hpp"
@@ -119,9 +122,7 @@ int run_in_job(const RunOptions& options, Output& output) {
       if (job->reports()) {
         for (const std::string& path : {options.timeline, options.trace}) expect_writable(path);
       }
-      RunSetup made = set_up();
-      made.cpu.record_timeline = !options.timeline.empty() || !options.trace.empty();
-      return made;
+      return set_up();
     });
     if (job->reports()) {
       output.line(fmt::format("{}: {} in {}, {}, {}", setup.loaded.plan.strategy,
@@ -134,7 +135,8 @@ int run_in_job(const RunOptions& options, Output& output) {
   });
   if (code != 0 || !job->reports()) return code;
   const Timeline& timeline = run.result.timeline;
-  output.line(fmt::format("{} per process on {}; clocks agree within {}", counted(run.threads, "thread"),
+  const std::string each = options.executor == "nccl" ? "1 GPU" : counted(run.threads, "thread");
+  output.line(fmt::format("{} per process on {}; clocks agree within {}", each,
                           counted(run.machines, "machine"), human(Duration{timeline.clock_error_ns})));
   return report(options, setup, run.result, output);
 }
@@ -146,9 +148,6 @@ int run_cuda(const RunOptions& options, Output& output) {
 }
 
 int run(const RunOptions& options, Output& output) {
-  if (options.executor != "cpu" && options.executor != "cuda" && options.executor != "mpi") {
-    throw InputError("--executor", "'" + options.executor + "'", "cpu, cuda or mpi");
-  }
   check_run_options(options);
   if (options.executor == "cpu") return run_cpu(options, output);
   return options.executor == "cuda" ? run_cuda(options, output) : run_in_job(options, output);
@@ -164,7 +163,7 @@ Command run_command() {
   command.declare = [options](Options& declared) {
     declared.required("PLAN", options->plan, "Plan file");
     declared.add("--executor NAME", options->executor,
-                 "cpu; cuda: all on one GPU; mpi: processes of mpirun or srun");
+                 "cpu; cuda: all on one GPU; mpi: processes of mpirun or srun; nccl: a GPU in each process");
     declared.add("--check MODE", options->check, "none, sampled or full: compare with the float64 reference");
     declared.add("--layers N", options->layers, "Layers to run; 0: as the model says");
     declared.add("--repeat N", options->repeats, "Times to run the step");
@@ -172,9 +171,11 @@ Command run_command() {
     declared.add("-o,--timeline FILE", options->timeline, "Write the measured timeline to this file");
     declared.add("--trace FILE", options->trace, "Write a Chrome/Perfetto trace to this file");
     declared.add("--deadline-s N", options->deadline_s,
-                 "Seconds for a repeat (cpu [any]), a pass (cuda [60]), a wait (mpi [60])");
-    declared.add("--device N", options->device, "cuda: number of the GPU");
-    declared.add("--kernels NAME", options->kernels, "cuda: auto, or plain for plain fp32 attention");
+                 "Seconds for a repeat (cpu [any]), a pass (cuda, nccl [60]), a wait (mpi [60])");
+    declared.add("--device N", options->device, "cuda, nccl: number of the GPU");
+    declared.add("--kernels NAME", options->kernels, "cuda, nccl: auto, or plain for plain fp32 attention");
+    declared.add("--rendezvous DIR", options->rendezvous,
+                 "nccl without MPI: a folder that all processes see");
     declared.flag("--serial", options->serial,
                   "cuda: one instruction at a time, to time each one alone on the GPU");
     declared.flag("--poison", options->poison, "Fill buffers with NaN first, so that any stray read shows");

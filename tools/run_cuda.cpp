@@ -4,10 +4,10 @@
 #include <fmt/format.h>
 
 #include "core/check.hpp"
+#include "core/counts.hpp"
 #include "executor/cuda_accelerator.hpp"
 #include "executor/device_executor.hpp"
 #include "executor/kernel_arguments.hpp"
-#include "planner/human_units.hpp"
 #include "tools/error_report.hpp"
 
 namespace strata::tools {
@@ -16,12 +16,14 @@ namespace {
 
 constexpr std::int64_t kDefaultDeadlineS = 60;
 
+}  // namespace
+
 DeviceOptions device_options(const RunOptions& options, const CpuOptions& cpu) {
   DeviceOptions device;
   device.layers = cpu.layers;
   device.repeats = cpu.repeats;
   device.seed = cpu.seed;
-  device.record_timeline = !options.timeline.empty() || !options.trace.empty();
+  device.record_timeline = cpu.record_timeline;
   device.keep_results = cpu.keep_results;
   device.poison = cpu.poison;
   device.serial = options.serial;
@@ -31,14 +33,11 @@ DeviceOptions device_options(const RunOptions& options, const CpuOptions& cpu) {
   return device;
 }
 
-/// What attention runs on: kernels exist for some types and head dimensions only.
 std::string attention_name(const DeviceOptions& options, const ModelShape& model, Accelerator& gpu) {
   const bool plain =
       options.plain_attention || gpu.prepare_attention(kernels::WorkKind::forward, kernel_shape(model)) == 0;
   return plain ? "plain fp32 attention" : "tensor-core attention";
 }
-
-}  // namespace
 
 CudaOutcome run_with_cuda(const RunOptions& options, const Output& output) {
   if (!cuda_available()) throw InputError("--executor", "'cuda'", "cpu or mpi: this build has no CUDA");
@@ -47,7 +46,7 @@ CudaOutcome run_with_cuda(const RunOptions& options, const Output& output) {
   const Plan& plan = outcome.setup.loaded.plan;
   const DeviceOptions device = device_options(options, outcome.setup.cpu);
   try {
-    const std::unique_ptr<Accelerator> gpu = open_gpu(static_cast<std::int32_t>(options.device));
+    const std::unique_ptr<Accelerator> gpu = open_gpu(static_cast<std::int32_t>(options.device.value_or(0)));
     output.line(fmt::format(
         "{}: {} on {}, {}, {}{}", plan.strategy, counted(plan.topology.rank_count(), "rank"),
         gpu->description(), attention_name(device, plan.model, *gpu),

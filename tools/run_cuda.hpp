@@ -2,7 +2,9 @@
 // strata run with all ranks on one GPU.
 #pragma once
 
-#include "executor/run.hpp"
+#include <string>
+
+#include "executor/device_executor.hpp"
 #include "tools/run_setup.hpp"
 
 namespace strata::tools {
@@ -11,6 +13,11 @@ struct CudaOutcome {
   RunSetup setup;
   RunResult result;
 };
+
+/// How a device is to run it.
+DeviceOptions device_options(const RunOptions& options, const CpuOptions& cpu);
+/// "tensor-core attention" or "plain fp32 attention": kernels exist for some types and head dimensions only.
+std::string attention_name(const DeviceOptions& options, const ModelShape& model, Accelerator& gpu);
 
 /// Runs the plan and says on what. InputError in a build without CUDA. When the device fails, says so and
 /// ends the process with code 4: a kernel that never ends would otherwise keep it.

@@ -3,6 +3,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
+
+#include <algorithm>
+#include <string_view>
+
 #include "core/check.hpp"
 #include "core/plan_json.hpp"
 
@@ -44,6 +50,8 @@ CpuOptions cpu_options(const RunOptions& options, const ModelShape& model, std::
   cpu.deadline = Duration{options.deadline_s.value_or(0) * 1'000'000'000};
   cpu.seed = seed;
   cpu.poison = options.poison;
+  // On the CPU it costs nothing worth an option, and the report says what the threads were.
+  cpu.record_timeline = options.executor == "cpu" || !options.timeline.empty() || !options.trace.empty();
   cpu.keep_results = options.check != "none";
   return cpu;
 }
@@ -51,16 +59,24 @@ CpuOptions cpu_options(const RunOptions& options, const ModelShape& model, std::
 }  // namespace
 
 void check_run_options(const RunOptions& options) {
+  const std::array<std::string_view, 4> known{"cpu", "cuda", "mpi", "nccl"};
+  if (std::find(known.begin(), known.end(), options.executor) == known.end()) {
+    throw InputError("--executor", "'" + options.executor + "'", "cpu, cuda, mpi or nccl");
+  }
   if (options.check != "none" && options.check != "sampled" && options.check != "full") {
     throw InputError("--check", "'" + options.check + "'", "none, sampled or full");
   }
   if (options.kernels != "auto" && options.kernels != "plain") {
     throw InputError("--kernels", "'" + options.kernels + "'", "auto or plain");
   }
-  if (options.executor != "cuda" && (options.serial || options.kernels != "auto" || options.device != 0)) {
-    const char* name = options.serial ? "--serial" : options.device != 0 ? "--device" : "--kernels";
-    throw InputError(name, "--executor " + options.executor, "--executor cuda");
-  }
+  const auto only_with = [&](const char* name, bool given, std::string_view executors) {
+    if (!given || executors.find(options.executor) != std::string_view::npos) return;
+    throw InputError(name, "--executor " + options.executor, fmt::format("--executor {}", executors));
+  };
+  only_with("--serial", options.serial, "cuda");
+  only_with("--device", options.device.has_value(), "cuda or nccl");
+  only_with("--kernels", options.kernels != "auto", "cuda or nccl");
+  only_with("--rendezvous", !options.rendezvous.empty(), "nccl");
   const auto at_least = [](const char* name, std::int64_t value, std::int64_t least) {
     if (value >= least && value <= kMost) return;
     throw InputError(name, std::to_string(value), fmt::format("{} to {}", least, kMost));
@@ -68,7 +84,7 @@ void check_run_options(const RunOptions& options) {
   at_least("--layers", options.layers, options.layers == 0 ? 0 : 1);
   at_least("--repeat", options.repeats, 1);
   at_least("--threads", options.threads, 0);
-  at_least("--device", options.device, 0);
+  at_least("--device", options.device.value_or(0), 0);
   at_least("--deadline-s", options.deadline_s.value_or(1), options.executor == "cpu" ? 0 : 1);
 }
 
@@ -84,6 +100,14 @@ RunSetup set_up_run(const RunOptions& options, const Output& output) {
     setup.execution.waves.push_back({setup.loaded.programs[w], plan.waves[w].placement});
   }
   return setup;
+}
+
+std::int32_t lane_count(const Execution& execution) {
+  std::int32_t lanes = 1;
+  for (const ExecutableWave& wave : execution.waves) {
+    for (const RankProgram& program : wave.programs) lanes = std::max(lanes, program.lane_count);
+  }
+  return lanes;
 }
 
 }  // namespace strata::tools

@@ -15,9 +15,10 @@ namespace strata::tools {
 
 struct RunOptions {
   std::string plan, executor = "cpu", check = "none", timeline, trace;
-  std::string kernels = "auto";  ///< cuda
+  std::string kernels = "auto";  ///< cuda, nccl
+  std::string rendezvous;        ///< nccl: a folder that all processes see
   std::int64_t layers = 0, repeats = 1, threads = 0;
-  std::int64_t device = 0;  ///< cuda
+  std::optional<std::int64_t> device;  ///< cuda [0], nccl [the process's number on its machine]
   std::optional<std::int64_t> deadline_s;
   bool poison = false;
   bool serial = false;  ///< cuda
@@ -34,5 +35,8 @@ struct RunSetup {
   LevelBytes bytes;  ///< payload by level of the plan's topology, all waves, both passes, all layers
 };
 RunSetup set_up_run(const RunOptions& options, const Output& output);
+
+/// Lanes that some rank has, at least 1.
+std::int32_t lane_count(const Execution& execution);
 
 }  // namespace strata::tools

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "core/check.hpp"
+#include "core/counts.hpp"
 #include "core/json_writer.hpp"
 #include "core/plan_json.hpp"
 #include "core/timeline_json.hpp"

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "core/counts.hpp"
 #include "core/json_writer.hpp"
 #include "core/topology_json.hpp"
 #include "planner/human_units.hpp"

@@ -6,11 +6,11 @@
 #include <memory>
 
 #include "core/check.hpp"
+#include "core/counts.hpp"
 #include "core/json_writer.hpp"
 #include "core/plan_json.hpp"
 #include "core/timeline_json.hpp"
 #include "cost_models/simulator.hpp"
-#include "planner/human_units.hpp"
 #include "tools/command.hpp"
 #include "tools/execution_topology.hpp"
 #include "tools/plan_programs.hpp"

@@ -10,8 +10,8 @@
 #include <utility>
 
 #include "core/check.hpp"
+#include "core/counts.hpp"
 #include "traces/critical_path.hpp"
-#include "traces/plain_count.hpp"
 
 namespace strata {
 

@@ -4,8 +4,8 @@
 #include <string>
 #include <string_view>
 
+#include "core/counts.hpp"
 #include "traces/compare_timelines.hpp"
-#include "traces/plain_count.hpp"
 
 namespace strata {
 

@@ -9,10 +9,10 @@
 
 #include "core/batch_json.hpp"
 #include "core/check.hpp"
+#include "core/counts.hpp"
 #include "core/json_document.hpp"
 #include "traces/length_formats.hpp"
 #include "traces/line_reader.hpp"
-#include "traces/plain_count.hpp"
 
 namespace strata {
 

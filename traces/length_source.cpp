@@ -7,11 +7,11 @@
 #include <string_view>
 
 #include "core/check.hpp"
+#include "core/counts.hpp"
 #include "traces/length_formats.hpp"
 #include "traces/line_reader.hpp"
 #include "traces/megatron_index.hpp"
 #include "traces/npy.hpp"
-#include "traces/plain_count.hpp"
 
 namespace strata {
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <string>
 
+#include "core/counts.hpp"
 #include "traces/length_statistics.hpp"
 
 namespace strata {
@@ -11,17 +12,6 @@ namespace strata {
 namespace {
 
 constexpr std::int64_t kBarWidth = 18;
-
-/// "12,345,678".
-std::string grouped(std::int64_t value) {
-  const std::string digits = fmt::to_string(value);
-  std::string text;
-  for (std::size_t i = 0; i < digits.size(); ++i) {
-    if (i > 0 && (digits.size() - i) % 3 == 0) text += ',';
-    text += digits[i];
-  }
-  return text;
-}
 
 /// part / total x `scale`, rounded half up.
 std::int64_t scaled(SquaredTokens part, SquaredTokens total, std::int64_t scale) {
@@ -37,11 +27,11 @@ std::string percent(SquaredTokens part, SquaredTokens total) {
 
 std::string one_decimal(SquaredTokens value, SquaredTokens divisor) {
   const std::int64_t tenths = scaled(value, divisor, 10);
-  return fmt::format("{}.{}", grouped(tenths / 10), tenths % 10);
+  return fmt::format("{}.{}", human_count(tenths / 10), tenths % 10);
 }
 
 std::string short_tokens(std::int64_t tokens) {
-  return tokens % 1024 == 0 ? fmt::format("{}K", tokens / 1024) : grouped(tokens);
+  return tokens % 1024 == 0 ? fmt::format("{}K", tokens / 1024) : human_count(tokens);
 }
 
 SquaredTokens wide(std::int64_t value) { return static_cast<SquaredTokens>(value); }
@@ -61,20 +51,21 @@ std::string without_trailing_blanks(std::string line) {
 
 std::string to_text(const LengthStatistics& statistics) {
   const LengthStatistics& s = statistics;
-  std::string text = fmt::format("documents {}   tokens {}\n", grouped(s.documents), grouped(s.tokens));
-  text += fmt::format("shortest {}   longest {}   mean {}\n", grouped(s.shortest), grouped(s.longest),
+  std::string text =
+      fmt::format("documents {}   tokens {}\n", human_count(s.documents), human_count(s.tokens));
+  text += fmt::format("shortest {}   longest {}   mean {}\n", human_count(s.shortest), human_count(s.longest),
                       one_decimal(wide(s.tokens), wide(s.documents)));
-  text += fmt::format("p50 {}   p90 {}   p99 {}   p99.9 {}\n", grouped(s.p50), grouped(s.p90), grouped(s.p99),
-                      grouped(s.p999));
-  text += fmt::format("the longest 1 % ({} document{}) hold {} of the attention work (sum of squares)\n",
-                      grouped(s.top_documents), s.top_documents == 1 ? "" : "s", percent(s.top_work, s.work));
+  text += fmt::format("p50 {}   p90 {}   p99 {}   p99.9 {}\n", human_count(s.p50), human_count(s.p90),
+                      human_count(s.p99), human_count(s.p999));
+  text += fmt::format("the longest 1 % ({}) hold {} of the attention work (sum of squares)\n",
+                      counted(s.top_documents, "document"), percent(s.top_work, s.work));
   text +=
       fmt::format("{:<22}{:>14}{:>12}{:>12}{:>12}\n", "tokens", "documents", "documents", "tokens", "work");
   for (const LengthBand& band : s.bands) {
     const bool last = &band == &s.bands.back();
     const std::string range = last ? fmt::format("over {}", short_tokens(band.from - 1))
-                                   : fmt::format("{} to {}", grouped(band.from), short_tokens(band.to));
-    text += fmt::format("{:<22}{:>14}{:>12}{:>12}{:>12}\n", range, grouped(band.documents),
+                                   : fmt::format("{} to {}", human_count(band.from), short_tokens(band.to));
+    text += fmt::format("{:<22}{:>14}{:>12}{:>12}{:>12}\n", range, human_count(band.documents),
                         percent(wide(band.documents), wide(s.documents)),
                         percent(wide(band.tokens), wide(s.tokens)), percent(band.work, s.work));
   }
@@ -84,11 +75,11 @@ std::string to_text(const LengthStatistics& statistics) {
 std::string to_text(const PackingPreview& preview) {
   const PackingPreview& p = preview;
   std::string text =
-      fmt::format("packs {} of up to {} token{}   pieces per pack {} to {}, mean {}\n", grouped(p.packs),
-                  grouped(p.pack_tokens), p.pack_tokens == 1 ? "" : "s", grouped(p.fewest_pieces),
-                  grouped(p.most_pieces), one_decimal(wide(p.pieces), wide(p.packs)));
-  text += fmt::format("longest piece of a pack: p50 {}   p90 {}   max {}\n", grouped(p.longest_piece_p50),
-                      grouped(p.longest_piece_p90), grouped(p.longest_piece));
+      fmt::format("packs {} of up to {}   pieces per pack {} to {}, mean {}\n", human_count(p.packs),
+                  counted(p.pack_tokens, "token"), human_count(p.fewest_pieces), human_count(p.most_pieces),
+                  one_decimal(wide(p.pieces), wide(p.packs)));
+  text += fmt::format("longest piece of a pack: p50 {}   p90 {}   max {}\n", human_count(p.longest_piece_p50),
+                      human_count(p.longest_piece_p90), human_count(p.longest_piece));
   text += fmt::format("attention work: heaviest pack {} times the lightest\n",
                       one_decimal(p.heaviest_work, p.lightest_work));
   for (const GroupImbalance& group : p.imbalance) {
@@ -99,7 +90,7 @@ std::string to_text(const PackingPreview& preview) {
   }
   if (p.cut_documents > 0 || p.leftover_tokens > 0) {
     text += fmt::format("documents cut at a pack's end: {}   tokens left over: {}\n",
-                        grouped(p.cut_documents), grouped(p.leftover_tokens));
+                        human_count(p.cut_documents), human_count(p.leftover_tokens));
   }
   return text;
 }

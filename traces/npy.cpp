@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "core/check.hpp"
+#include "core/counts.hpp"
 #include "traces/line_reader.hpp"
 #include "traces/little_endian.hpp"
 
@@ -219,7 +220,7 @@ NpyIntegers read_npy_integers(std::istream& in, const std::string& name, std::si
   const ItemType& item = item_type_named(header.item_type, name);
   if (header.shape.size() != dimensions) {
     throw InputError(name, fmt::format("a .npy array of shape {}", shape_text(header.shape)),
-                     fmt::format("{} dimension{}", dimensions, dimensions == 1 ? "" : "s"));
+                     plain_count(dimensions, "dimension"));
   }
   if (header.fortran_order && dimensions > 1)
     throw InputError(name, "a .npy array in Fortran order", "C order");

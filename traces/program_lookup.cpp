@@ -4,7 +4,7 @@
 #include <fmt/format.h>
 
 #include "core/check.hpp"
-#include "traces/plain_count.hpp"
+#include "core/counts.hpp"
 
 namespace strata {
 

@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "core/check.hpp"
+#include "core/counts.hpp"
 #include "traces/length_formats.hpp"
 #include "traces/line_reader.hpp"
-#include "traces/plain_count.hpp"
 
 namespace strata {
 

@@ -13,7 +13,7 @@ namespace {
 /// The entry points of one instance.
 struct Entry {
   Status (*prepare)(std::int32_t*) = nullptr;
-  Status (*launch)(const ForwardArguments&, std::int32_t, void*) = nullptr;
+  Status (*launch)(const AttentionArguments&, std::int32_t, void*) = nullptr;
 };
 
 template <WorkKind kKind, Element kElement, int kKeyDim, int kValueDim>
@@ -77,7 +77,7 @@ Status prepare_attention(WorkKind kind, const AttentionShape& shape, std::int32_
           "the kernel does not fit this device"};
 }
 
-Status launch_attention(WorkKind kind, const AttentionShape& shape, const ForwardArguments& arguments,
+Status launch_attention(WorkKind kind, const AttentionShape& shape, const AttentionArguments& arguments,
                         std::int32_t blocks, void* stream) {
   const Entry found = find_entry(kind, shape);
   if (found.launch == nullptr) return no_kernel();
@@ -88,7 +88,7 @@ Status launch_attention(WorkKind kind, const AttentionShape& shape, const Forwar
   if (arguments.tile_count == 0) return {};
   const cudaError_t error = cudaMemsetAsync(arguments.tickets, 0, sizeof(std::int32_t), stream_of(stream));
   if (error != cudaSuccess) return status_of(error, "attention tickets");
-  ForwardArguments complete = arguments;
+  AttentionArguments complete = arguments;
   complete.group = shape.group();
   complete.scale = shape.scale;
   return found.launch(complete, std::min(blocks, arguments.tile_count), stream);

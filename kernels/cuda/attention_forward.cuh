@@ -20,7 +20,7 @@ class AttentionForward {
   static constexpr ForwardShape kShape = forward_shape(kKeyDim, kValueDim);
   static_assert(kShape.rows > 0, "no tile shape for these head dimensions");
 
-  STRATA_DEVICE static void run(const ForwardArguments& arguments) {
+  STRATA_DEVICE static void run(const AttentionArguments& arguments) {
     if (simt::thread_index() == 0) take_ticket(arguments);
     STRATA_NO_UNROLL
     while (true) {
@@ -87,7 +87,7 @@ class AttentionForward {
   }
   STRATA_DEVICE static simt::Shared current_word() { return ticket_word() + 4; }
   /// Tells the block its next tile; even the first comes from the counter, as a block may start late.
-  STRATA_DEVICE static void take_ticket(const ForwardArguments& arguments) {
+  STRATA_DEVICE static void take_ticket(const AttentionArguments& arguments) {
     simt::store_word(ticket_word(), static_cast<std::uint32_t>(simt::take_ticket(arguments.tickets)));
   }
   STRATA_DEVICE static simt::Shared slot_begin(int slot) {
@@ -97,7 +97,7 @@ class AttentionForward {
   STRATA_DEVICE static int after(int slot) { return slot + 1 == kShape.slots ? 0 : slot + 1; }
   STRATA_DEVICE static int before(int slot) { return slot == 0 ? kShape.slots - 1 : slot - 1; }
 
-  STRATA_DEVICE static void enter_segment(const ForwardArguments& arguments, const DeviceTile& tile,
+  STRATA_DEVICE static void enter_segment(const AttentionArguments& arguments, const DeviceTile& tile,
                                           Loader& loader) {
     if (loader.segment >= tile.segment_end) return;
     const DeviceSegment& segment = arguments.segments[loader.segment];
@@ -113,7 +113,7 @@ class AttentionForward {
 
   /// Starts the next copy, if any is left, and closes its group in any case.
   template <bool kValue>
-  STRATA_DEVICE static void load_next(const ForwardArguments& arguments, const DeviceTile& tile,
+  STRATA_DEVICE static void load_next(const AttentionArguments& arguments, const DeviceTile& tile,
                                       Loader& loader, int slot) {
     if (loader.segment < tile.segment_end) {
       if constexpr (!kValue) {
@@ -133,7 +133,7 @@ class AttentionForward {
     simt::commit_copies();
   }
 
-  STRATA_DEVICE static void load_queries(const ForwardArguments& arguments, const DeviceTile& tile) {
+  STRATA_DEVICE static void load_queries(const AttentionArguments& arguments, const DeviceTile& tile) {
     const QueryRows& source = arguments.queries[tile.source];
     const std::int32_t row_bytes = source.head_count * kKeyDim * 2;
     const char* from = static_cast<const char*>(source.q) +
@@ -142,7 +142,7 @@ class AttentionForward {
     KeyFill::template start<kShape.rows>(simt::shared_begin(), from, row_bytes, tile.count);
   }
 
-  STRATA_DEVICE static void run_tile(const ForwardArguments& arguments, std::uint32_t ticket) {
+  STRATA_DEVICE static void run_tile(const AttentionArguments& arguments, std::uint32_t ticket) {
     Sums sums;
     STRATA_UNROLL
     for (int m = 0; m < kRowSteps; ++m) {
@@ -163,7 +163,7 @@ class AttentionForward {
     finish_rows(arguments, arguments.tiles[simt::load_word(current_word())], sums);
   }
 
-  STRATA_DEVICE static void walk_segments(const ForwardArguments& arguments, const DeviceTile& tile,
+  STRATA_DEVICE static void walk_segments(const AttentionArguments& arguments, const DeviceTile& tile,
                                           Sums& sums) {
     constexpr bool kValueAhead = kShape.slots % 2 == 0;  // what is slots - 1 copies after a K
     Loader loader;
@@ -203,7 +203,7 @@ class AttentionForward {
     }
   }
 
-  STRATA_DEVICE static void enter_segment(const ForwardArguments& arguments, const DeviceTile& tile,
+  STRATA_DEVICE static void enter_segment(const AttentionArguments& arguments, const DeviceTile& tile,
                                           Cursor& cursor) {
     if (cursor.segment >= tile.segment_end) return;
     const DeviceSegment& segment = arguments.segments[cursor.segment];
@@ -212,7 +212,7 @@ class AttentionForward {
     cursor.hi = segment.hi;
   }
 
-  STRATA_DEVICE static void advance(const ForwardArguments& arguments, const DeviceTile& tile,
+  STRATA_DEVICE static void advance(const AttentionArguments& arguments, const DeviceTile& tile,
                                     std::int32_t stride, Cursor& cursor) {
     const std::int32_t shift = kShape.columns * stride;
     cursor.rows -= kShape.columns;
@@ -237,7 +237,7 @@ class AttentionForward {
   STRATA_DEVICE static int max_of(int a, int b) { return a > b ? a : b; }
 
   /// Scores of a block of keys, their weights relative to the new maximum, and the sums so far brought to it.
-  STRATA_DEVICE static void weigh_keys(const ForwardArguments& arguments, const Cursor& cursor,
+  STRATA_DEVICE static void weigh_keys(const AttentionArguments& arguments, const Cursor& cursor,
                                        std::int32_t stride, Sight sight, simt::Shared keys, Sums& sums,
                                        Weights& weights) {
     float scores[kRowSteps][kColumnSteps][4];
@@ -367,7 +367,7 @@ class AttentionForward {
     }
   }
 
-  STRATA_DEVICE static void finish_rows(const ForwardArguments& arguments, const DeviceTile& tile,
+  STRATA_DEVICE static void finish_rows(const AttentionArguments& arguments, const DeviceTile& tile,
                                         Sums& sums) {
     float lse[kRowSteps][2];
     STRATA_UNROLL

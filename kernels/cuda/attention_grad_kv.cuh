@@ -18,7 +18,7 @@ class AttentionGradKv {
   static constexpr GradientShape kShape = grad_kv_shape(kKeyDim, kValueDim);
   static_assert(kShape.rows > 0, "no tile shape for these head dimensions");
 
-  STRATA_DEVICE static void run(const ForwardArguments& arguments) {
+  STRATA_DEVICE static void run(const AttentionArguments& arguments) {
     take_tiles(arguments, ticket_word(), [&](const DeviceTile& tile) { run_tile(arguments, tile); });
   }
 
@@ -58,12 +58,12 @@ class AttentionGradKv {
   STRATA_DEVICE static simt::Shared ticket_word() { return statistics_begin(GradientShape::kSlots); }
 
   /// The segment's heads that belong to the tile's group.
-  STRATA_DEVICE static std::int32_t first_head(const ForwardArguments& arguments, const DeviceTile& tile,
+  STRATA_DEVICE static std::int32_t first_head(const AttentionArguments& arguments, const DeviceTile& tile,
                                                const DeviceSegment& segment) {
     const std::int32_t first = tile.head * arguments.group;
     return segment.head_begin > first ? segment.head_begin : first;
   }
-  STRATA_DEVICE static std::int32_t end_head(const ForwardArguments& arguments, const DeviceTile& tile,
+  STRATA_DEVICE static std::int32_t end_head(const AttentionArguments& arguments, const DeviceTile& tile,
                                              const DeviceSegment& segment) {
     const std::int32_t end = (tile.head + 1) * arguments.group;
     const std::int32_t other = segment.head_begin + segment.head_count;
@@ -71,7 +71,7 @@ class AttentionGradKv {
   }
 
   /// The first block of the first segment from `segment` on that has one.
-  STRATA_DEVICE static Block enter(const ForwardArguments& arguments, const DeviceTile& tile,
+  STRATA_DEVICE static Block enter(const AttentionArguments& arguments, const DeviceTile& tile,
                                    std::int32_t segment) {
     STRATA_NO_UNROLL
     for (; segment < tile.segment_end; ++segment) {
@@ -82,7 +82,7 @@ class AttentionGradKv {
     return {segment, 0, 0};
   }
 
-  STRATA_DEVICE static Block after(const ForwardArguments& arguments, const DeviceTile& tile, Block block) {
+  STRATA_DEVICE static Block after(const AttentionArguments& arguments, const DeviceTile& tile, Block block) {
     const DeviceSegment& segment = arguments.segments[block.segment];
     block.row += kShape.columns;
     if (block.row < segment.count) return block;
@@ -92,7 +92,7 @@ class AttentionGradKv {
     return enter(arguments, tile, block.segment + 1);
   }
 
-  STRATA_DEVICE static void load_owned(const ForwardArguments& arguments, const DeviceTile& tile) {
+  STRATA_DEVICE static void load_owned(const AttentionArguments& arguments, const DeviceTile& tile) {
     const KeyRows& source = arguments.keys[tile.source];
     constexpr std::int32_t kHeadBytes = (kKeyDim + kValueDim) * 2;
     const std::int64_t row_bytes = std::int64_t{source.head_count} * kHeadBytes;
@@ -106,7 +106,7 @@ class AttentionGradKv {
         row_bytes, tile.count);
   }
 
-  STRATA_DEVICE static void load_block(const ForwardArguments& arguments, const Block& block, int slot) {
+  STRATA_DEVICE static void load_block(const AttentionArguments& arguments, const Block& block, int slot) {
     const DeviceSegment& segment = arguments.segments[block.segment];
     const QueryRows& source = arguments.queries[segment.source];
     const std::int64_t cell =
@@ -126,7 +126,7 @@ class AttentionGradKv {
   }
 
   /// This thread's query row of the block; rows beyond the segment get weights of 0.
-  STRATA_DEVICE static Statistics load_statistics(const ForwardArguments& arguments, const Block& block) {
+  STRATA_DEVICE static Statistics load_statistics(const AttentionArguments& arguments, const Block& block) {
     const int column = simt::thread_index_here();
     const DeviceSegment& segment = arguments.segments[block.segment];
     if (column >= kShape.columns || block.row + column >= segment.count) return {__builtin_inff(), 0.0F};
@@ -143,7 +143,7 @@ class AttentionGradKv {
     simt::store_float(to + 4, statistics.delta);
   }
 
-  STRATA_DEVICE static void run_tile(const ForwardArguments& arguments, const DeviceTile& tile) {
+  STRATA_DEVICE static void run_tile(const AttentionArguments& arguments, const DeviceTile& tile) {
     load_owned(arguments, tile);
     KeySums keys;
     ValueSums values;
@@ -161,7 +161,7 @@ class AttentionGradKv {
   }
 
   template <bool kKeys, bool kValues>
-  STRATA_DEVICE static void walk(const ForwardArguments& arguments, const DeviceTile& tile, KeySums& keys,
+  STRATA_DEVICE static void walk(const AttentionArguments& arguments, const DeviceTile& tile, KeySums& keys,
                                  ValueSums& values) {
     if constexpr (kKeys) Tile::clear(keys);
     if constexpr (kValues) Tile::clear(values);
@@ -194,7 +194,7 @@ class AttentionGradKv {
   }
 
   template <bool kKeys, bool kValues>
-  STRATA_DEVICE static void use_block(const ForwardArguments& arguments, const DeviceTile& tile,
+  STRATA_DEVICE static void use_block(const AttentionArguments& arguments, const DeviceTile& tile,
                                       const Block& block, int slot, KeySums& keys, ValueSums& values) {
     const DeviceSegment& segment = arguments.segments[block.segment];
     // lo <= j * stride - i <= hi with i the columns and j the rows.
@@ -234,7 +234,7 @@ class AttentionGradKv {
     delta[1] = float_of_bits(words[3]);
   }
 
-  STRATA_DEVICE static void weigh(const ForwardArguments& arguments, int slot,
+  STRATA_DEVICE static void weigh(const AttentionArguments& arguments, int slot,
                                   typename Tile::Scores& scores) {
     const float scale = exponent_of(arguments.scale);
     STRATA_UNROLL
@@ -273,14 +273,14 @@ class AttentionGradKv {
     return target.grad_kv +
            (row * target.head_count + (tile.head - target.head_begin)) * (kKeyDim + kValueDim);
   }
-  STRATA_DEVICE static void put_keys(const ForwardArguments& arguments, const DeviceTile& tile,
+  STRATA_DEVICE static void put_keys(const AttentionArguments& arguments, const DeviceTile& tile,
                                      const KeySums& keys) {
     const KeyRows& target = arguments.keys[tile.source];
     Tile::template put<kKeyDim>(keys, arguments.scale, arguments.mode, rows_begin(target, tile),
                                 std::int64_t{target.head_count} * (kKeyDim + kValueDim),
                                 tile.count - Tile::warp_row());
   }
-  STRATA_DEVICE static void put_values(const ForwardArguments& arguments, const DeviceTile& tile,
+  STRATA_DEVICE static void put_values(const AttentionArguments& arguments, const DeviceTile& tile,
                                        const ValueSums& values) {
     const KeyRows& target = arguments.keys[tile.source];
     Tile::template put<kValueDim>(values, 1.0F, arguments.mode, rows_begin(target, tile) + kKeyDim,

@@ -16,7 +16,7 @@ class AttentionGradQ {
   static constexpr GradientShape kShape = grad_q_shape(kKeyDim, kValueDim);
   static_assert(kShape.rows > 0, "no tile shape for these head dimensions");
 
-  STRATA_DEVICE static void run(const ForwardArguments& arguments) {
+  STRATA_DEVICE static void run(const AttentionArguments& arguments) {
     take_tiles(arguments, ticket_word(), [&](const DeviceTile& tile) { run_tile(arguments, tile); });
   }
 
@@ -50,13 +50,13 @@ class AttentionGradQ {
   }
   STRATA_DEVICE static simt::Shared ticket_word() { return slot_begin(GradientShape::kSlots); }
 
-  STRATA_DEVICE static Block enter(const ForwardArguments& arguments, const DeviceTile& tile,
+  STRATA_DEVICE static Block enter(const AttentionArguments& arguments, const DeviceTile& tile,
                                    std::int32_t segment) {
     STRATA_NO_UNROLL
     while (segment < tile.segment_end && arguments.segments[segment].count <= 0) ++segment;
     return {segment, 0};
   }
-  STRATA_DEVICE static Block after(const ForwardArguments& arguments, const DeviceTile& tile, Block block) {
+  STRATA_DEVICE static Block after(const AttentionArguments& arguments, const DeviceTile& tile, Block block) {
     block.row += kShape.columns;
     if (block.row < arguments.segments[block.segment].count) return block;
     return enter(arguments, tile, block.segment + 1);
@@ -66,7 +66,7 @@ class AttentionGradQ {
     return (std::int64_t{tile.row} + row) * source.head_count + (tile.head - source.head_begin);
   }
 
-  STRATA_DEVICE static void load_owned(const ForwardArguments& arguments, const DeviceTile& tile) {
+  STRATA_DEVICE static void load_owned(const AttentionArguments& arguments, const DeviceTile& tile) {
     const QueryRows& source = arguments.queries[tile.source];
     const std::int64_t key_bytes = std::int64_t{source.head_count} * (kKeyDim * 2);
     const std::int64_t value_bytes = std::int64_t{source.head_count} * (kValueDim * 2);
@@ -82,7 +82,7 @@ class AttentionGradQ {
                                            value_bytes, tile.count);
   }
 
-  STRATA_DEVICE static void load_block(const ForwardArguments& arguments, const DeviceTile& tile,
+  STRATA_DEVICE static void load_block(const AttentionArguments& arguments, const DeviceTile& tile,
                                        const Block& block, int slot) {
     const DeviceSegment& segment = arguments.segments[block.segment];
     const KeyRows& source = arguments.keys[segment.source];
@@ -100,7 +100,8 @@ class AttentionGradQ {
         rows);
   }
 
-  STRATA_DEVICE static Statistics load_statistics(const ForwardArguments& arguments, const DeviceTile& tile) {
+  STRATA_DEVICE static Statistics load_statistics(const AttentionArguments& arguments,
+                                                  const DeviceTile& tile) {
     const QueryRows& source = arguments.queries[tile.source];
     Statistics statistics;
     STRATA_UNROLL
@@ -117,7 +118,7 @@ class AttentionGradQ {
     return statistics;
   }
 
-  STRATA_DEVICE static void run_tile(const ForwardArguments& arguments, const DeviceTile& tile) {
+  STRATA_DEVICE static void run_tile(const AttentionArguments& arguments, const DeviceTile& tile) {
     Block block = enter(arguments, tile, tile.segment_begin);
     if (block.segment < tile.segment_end) {
       load_owned(arguments, tile);
@@ -146,7 +147,7 @@ class AttentionGradQ {
                                 std::int64_t{target.head_count} * kKeyDim, tile.count - Tile::warp_row());
   }
 
-  STRATA_DEVICE static void use_block(const ForwardArguments& arguments, const DeviceTile& tile,
+  STRATA_DEVICE static void use_block(const AttentionArguments& arguments, const DeviceTile& tile,
                                       const Block& block, int slot, const Statistics& statistics,
                                       Sums& sums) {
     const DeviceSegment& segment = arguments.segments[block.segment];

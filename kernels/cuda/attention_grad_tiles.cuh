@@ -198,13 +198,14 @@ STRATA_DEVICE float exponent_of(float lse) {
 }
 
 /// By one thread of the block, while copies are on their way: the number of the next tile into shared memory.
-STRATA_DEVICE void store_ticket(const ForwardArguments& arguments, simt::Shared word) {
+STRATA_DEVICE void store_ticket(const AttentionArguments& arguments, simt::Shared word) {
   simt::store_word(word, static_cast<std::uint32_t>(simt::take_ticket(arguments.tickets)));
 }
 
 /// Calls run_tile(tile), which stores the next ticket, until all tiles are taken.
 template <class RunTile>
-STRATA_DEVICE void take_tiles(const ForwardArguments& arguments, simt::Shared word, const RunTile& run_tile) {
+STRATA_DEVICE void take_tiles(const AttentionArguments& arguments, simt::Shared word,
+                              const RunTile& run_tile) {
   if (simt::thread_index() == 0) store_ticket(arguments, word);
   STRATA_NO_UNROLL
   while (true) {

@@ -12,7 +12,7 @@ namespace strata::kernels::cuda {
 template <WorkKind kKind, Element kElement, int kKeyDim, int kValueDim>
 struct AttentionInstance {
   static Status prepare(std::int32_t* blocks_multiprocessor);
-  static Status launch(const ForwardArguments& arguments, std::int32_t blocks, void* stream);
+  static Status launch(const AttentionArguments& arguments, std::int32_t blocks, void* stream);
 };
 
 }  // namespace strata::kernels::cuda

@@ -79,7 +79,7 @@ Status prepare_attention(WorkKind kind, const AttentionShape& shape, std::int32_
 /// One launch over lists of `kind` built for `shape`: grad_q and grad_kv are the two halves of backward.
 /// `group` and `scale` of the arguments come from the shape; the counter that `tickets` points to is set to 0
 /// first, so launches that may run at the same time need one each. No more blocks run than there are tiles.
-Status launch_attention(WorkKind kind, const AttentionShape& shape, const ForwardArguments& arguments,
+Status launch_attention(WorkKind kind, const AttentionShape& shape, const AttentionArguments& arguments,
                         std::int32_t blocks, void* stream);
 
 }  // namespace strata::kernels::cuda

@@ -38,9 +38,9 @@ static_assert(sizeof(DeviceTile) == 32 && sizeof(DeviceSegment) == 32);
 /// Small enough that the distance of a bound and a position fits 32 bits.
 inline constexpr std::int32_t kDeviceBound = std::int32_t{1} << 29;
 
-/// Arguments of the forward kernel; all pointers are to device memory. `tickets` counts the tiles that the
-/// blocks of the grid take and is 0 at the start.
-struct ForwardArguments {
+/// Arguments of every attention kernel; all pointers are to device memory. `tickets` counts the tiles that
+/// the blocks of the grid take and is 0 at the start.
+struct AttentionArguments {
   const DeviceTile* tiles = nullptr;
   const DeviceSegment* segments = nullptr;
   const QueryRows* queries = nullptr;

@@ -2,9 +2,9 @@
 #include <utility>
 #include <vector>
 
+#include "core/counts.hpp"
 #include "core/parallel_for.hpp"
 #include "planner/exchange/attention_tasks.hpp"
-#include "planner/human_units.hpp"
 #include "planner/placement/groups.hpp"
 #include "planner/placement/placement.hpp"
 #include "planner/strategies/strategies.hpp"

@@ -8,12 +8,13 @@
 #include "core/plan_json.hpp"
 #include "cost_models/cost_profile.hpp"
 #include "planner/plan_batch.hpp"
+#include "planner/strategy_table.hpp"
 #include "tests/core/verify_support.hpp"
 
 namespace strata::test {
 namespace {
 
-PlanRequest request_of(std::vector<std::vector<std::int64_t>> packs, const char* strategy) {
+PlanRequest request_of(std::vector<std::vector<std::int64_t>> packs, const std::string& strategy) {
   PlanRequest request;
   request.batch.fixed_packs = true;
   request.batch.packs = std::move(packs);
@@ -42,10 +43,10 @@ std::vector<Violation> changed(Change change) {
 }
 
 TEST(VerifyPlan, AcceptsPlansFromMemoryAndFromTheirFile) {
-  for (const char* strategy :
-       {"ulysses", "ring", "zigzag_ring", "per_document", "allgather", "whole_document"}) {
+  for (const Strategy& each : all_strategies()) {
+    const std::string strategy(each.name);
     PlanRequest request = request_of({{40, 7, 1}, {25}}, strategy);
-    if (std::string(strategy) == "ulysses") request.topology = named_topology("cpu:2x1");
+    if (strategy == "ulysses") request.topology = named_topology("cpu:2x1");
     const PlanResult result = plan_batch(request);
     ASSERT_TRUE(result.plan) << strategy;
     EXPECT_TRUE(verify_plan(*result.plan).empty()) << strategy << "\n" << listed(verify_plan(*result.plan));

@@ -28,7 +28,7 @@ struct Order {
 };
 
 template <class Kernel>
-void emulate(const ForwardArguments& arguments, const Order& order) {
+void emulate(const AttentionArguments& arguments, const Order& order) {
   emulator::Launch launch;
   launch.blocks = order.grid;
   launch.threads = Kernel::kShape.threads();
@@ -38,7 +38,7 @@ void emulate(const ForwardArguments& arguments, const Order& order) {
 }
 
 template <template <Element, int, int> class Kernel, Element kElement>
-void emulate_dims(const AttentionShape& shape, const ForwardArguments& arguments, const Order& order) {
+void emulate_dims(const AttentionShape& shape, const AttentionArguments& arguments, const Order& order) {
   const auto is = [&](int k_dim, int v_dim) { return shape.k_dim == k_dim && shape.v_dim == v_dim; };
   if (is(64, 64)) return emulate<Kernel<kElement, 64, 64>>(arguments, order);
   if (is(96, 96)) return emulate<Kernel<kElement, 96, 96>>(arguments, order);
@@ -53,7 +53,7 @@ template <template <Element, int, int> class Kernel>
 void emulate_lists(const AttentionShape& shape, const AttentionLists& lists, const Operands& operands,
                    OutputMode mode, const Order& order) {
   std::int32_t tickets = 0;
-  ForwardArguments arguments;
+  AttentionArguments arguments;
   arguments.tiles = lists.tiles.data();
   arguments.segments = lists.segments.data();
   arguments.queries = operands.queries.data();

@@ -25,7 +25,7 @@ namespace {
 constexpr double kForwardError = 4e-3;
 
 template <Element kElement, int kKeyDim, int kValueDim>
-void emulate(const ForwardArguments& arguments, int blocks, std::uint64_t seed) {
+void emulate(const AttentionArguments& arguments, int blocks, std::uint64_t seed) {
   using Kernel = AttentionForward<kElement, kKeyDim, kValueDim>;
   emulator::Launch launch;
   launch.blocks = blocks;
@@ -36,7 +36,7 @@ void emulate(const ForwardArguments& arguments, int blocks, std::uint64_t seed) 
 }
 
 template <Element kElement>
-void emulate_dims(const AttentionShape& shape, const ForwardArguments& arguments, int blocks,
+void emulate_dims(const AttentionShape& shape, const AttentionArguments& arguments, int blocks,
                   std::uint64_t seed) {
   const auto is = [&](int k_dim, int v_dim) { return shape.k_dim == k_dim && shape.v_dim == v_dim; };
   if (is(64, 64)) return emulate<kElement, 64, 64>(arguments, blocks, seed);
@@ -53,7 +53,7 @@ void emulate_forward(const AttentionShape& shape, std::span<const AttentionBlock
   const AttentionLists lists =
       build_attention_lists(shape, blocks, WorkKind::forward, forward_shape(shape.k_dim, shape.v_dim).rows);
   std::int32_t tickets = 0;
-  ForwardArguments arguments;
+  AttentionArguments arguments;
   arguments.tiles = lists.tiles.data();
   arguments.segments = lists.segments.data();
   arguments.queries = operands.queries.data();

@@ -36,7 +36,7 @@ void launch_lists(WorkKind kind, const AttentionShape& shape, std::span<const At
   const DeviceArray queries = upload(operands.queries());
   const DeviceArray keys = upload(operands.keys());
   const DeviceArray tickets(nullptr, 4);
-  ForwardArguments arguments;
+  AttentionArguments arguments;
   arguments.tiles = tiles.as<DeviceTile>();
   arguments.segments = segments.as<DeviceSegment>();
   arguments.queries = queries.as<QueryRows>();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What explain says about a plan: layout, load, bound, runner-up, reasons, scope; and how it writes numbers.
 #include "planner/explain.hpp"
+#include "core/counts.hpp"
 
 #include <gtest/gtest.h>
 

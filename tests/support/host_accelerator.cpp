@@ -54,7 +54,7 @@ void run_reference(const ReferenceLaunch& launch, std::byte* lists) {
 }
 
 template <typename Kernel>
-void emulate(const kernels::ForwardArguments& arguments) {
+void emulate(const kernels::AttentionArguments& arguments) {
   kernels::emulator::Launch launch;
   launch.blocks = 2;
   launch.threads = Kernel::kShape.threads();
@@ -68,7 +68,7 @@ void run_tiled(const TiledLaunch& launch, std::byte* lists) {
   using kernels::Element;
   using kernels::WorkKind;
   *launch.tickets.in(lists) = 0;
-  const kernels::ForwardArguments arguments = launch.arguments(lists);
+  const kernels::AttentionArguments arguments = launch.arguments(lists);
   switch (launch.kind) {
     case WorkKind::forward:
       return emulate<kernels::AttentionForward<Element::bf16, kEmulatedDim, kEmulatedDim>>(arguments);
@@ -180,6 +180,12 @@ void HostAccelerator::fill(std::int32_t stream, std::byte* target, std::int64_t 
   push(stream, action);
 }
 
+void HostAccelerator::push_external(std::int32_t stream, std::function<bool()> advance) {
+  Action action{Action::Kind::external};
+  action.advance = std::make_shared<std::function<bool()>>(std::move(advance));
+  push(stream, action);
+}
+
 /// Under some seeds something runs while the host still issues.
 void HostAccelerator::push(std::int32_t stream, const Action& action) {
   streams_.at(static_cast<std::size_t>(stream)).push_back(action);
@@ -188,6 +194,7 @@ void HostAccelerator::push(std::int32_t stream, const Action& action) {
 
 bool HostAccelerator::ready(const Action& action) const {
   if (action.kind == Action::Kind::hang) return false;
+  if (action.kind == Action::Kind::external) return (*action.advance)();
   if (action.kind != Action::Kind::wait) return true;
   return events_[static_cast<std::size_t>(action.event)].reached >= action.ticket;
 }
@@ -216,6 +223,7 @@ void HostAccelerator::run(const Action& action) {
   switch (action.kind) {
     case Action::Kind::wait:
     case Action::Kind::hang:
+    case Action::Kind::external:
       return;
     case Action::Kind::record: {
       Event& event = event_at(action.event);

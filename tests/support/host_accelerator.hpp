@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <random>
@@ -48,9 +49,13 @@ class HostAccelerator : public Accelerator {
 
   std::int64_t launches() const { return launches_; }
 
+  /// Work of somebody else: when the stream gets there, `advance` is called again and again until it says
+  /// that the work has ended.
+  void push_external(std::int32_t stream, std::function<bool()> advance);
+
  private:
   struct Action {
-    enum class Kind : std::uint8_t { wait, record, launch, fill, hang };
+    enum class Kind : std::uint8_t { wait, record, launch, fill, hang, external };
     Kind kind = Kind::launch;
     std::int32_t event = 0;
     std::int64_t ticket = 0;  ///< which recording of the event
@@ -59,6 +64,7 @@ class HostAccelerator : public Accelerator {
     std::byte* target = nullptr;
     std::int64_t bytes = 0;
     int value = 0;
+    std::shared_ptr<std::function<bool()>> advance = nullptr;
   };
   struct Event {
     bool timed = false;

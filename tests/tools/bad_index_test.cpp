@@ -3,8 +3,6 @@
 // bytes changed, cut or extended.
 #include <gtest/gtest.h>
 
-#include <fstream>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -12,13 +10,6 @@
 
 namespace strata::test {
 namespace {
-
-std::string recorded_index() {
-  std::ifstream file(sample("codeparrot_content_document.idx"), std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
 
 /// `text` with bytes from `at` replaced.
 std::string patched(std::string text, std::size_t at, const std::string& bytes) {
@@ -30,7 +21,7 @@ struct Damage {
 };
 
 TEST(BadIndex, IsRefusedByMagicVersionTypeAndSizes) {
-  const std::string good = recorded_index();
+  const std::string good = file_text(sample("codeparrot_content_document.idx"));
   ASSERT_EQ(good.size(), 400042U);
   const std::vector<Damage> damages = {
       {patched(good, 3, "X"),

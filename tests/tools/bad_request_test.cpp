@@ -65,10 +65,9 @@ TEST_F(BadRequest, AMemoryCapNothingFitsGivesEveryCandidateItsReason) {
     std::string line;
     std::getline(lines, line);
     EXPECT_EQ(line, "strata: no feasible plan");
-    for (const char* strategy :
-         {"ulysses", "ring", "zigzag_ring", "per_document", "allgather", "whole_document"}) {
+    for (const std::string& strategy : strategy_names()) {
       std::getline(lines, line);
-      EXPECT_EQ(line.rfind(std::string("  ") + strategy + ": wave 0 of 64 tokens needs ", 0), 0U) << line;
+      EXPECT_EQ(line.rfind("  " + strategy + ": wave 0 of 64 tokens needs ", 0), 0U) << line;
       EXPECT_NE(line.find("on one rank, over the memory cap of 1.00 KiB (1024 bytes)"), std::string::npos)
           << line;
     }

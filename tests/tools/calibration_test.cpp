@@ -158,6 +158,30 @@ TEST(CalibrationCases, ThoroughOnesHaveFewerHeadsAndOtherDimensionsToo) {
           {32, 8, 128}, {16, 4, 128}, {8, 2, 128}, {4, 1, 128}, {32, 8, 64}, {32, 8, 192}, {32, 8, 256}}));
 }
 
+TEST(CalibrationCases, OfAGpuFitItsMemoryWhateverTheModel) {
+  ModelShape many_keys = named_model("llama3_8b");
+  many_keys.kv_heads = many_keys.query_heads;
+  many_keys.element_type = ElementType::f32;
+  for (const ModelShape& model : {named_model("tiny"), named_model("llama3_70b"), many_keys}) {
+    for (const std::int64_t gibibytes : {4, 24}) {
+      const Bytes free{gibibytes << 30};
+      const RankPlaces places = RankPlaces::on_one_device(kRanksOfOneDevice);
+      const CalibrationGrid grid = gpu_grid(Fineness::normal, model, free, "tensor_core");
+      const CalibrationPart part = whole_part(model, places, grid);
+      std::int64_t arenas = 0;
+      for (std::size_t rank = 0; rank < kRanksOfOneDevice; ++rank) {
+        Bytes largest;
+        for (const ExecutableWave& wave : part.execution.waves) {
+          largest = std::max(largest, wave.programs[rank].arena);
+        }
+        arenas += largest.count;
+      }
+      EXPECT_LT(arenas, free.count);
+      EXPECT_GT(arenas, std::int64_t{1} << 30) << "sizes that a GPU has something to do with";
+    }
+  }
+}
+
 /// Two repeats of three layers in which every event has a time of its own.
 Timeline numbered_timeline(const Execution& execution) {
   Timeline timeline;

@@ -12,8 +12,6 @@
 namespace strata::test {
 namespace {
 
-const std::vector<std::string> kStrategies = {"ulysses",      "ring",      "zigzag_ring",
-                                              "per_document", "allgather", "whole_document"};
 // Lengths that divide by nothing, one of a single token, one longer than the rest together.
 const char* const kOddBatch = "{\"step\": 3, \"packs\": [[211, 1, 37], [64, 5, 2, 101]]}\n";
 
@@ -55,7 +53,7 @@ TEST_P(Journey, OfEveryVariantEndsInACheckedRun) {
   for (const std::string& variant : variants) expect_journey(work, variant + strategy);
 }
 
-INSTANTIATE_TEST_SUITE_P(EveryStrategy, Journey, testing::ValuesIn(kStrategies),
+INSTANTIATE_TEST_SUITE_P(EveryStrategy, Journey, testing::ValuesIn(strategy_names()),
                          [](const auto& each) { return each.param; });
 
 TEST(Journeys, FreeDocumentsArePlacedAndRunToo) {
@@ -69,7 +67,7 @@ TEST(Determinism, EqualRequestsGiveByteEqualPlansInAnyFolder) {
   const Workspace work;
   std::filesystem::create_directories(work.path("one"));
   std::filesystem::create_directories(work.path("another/below"));
-  for (const std::string& strategy : kStrategies) {
+  for (const std::string& strategy : strategy_names()) {
     const auto plan = [&](const std::string& folder) {
       const Finished finished =
           work.strata({"plan", "--batch", sample("codeparrot_32k.jsonl") + ":2", "--topology", "cpu:2x2",
@@ -122,7 +120,7 @@ TEST(Identities, OnOneRankEveryStrategyHasTheSamePrograms) {
   const Workspace work;
   work.write("b.jsonl", kOddBatch);
   std::string first;
-  for (const std::string& strategy : kStrategies) {
+  for (const std::string& strategy : strategy_names()) {
     work.expect(0, "plan --batch b.jsonl --topology cpu:1x1 --model tiny -o p.json --strategy " + strategy);
     const std::string digests = member(parsed(work.read("p.json")), "program_digests").canonical_text();
     if (first.empty()) first = digests;

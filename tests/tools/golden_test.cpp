@@ -34,13 +34,6 @@ std::vector<std::string> golden_names() {
   return names;
 }
 
-std::string file_text(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
 /// What a command printed, in the form of the golden files.
 std::string transcript(const Finished& finished) {
   std::string text = finished.out;

@@ -4,23 +4,15 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <fstream>
 #include <regex>
 #include <set>
-#include <sstream>
 #include <string>
 
 #include "core/verify_detail.hpp"
+#include "tests/tools/workspace.hpp"
 
 namespace strata::test {
 namespace {
-
-std::string text_of(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
 
 const std::filesystem::path kRoot = STRATA_SOURCE_DIR;
 
@@ -36,7 +28,7 @@ std::string verifier_source() {
   std::string text;
   for (const auto& entry : std::filesystem::directory_iterator(kRoot / "core")) {
     const std::string name = entry.path().filename().string();
-    if (name.rfind("verify_", 0) == 0 || name.rfind("program_", 0) == 0) text += text_of(entry.path());
+    if (name.rfind("verify_", 0) == 0 || name.rfind("program_", 0) == 0) text += file_text(entry.path());
   }
   return text;
 }
@@ -47,7 +39,7 @@ TEST(PlanFormat, NamesEveryRuleThatLintPrints) {
   const std::regex reported("(?:" + reporters + R"re()\(\s*\{?"([a-z_]+)",)re");
   const std::set<std::string> rules = matches(verifier_source(), reported);
   EXPECT_GE(rules.size(), 30U) << "violations are reported in another way now";
-  const std::string document = text_of(kRoot / "docs/plan-format.md");
+  const std::string document = file_text(kRoot / "docs/plan-format.md");
   for (const std::string& rule : rules) {
     EXPECT_NE(document.find("`" + rule + "`"), std::string::npos)
         << rule << " is missing in docs/plan-format.md";
@@ -56,7 +48,7 @@ TEST(PlanFormat, NamesEveryRuleThatLintPrints) {
 
 TEST(PlanFormat, NamesNoRuleThatLintDoesNotKnow) {
   // "**What.** (`rule`, `rule`)." opens each paragraph of rules.
-  const std::string document = text_of(kRoot / "docs/plan-format.md");
+  const std::string document = file_text(kRoot / "docs/plan-format.md");
   const std::string source = verifier_source();
   std::size_t count = 0;
   for (const std::string& list : matches(document, std::regex(R"re(\n\*\*[^*\n]+\*\* \(([^)]*)\)\.)re"))) {
@@ -69,7 +61,7 @@ TEST(PlanFormat, NamesNoRuleThatLintDoesNotKnow) {
 }
 
 TEST(PlanFormat, StatesTheVerifiersLimits) {
-  const std::string document = text_of(kRoot / "docs/plan-format.md");
+  const std::string document = file_text(kRoot / "docs/plan-format.md");
   EXPECT_EQ(detail::kMaxHeads, 4096);
   EXPECT_EQ(detail::kMaxLanes, 16);
   EXPECT_EQ(detail::kMaxDocumentRanks, std::int64_t{1} << 26);

@@ -14,14 +14,12 @@
 namespace strata::test {
 namespace {
 
-const std::vector<std::string> kStrategies = {"ulysses",      "ring",      "zigzag_ring",
-                                              "per_document", "allgather", "whole_document"};
 constexpr int kPacks = 16;
 constexpr int kCompared = 32;
 
 TEST(RecordedPacks, PlanAndLintCleanThroughFilesWithEveryStrategyThatAcceptsThem) {
   const Workspace work;
-  std::vector<std::string> choices = kStrategies;
+  std::vector<std::string> choices = strategy_names();
   choices.emplace_back("all");
   for (int line = 1; line <= scaled(kPacks, 1); ++line) {
     for (const std::string& strategy : choices) {
@@ -52,7 +50,7 @@ TEST_P(RecordedPacksOnSixtyFourRanks, PlanAndLintCleanThroughFiles) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(EveryStrategy, RecordedPacksOnSixtyFourRanks, testing::ValuesIn(kStrategies),
+INSTANTIATE_TEST_SUITE_P(EveryStrategy, RecordedPacksOnSixtyFourRanks, testing::ValuesIn(strategy_names()),
                          [](const auto& each) { return each.param; });
 
 TEST(RecordedPacks, CompareGivesOneTableAndARowForEveryBatchAndStrategy) {
@@ -65,7 +63,7 @@ TEST(RecordedPacks, CompareGivesOneTableAndARowForEveryBatchAndStrategy) {
   const Finished finished = work.expect(0, command);
   const JsonDocument document = parsed(finished.out);
   const JsonValue rows = member(document, "rows");
-  ASSERT_EQ(rows.size(), static_cast<std::size_t>(batches) * kStrategies.size());
+  ASSERT_EQ(rows.size(), static_cast<std::size_t>(batches) * strategy_names().size());
   std::set<std::pair<std::int64_t, std::string>> seen;
   for (const JsonValue row : rows.items()) {
     EXPECT_EQ(keys(row), (std::vector<std::string>{"step", "strategy", "step_time_ns", "lower_bound_ns",
@@ -89,7 +87,7 @@ TEST(RecordedPacks, CompareGivesOneTableAndARowForEveryBatchAndStrategy) {
   }
   EXPECT_EQ(seen.size(), rows.size()) << "every batch with every strategy once";
   // The table for people is on stderr here: one line per strategy, as wide as a terminal.
-  for (const std::string& strategy : kStrategies) {
+  for (const std::string& strategy : strategy_names()) {
     EXPECT_NE(finished.err.find("\n" + strategy + " "), std::string::npos) << strategy;
   }
   std::istringstream lines(finished.err);

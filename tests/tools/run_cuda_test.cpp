@@ -31,14 +31,14 @@ void expect_absent(const Workspace& work, const Finished& finished,
 }
 
 TEST(RunCuda, ChecksEveryStrategyOrSaysWhatIsMissing) {
-  for (const char* strategy :
-       {"ulysses", "ring", "zigzag_ring", "per_document", "allgather", "whole_document"}) {
+  for (const std::string& strategy : strategy_names()) {
     for (const char* options : {"", " --serial", " --kernels plain --poison"}) {
       const Workspace work;
       work.write("b.jsonl", "{\"step\": 3, \"packs\": [[211, 1, 37]]}\n");
-      work.expect(0, std::string("plan --batch b.jsonl --model tiny --topology cpu:1x2:2 --element-type bf16 "
-                                 "-o p.json --strategy ") +
-                         strategy);
+      work.expect(
+          0,
+          "plan --batch b.jsonl --model tiny --topology cpu:1x2:2 --element-type bf16 -o p.json --strategy " +
+              strategy);
       const Finished finished = work.strata(std::string("run p.json --executor cuda --check full --timeline "
                                                         "m.json --trace t.json") +
                                             options);

@@ -25,13 +25,6 @@ fs::path new_folder() {
   return name;
 }
 
-std::string contents(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
 /// In the child, between fork and exec: only calls that are safe there.
 [[noreturn]] void become_strata(std::vector<char*>& arguments, const char* folder, const char* out,
                                 const char* err) {
@@ -69,8 +62,8 @@ Finished Workspace::strata(const std::vector<std::string>& arguments, const std:
   if (child == 0) become_strata(pointers, folder.c_str(), out.c_str(), err.c_str());
   int status = 0;
   if (::waitpid(child, &status, 0) != child) throw std::runtime_error("waitpid failed");
-  Finished finished{WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), contents(out),
-                    contents(err)};
+  Finished finished{WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), file_text(out),
+                    file_text(err)};
   fs::remove_all(streams);
   return finished;
 }
@@ -94,7 +87,7 @@ void Workspace::write(const std::string& name, const std::string& text) const {
   if (!file.flush()) throw std::runtime_error("cannot write " + name);
 }
 
-std::string Workspace::read(const std::string& name) const { return contents(folder_ / name); }
+std::string Workspace::read(const std::string& name) const { return file_text(folder_ / name); }
 
 void Workspace::edit(const std::string& name, const std::string& from, const std::string& to) const {
   std::string text = read(name);
@@ -110,6 +103,19 @@ std::vector<std::string> Workspace::files() const {
   for (const auto& entry : fs::directory_iterator(folder_)) names.push_back(entry.path().filename().string());
   std::sort(names.begin(), names.end());
   return names;
+}
+
+std::string file_text(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+const std::vector<std::string>& strategy_names() {
+  static const std::vector<std::string> kNames = {"ulysses",      "ring",      "zigzag_ring",
+                                                  "per_document", "allgather", "whole_document"};
+  return kNames;
 }
 
 std::string sample(const std::string& name) {

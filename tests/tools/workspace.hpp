@@ -44,6 +44,10 @@ class Workspace {
   std::filesystem::path folder_;
 };
 
+/// The bytes of a file; none when it cannot be read.
+std::string file_text(const std::filesystem::path& path);
+/// The strategies of the program under test, in the order of its tables.
+const std::vector<std::string>& strategy_names();
 /// A file of traces/samples, whole path.
 std::string sample(const std::string& name);
 /// How many of `normal` cases to run: a few when STRATA_TEST_SCALE is small.

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "executor/device_run.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+#include <thread>
+
+#include "core/check.hpp"
+#include "executor/device_tensors.hpp"
+#include "executor/prepared_run.hpp"
+
+namespace strata {
+
+namespace {
+
+/// An event on an idle stream happens within this time, or something is wrong.
+constexpr std::int64_t kTieNs = 100'000'000;
+
+/// Sleeps longer the longer it has waited.
+void pause(std::chrono::steady_clock::duration waited) {
+  using std::chrono::microseconds;
+  if (waited < microseconds(500)) return std::this_thread::yield();
+  std::this_thread::sleep_for(waited < std::chrono::milliseconds(50) ? microseconds(50) : microseconds(500));
+}
+
+}  // namespace
+
+RunResult DeviceRun::run() {
+  RunResult result;
+  for (std::int32_t repeat = 0; repeat < options_.repeats; ++repeat) {
+    wave_begin_ns_ = 0;
+    const bool last = repeat + 1 == options_.repeats;
+    for (std::size_t w = 0; w < execution_.waves.size(); ++w) {
+      load(w);
+      run_wave(w, repeat, result.timeline.events);
+      if (last && options_.keep_results) result.results.push_back(store(w));
+    }
+    if (job_ == nullptr) result.wall.push_back({wave_begin_ns_});
+  }
+  for (const auto& wave : passes_) {
+    for (const DevicePass& pass : wave) {
+      for (const auto& rank : pass.ranks) {
+        for (const DeviceInstruction& each : rank) result.sent += Bytes{each.bytes} * options_.layers;
+      }
+    }
+  }
+  result.arena = arena_bytes_;
+  Timeline& timeline = result.timeline;
+  timeline.source = options_.serial ? options_.source + "-serial" : options_.source;
+  timeline.plan_digest = execution_.plan_digest;
+  timeline.cores_per_device = device_.multiprocessors();
+  timeline.rank_count = static_cast<std::int32_t>(arena_bytes_.size());
+  timeline.layers = options_.layers;
+  timeline.repeats = options_.repeats;
+  std::sort(timeline.events.begin(), timeline.events.end(), key_less);
+  return result;
+}
+
+void DeviceRun::load(std::size_t w) {
+  std::byte* const arenas = arenas_[static_cast<std::size_t>(local_.begin)];
+  device_.fill(all_streams_.front(), arenas, arena_total_, options_.poison ? kPoisonByte : 0);
+  device_.record(all_streams_.front(), start_);
+  wait_until(start_, w, 0, Clock::now());
+  std::vector<std::byte> staging;
+  for (const std::size_t r : local_ranks()) {
+    upload_inputs(program(w, r), execution_.waves[w].placement.spans.at(r), execution_.model, options_.seed,
+                  options_.threads, arenas_[r], device_, staging);
+  }
+}
+
+std::vector<LocalResults> DeviceRun::store(std::size_t w) {
+  std::vector<LocalResults> results(arenas_.size());
+  for (const std::size_t r : local_ranks()) {
+    results[r] = download_results(program(w, r), arenas_[r], device_);
+  }
+  return results;
+}
+
+void DeviceRun::run_wave(std::size_t w, std::int32_t repeat, std::vector<TimelineEvent>& events) {
+  const std::int32_t front = all_streams_.front();
+  ClockTie begin;
+  if (job_ != nullptr) {
+    job_->control.barrier("beginning a wave");
+    begin = tie_clocks(w, first_tie_);
+  }
+  device_.record(front, start_);
+  for (const std::int32_t stream : all_streams_) {
+    if (stream != front) device_.wait(stream, start_);
+  }
+  const std::int32_t runs = 2 * options_.layers;
+  for (std::int32_t number = 0; number < runs + kPassesAhead; ++number) {
+    const std::int32_t before = number - kPassesAhead;
+    if (before >= 0) wait_for_pass(w, before, std::min(number, runs));
+    if (number < runs) issue(w, number);
+  }
+  for (const std::int32_t event : compiled(w, runs - 1).ended) {
+    device_.wait(front, event_base(runs - 1) + event);
+  }
+  device_.record(front, finish_);
+  wait_until(finish_, w, runs, Clock::now());
+  if (job_ != nullptr) note_wave(begin, tie_clocks(w, first_tie_ + 1));
+  if (options_.record_timeline) read_times(w, repeat, events);
+  wave_begin_ns_ += device_.elapsed_ns(start_, finish_);
+}
+
+DeviceRun::ClockTie DeviceRun::tie_clocks(std::size_t w, std::int32_t event) {
+  const std::int64_t before = monotonic_ns();
+  device_.record(all_streams_.front(), event);
+  while (!device_.happened(event)) {
+    if (monotonic_ns() - before < kTieNs) continue;
+    wait_until(event, w, 0, Clock::now());
+  }
+  const std::int64_t trip = monotonic_ns() - before;
+  return {event, before + trip / 2, (trip + 1) / 2};
+}
+
+void DeviceRun::note_wave(const ClockTie& begin, const ClockTie& end) {
+  const auto device_ns = static_cast<double>(device_.elapsed_ns(begin.event, end.event));
+  host_per_device_ = device_ns > 0 ? static_cast<double>(end.host_ns - begin.host_ns) / device_ns : 1;
+  const auto host = [&](std::int32_t event) {
+    return begin.host_ns + scaled(device_.elapsed_ns(begin.event, event));
+  };
+  record_.begin_ns.push_back(host(start_));
+  record_.end_ns.push_back(host(finish_));
+  record_.sections = static_cast<std::int32_t>(execution_.waves.size());
+  record_.device_error_ns = std::max({record_.device_error_ns, begin.error_ns, end.error_ns});
+}
+
+void DeviceRun::issue(std::size_t w, std::int32_t number) {
+  const DevicePass& pass = compiled(w, number);
+  const std::int32_t base = event_base(number);
+  const DeviceCommand* command = nullptr;
+  try {
+    for (const DeviceCommand& each : pass.commands) {
+      command = &each;
+      issue(pass, base, each);
+    }
+  } catch (const DeviceError& error) {
+    throw DeviceError(
+        command->rank,
+        fmt::format("{}: {}", sentence(w, number, command->rank, command->instruction), error.what()));
+  }
+}
+
+void DeviceRun::issue(const DevicePass& pass, std::int32_t base, const DeviceCommand& command) {
+  switch (command.kind) {
+    case DeviceCommand::Kind::wait:
+      return device_.wait(command.stream, base + command.index);
+    case DeviceCommand::Kind::record:
+      return device_.record(command.stream, base + command.index);
+    case DeviceCommand::Kind::launch:
+      return device_.launch(command.stream, pass.launches[static_cast<std::size_t>(command.index)], lists_);
+    case DeviceCommand::Kind::poison: {
+      const PoisonedPiece& piece = pass.pieces[static_cast<std::size_t>(command.index)];
+      return device_.fill(command.stream, piece.data, piece.bytes, kPoisonByte);
+    }
+    case DeviceCommand::Kind::exchange: {
+      const DeviceExchange& exchange = pass.exchanges[static_cast<std::size_t>(command.index)];
+      return job_->network.exchange(command.stream, exchange.lane, exchange.parts);
+    }
+  }
+}
+
+std::string DeviceRun::sentence(std::size_t w, std::int32_t number, std::int32_t rank,
+                                std::int32_t instruction) const {
+  const PassRun run = pass_run(number);
+  const std::string place = fmt::format("of wave {}, layer {}", w, run.layer);
+  if (instruction < 0) return fmt::format("{} {}", to_string(run.pass), place);
+  const Operation& op = program(w, static_cast<std::size_t>(rank))
+                            .instructions(run.pass)[static_cast<std::size_t>(instruction)]
+                            .op;
+  return fmt::format("{} instruction {} ({}) {}{}", to_string(run.pass), instruction, kind_name(op), place,
+                     job_ == nullptr ? "" : peers_of(op, rank));
+}
+
+std::string DeviceRun::peers_of(const Operation& op, std::int32_t rank) const {
+  const Exchange* const exchange = exchange_of(op);
+  if (exchange == nullptr) return "";
+  std::set<std::int32_t> peers;
+  for (const auto* parts : {&exchange->sends, &exchange->receives}) {
+    for (const ExchangePart& part : *parts) peers.insert(part.peer);
+  }
+  peers.erase(rank);
+  if (peers.empty()) return "";
+  return fmt::format(", with rank{} {}", peers.size() == 1 ? "" : "s", fmt::join(peers, ", "));
+}
+
+void DeviceRun::wait_for_pass(std::size_t w, std::int32_t number, std::int32_t issued) {
+  const Clock::time_point begin = Clock::now();
+  for (const std::int32_t event : compiled(w, number).ended) {
+    wait_until(event_base(number) + event, w, issued, begin);
+  }
+}
+
+void DeviceRun::wait_until(std::int32_t event, std::size_t w, std::int32_t issued, Clock::time_point begin) {
+  while (!device_.happened(event)) {
+    const Clock::duration waited = Clock::now() - begin;
+    if (job_ != nullptr) {
+      job_->control.check_alive();
+      job_->network.check();
+    }
+    if (deadline_.ns > 0 && waited > std::chrono::nanoseconds(deadline_.ns)) fail_late(w, issued);
+    pause(waited);
+  }
+}
+
+[[noreturn]] void DeviceRun::fail_late(std::size_t w, std::int32_t issued) {
+  for (const bool begun : {true, false}) {
+    for (std::int32_t number = 0; number < issued; ++number) {
+      const DevicePass& pass = compiled(w, number);
+      const std::int32_t base = event_base(number);
+      for (std::size_t r = 0; r < pass.ranks.size(); ++r) {
+        for (std::size_t i = 0; i < pass.ranks[r].size(); ++i) {
+          const DeviceInstruction& each = pass.ranks[r][i];
+          if (device_.happened(base + each.end) || device_.happened(base + each.begin) != begun) continue;
+          const auto rank = static_cast<std::int32_t>(r);
+          throw DeviceError(rank,
+                            fmt::format("{} has not {}: nothing has moved for {} s",
+                                        sentence(w, number, rank, static_cast<std::int32_t>(i)),
+                                        begun ? "ended" : "begun", static_cast<double>(deadline_.ns) * 1e-9));
+        }
+      }
+    }
+  }
+  throw DeviceError(-1, fmt::format("{}: not done within {} s, although every instruction has ended",
+                                    device_.description(), static_cast<double>(deadline_.ns) * 1e-9));
+}
+
+void DeviceRun::read_times(std::size_t w, std::int32_t repeat, std::vector<TimelineEvent>& events) {
+  for (std::int32_t number = 0; number < 2 * options_.layers; ++number) {
+    const DevicePass& pass = compiled(w, number);
+    const PassRun run = pass_run(number);
+    const auto time = [&](std::int32_t event) {
+      const std::int64_t elapsed = scaled(device_.elapsed_ns(start_, event_base(number) + event));
+      return job_ == nullptr ? wave_begin_ns_ + elapsed : elapsed;
+    };
+    for (std::size_t r = 0; r < pass.ranks.size(); ++r) {
+      for (std::size_t i = 0; i < pass.ranks[r].size(); ++i) {
+        const DeviceInstruction& each = pass.ranks[r][i];
+        TimelineEvent& event = events.emplace_back();
+        event = {repeat,   static_cast<std::int32_t>(w), run.layer,
+                 run.pass, static_cast<std::int32_t>(r), static_cast<std::int32_t>(i)};
+        event.posted_ns = event.matched_ns = time(each.begin);
+        for (const std::int32_t partner : each.partners) {
+          event.matched_ns = std::max(event.matched_ns, time(partner));
+        }
+        // Two events' times are rounded each on its own.
+        event.end_ns = std::max(event.matched_ns, time(each.end));
+        event.bytes = each.bytes;
+        event.flops = each.flops;
+      }
+    }
+  }
+}
+
+}  // namespace strata

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// Before the first exchange of a job: every rank sends a pattern of its own to the next and looks at what it
+// got from the one before. With one rank both are itself.
+#pragma once
+
+#include <cstdint>
+
+#include "executor/accelerator.hpp"
+#include "executor/control.hpp"
+#include "executor/device_network.hpp"
+
+namespace strata {
+
+/// Collective, over lanes [0, lanes). Throws TransportError naming rank, peer and lane when the bytes that
+/// arrive are not those that were sent, or nothing does within the control's deadline.
+void probe_network(Accelerator& device, Control& control, DeviceNetwork& network, std::int32_t lanes);
+
+}  // namespace strata
