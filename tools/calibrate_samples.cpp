@@ -97,10 +97,10 @@ class JobCalibration {
     const bool first = number == 0;
     const ModelShape& model = models_[number];
     const Fineness fineness = grid_fineness(request_.fineness, first);
-    // The same on all processes, whatever their GPUs have.
-    constexpr Bytes kMemory{std::int64_t{20} << 30};
+    // The same on all processes, whatever their GPUs have; arenas stay until the job closes its GPUs.
+    const Bytes memory{std::int64_t{first ? 20 : 4} << 30};
     const CalibrationGrid grid =
-        on_gpus() ? gpu_grid(fineness, model, kMemory, job_.attention_kernel(model)) : cpu_grid(fineness);
+        on_gpus() ? gpu_grid(fineness, model, memory, job_.attention_kernel(model)) : cpu_grid(fineness);
     part = first ? whole_part(model, file_.places, grid) : attention_part(model, file_.places, grid);
     RunSetup setup;
     setup.execution = std::move(part.execution);

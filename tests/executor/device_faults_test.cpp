@@ -60,7 +60,7 @@ std::string message_of(const Execution& execution, const DeviceOptions& options,
 }
 
 TEST(DeviceRun, WavesLayersAndRepeatsGiveTheResultsOfOneDevice) {
-  for (const ElementType type : {ElementType::f32, ElementType::bf16}) {
+  for (const ElementType type : {ElementType::f32, ElementType::bf16, ElementType::f16}) {
     const Execution execution = two_waves(type);
     DeviceOptions options = poisoned();
     options.layers = 3;

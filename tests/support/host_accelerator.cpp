@@ -64,19 +64,25 @@ void emulate(const kernels::AttentionArguments& arguments) {
 
 constexpr int kEmulatedDim = 64;
 
+template <kernels::Element kElement>
+void emulate_kind(kernels::WorkKind kind, const kernels::AttentionArguments& arguments) {
+  using kernels::WorkKind;
+  switch (kind) {
+    case WorkKind::forward:
+      return emulate<kernels::AttentionForward<kElement, kEmulatedDim, kEmulatedDim>>(arguments);
+    case WorkKind::grad_q:
+      return emulate<kernels::AttentionGradQ<kElement, kEmulatedDim, kEmulatedDim>>(arguments);
+    case WorkKind::grad_kv:
+      return emulate<kernels::AttentionGradKv<kElement, kEmulatedDim, kEmulatedDim>>(arguments);
+  }
+}
+
 void run_tiled(const TiledLaunch& launch, std::byte* lists) {
   using kernels::Element;
-  using kernels::WorkKind;
   *launch.tickets.in(lists) = 0;
   const kernels::AttentionArguments arguments = launch.arguments(lists);
-  switch (launch.kind) {
-    case WorkKind::forward:
-      return emulate<kernels::AttentionForward<Element::bf16, kEmulatedDim, kEmulatedDim>>(arguments);
-    case WorkKind::grad_q:
-      return emulate<kernels::AttentionGradQ<Element::bf16, kEmulatedDim, kEmulatedDim>>(arguments);
-    case WorkKind::grad_kv:
-      return emulate<kernels::AttentionGradKv<Element::bf16, kEmulatedDim, kEmulatedDim>>(arguments);
-  }
+  if (launch.shape.element == Element::bf16) return emulate_kind<Element::bf16>(launch.kind, arguments);
+  emulate_kind<Element::f16>(launch.kind, arguments);
 }
 
 struct Runner {
@@ -122,7 +128,7 @@ void HostAccelerator::download(std::span<std::byte> target, const std::byte* sou
 
 std::int32_t HostAccelerator::prepare_attention(kernels::WorkKind kind,
                                                 const kernels::AttentionShape& shape) {
-  const bool has = options_.tensor_cores && shape.element == kernels::Element::bf16 &&
+  const bool has = options_.tensor_cores && shape.element != kernels::Element::f32 &&
                    shape.k_dim == kEmulatedDim && shape.v_dim == kEmulatedDim;
   if (!has) return 0;
   switch (kind) {

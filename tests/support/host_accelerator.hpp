@@ -21,7 +21,7 @@ namespace strata::testing {
 struct HostAcceleratorOptions {
   std::uint64_t seed = 0;
   std::int64_t memory = std::int64_t{1} << 32;
-  bool tensor_cores = false;    ///< emulated, for bf16 and head dimension 64
+  bool tensor_cores = false;    ///< emulated, for 16-bit types and head dimension 64
   std::int64_t hang_at = -1;    ///< this launch, counted from 0, never ends
   std::int64_t refuse_at = -1;  ///< this launch is refused
 };

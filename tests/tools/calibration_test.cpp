@@ -258,7 +258,7 @@ void expect_durations(const std::vector<Sample>& samples, std::size_t count) {
 }
 
 TEST(CalibrationSamples, ARunOnCpuRanksGivesEveryCaseItsDurations) {
-  for (const ElementType type : {ElementType::f32, ElementType::bf16}) {
+  for (const ElementType type : {ElementType::f32, ElementType::bf16, ElementType::f16}) {
     ModelShape model = small_model();
     model.element_type = type;
     const CalibrationPart part =

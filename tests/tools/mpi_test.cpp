@@ -56,7 +56,7 @@ TEST_F(Mpi, RandomCasesOfEveryStrategyAreBitwiseThoseOfTheCpuExecutor) {
 }
 
 TEST_F(Mpi, ARunIsCheckedRecordedAndValidatedLikeOneOfOneProcess) {
-  plan("plan.json", "--topology cpu:2x4 --strategy per_document");
+  plan("plan.json", "--topology cpu:2x4 --strategy per_document --element-type f16");
   const std::string options = "--check full --poison --repeat 2 --json --timeline m.json --trace t.json";
   const Finished mpi = run_job(work_, 3, "run plan.json --executor mpi " + options);
   ASSERT_EQ(mpi.code, 0) << mpi.err;

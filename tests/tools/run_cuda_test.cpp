@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // strata run --executor cuda: checked runs where there is a GPU; elsewhere one line that says what is
 // missing, the right exit code, and no file.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -33,12 +34,12 @@ void expect_absent(const Workspace& work, const Finished& finished,
 TEST(RunCuda, ChecksEveryStrategyOrSaysWhatIsMissing) {
   for (const std::string& strategy : strategy_names()) {
     for (const char* options : {"", " --serial", " --kernels plain --poison"}) {
+      const char* const type = *options == '\0' ? "f16" : "bf16";
       const Workspace work;
       work.write("b.jsonl", "{\"step\": 3, \"packs\": [[211, 1, 37]]}\n");
-      work.expect(
-          0,
-          "plan --batch b.jsonl --model tiny --topology cpu:1x2:2 --element-type bf16 -o p.json --strategy " +
-              strategy);
+      work.expect(0, fmt::format("plan --batch b.jsonl --model tiny --topology cpu:1x2:2 -o p.json "
+                                 "--element-type {} --strategy {}",
+                                 type, strategy));
       const Finished finished = work.strata(std::string("run p.json --executor cuda --check full --timeline "
                                                         "m.json --trace t.json") +
                                             options);
