@@ -250,7 +250,7 @@ CalibrationGrid cpu_grid(Fineness fineness) {
     case Fineness::normal:
       return {4, 4096, {2e9}, {64 * kMiB}, {64 * kMiB}};
     case Fineness::thorough:
-      return {2, 16384, {1.6e10}, {512 * kMiB}, {512 * kMiB}};
+      return {2, 16384, {1.6e10}, {256 * kMiB}, {256 * kMiB}};
   }
   STRATA_CHECK(false, "fineness {}", static_cast<int>(fineness));
 }
@@ -271,13 +271,15 @@ CalibrationGrid gpu_grid(Fineness fineness, const ModelShape& model, Bytes free,
 
 std::vector<ModelShape> calibrated_models(const ModelShape& model, Fineness fineness) {
   std::vector<ModelShape> models{model};
-  if (fineness != Fineness::thorough) return models;
+  if (fineness == Fineness::normal) return models;
+  const int halvings = fineness == Fineness::quick ? 1 : 3;
   ModelShape fewer = model;
-  for (int half = 0; half < 3 && fewer.query_heads % 2 == 0 && fewer.kv_heads % 2 == 0; ++half) {
+  for (int half = 0; half < halvings && fewer.query_heads % 2 == 0 && fewer.kv_heads % 2 == 0; ++half) {
     fewer.query_heads /= 2;
     fewer.kv_heads /= 2;
     models.push_back(fewer);
   }
+  if (fineness == Fineness::quick) return models;
   for (const std::int32_t dim : {64, 128, 192, 256}) {
     ModelShape other = model;
     other.head_dim = other.value_head_dim = dim;

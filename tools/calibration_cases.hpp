@@ -82,8 +82,8 @@ struct CalibrationPart {
   std::vector<CalibrationCase> cases;
 };
 
-/// The shape itself; thorough: then shares of its heads, as head-parallel ranks hold them, and other head
-/// dimensions.
+/// The shape itself; quick: half of its heads too; thorough: shares of its heads, as head-parallel ranks hold
+/// them, and other head dimensions.
 std::vector<ModelShape> calibrated_models(const ModelShape& model, Fineness fineness);
 
 /// Attention on the first rank of every device, all at once.

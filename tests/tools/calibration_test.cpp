@@ -23,8 +23,8 @@ namespace {
 
 ModelShape small_model() {
   ModelShape model = named_model("tiny");
-  model.query_heads = 2;
-  model.kv_heads = 1;
+  model.query_heads = 4;
+  model.kv_heads = 2;
   model.head_dim = model.value_head_dim = 16;
   return model;
 }
@@ -71,13 +71,13 @@ TEST(CalibrationCases, CoverEveryOperationAndEveryLevelThatTheRanksHave) {
                                                  {{all, LinkLevel::device, false, {0, 1}}, 3},
                                                  {{all, LinkLevel::node, false, {0, 1, 2, 3}}, 2},
                                                  {{all, LinkLevel::network, false, everybody}, 2}}));
-  // 128 bytes a row in f32: 1, 4, 16 and 64 rows.
-  EXPECT_EQ(rows, (std::map<CaseOperation, int>{{CaseOperation::copy, 4},
-                                                {CaseOperation::merge, 4},
-                                                {CaseOperation::add, 4},
-                                                {CaseOperation::cast, 4},
-                                                {CaseOperation::zero, 4},
-                                                {CaseOperation::delta, 4}}));
+  // 256 bytes a row in f32: 1, 4 and 16 rows.
+  EXPECT_EQ(rows, (std::map<CaseOperation, int>{{CaseOperation::copy, 3},
+                                                {CaseOperation::merge, 3},
+                                                {CaseOperation::add, 3},
+                                                {CaseOperation::cast, 3},
+                                                {CaseOperation::zero, 3},
+                                                {CaseOperation::delta, 3}}));
 }
 
 TEST(CalibrationCases, AreProvedProgramsThatFillTheirArenas) {
@@ -148,6 +148,7 @@ TEST(CalibrationCases, AreTheSameInEveryProcessAndOthersForOtherRanks) {
 TEST(CalibrationCases, ThoroughOnesHaveFewerHeadsAndOtherDimensionsToo) {
   const ModelShape model = named_model("llama3_8b");
   EXPECT_EQ(calibrated_models(model, Fineness::normal), std::vector<ModelShape>{model});
+  EXPECT_EQ(calibrated_models(model, Fineness::quick).size(), 2U);
   std::vector<std::tuple<int, int, int>> shapes;
   for (const ModelShape& each : calibrated_models(model, Fineness::thorough)) {
     shapes.emplace_back(each.query_heads, each.kv_heads, each.head_dim);
@@ -290,10 +291,15 @@ TEST(CalibrationSamples, ARunOnADeviceGivesEveryCaseItsDurationsAndAFileOfThem) 
         return std::make_unique<testing::HostAccelerator>(testing::HostAcceleratorOptions{});
       },
       output);
-  EXPECT_EQ(opened, 1);
-  ASSERT_EQ(file.models.size(), 1U);
+  EXPECT_EQ(opened, 2);
+  ASSERT_EQ(file.models.size(), 2U) << "with half the heads too";
+  EXPECT_EQ(file.models[1].model.query_heads, 2);
   EXPECT_EQ(file.models[0].kernel, "plain");
-  expect_durations(file.models[0].samples, 4);
+  std::int64_t samples = 0;
+  for (const MeasuredModel& measured : file.models) {
+    expect_durations(measured.samples, 4);
+    samples += std::ssize(measured.samples);
+  }
   const std::string text = samples_text(file);
   const JsonDocument document = JsonDocument::parse_text(text, "samples");
   EXPECT_NE(
@@ -304,7 +310,7 @@ TEST(CalibrationSamples, ARunOnADeviceGivesEveryCaseItsDurationsAndAFileOfThem) 
   for (const char* part : {"attention ", "rows of ", "exchange "}) {
     EXPECT_NE(table.find(part), std::string::npos) << part;
   }
-  EXPECT_EQ(std::count(table.begin(), table.end(), '\n') + 1, std::ssize(file.models[0].samples) + 5)
+  EXPECT_EQ(std::count(table.begin(), table.end(), '\n') + 1, samples + 5)
       << "three headers, two empty lines, a line for every sample";
 }
 

@@ -189,9 +189,9 @@ TEST_F(Mpi, ACalibrationWritesTheSamplesOfAllProcesses) {
   const JsonDocument samples = parsed(work_.read("s.json"));
   EXPECT_GT(member(samples, "provenance.clock_error_ns").integer(0, 1'000'000'000), 0);
   EXPECT_EQ(member(samples, "ranks").size(), 2U);
-  // 3 pairs of lengths and 2 bands, both directions; 6 operations at 1, 16 and 256 rows; 3 sizes of messages
-  // one way, both ways and all-to-all.
-  EXPECT_EQ(member(samples, "attention").size(), 12U);
+  // 3 pairs of lengths, 2 bands and 2 numbers of heads, both directions; 6 operations at 1, 16 and 256 rows;
+  // 3 sizes of messages one way, both ways and all-to-all.
+  EXPECT_EQ(member(samples, "attention").size(), 24U);
   EXPECT_EQ(member(samples, "rows").size(), 18U);
   EXPECT_EQ(member(samples, "exchanges").size(), 9U);
   for (const JsonValue each : member(samples, "exchanges").items()) {
