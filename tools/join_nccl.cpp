@@ -11,6 +11,7 @@
 #include "executor/file_control.hpp"
 #include "executor/nccl_network.hpp"
 #include "executor/network_probe.hpp"
+#include "tools/calibration_runs.hpp"
 #include "tools/join_mpi.hpp"
 #include "tools/launch.hpp"
 #include "tools/run_cuda.hpp"
@@ -50,6 +51,10 @@ class NcclProcessJob : public ProcessJob {
   bool shares_processes() const override { return false; }
   std::string device() const override {
     return fmt::format("{}, NCCL {}", gpu_->description(), nccl_version());
+  }
+
+  std::string attention_kernel(const ModelShape& model) override {
+    return tools::attention_kernel(model, *gpu_);
   }
 
   void open() override {

@@ -148,10 +148,6 @@ int run_cuda(const RunOptions& options, Output& output) {
 }
 
 int run(const RunOptions& options, Output& output) {
-  const std::array<std::string_view, 4> executors{"cpu", "cuda", "mpi", "nccl"};
-  if (std::find(executors.begin(), executors.end(), options.executor) == executors.end()) {
-    throw InputError("--executor", "'" + options.executor + "'", "cpu, cuda, mpi or nccl");
-  }
   check_run_options(options);
   if (options.executor == "cpu") return run_cpu(options, output);
   return options.executor == "cuda" ? run_cuda(options, output) : run_in_job(options, output);

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <array>
+
 #include <algorithm>
 #include <string_view>
 
@@ -56,6 +58,10 @@ CpuOptions cpu_options(const RunOptions& options, const ModelShape& model, std::
 }  // namespace
 
 void check_run_options(const RunOptions& options) {
+  const std::array<std::string_view, 4> known{"cpu", "cuda", "mpi", "nccl"};
+  if (std::find(known.begin(), known.end(), options.executor) == known.end()) {
+    throw InputError("--executor", "'" + options.executor + "'", "cpu, cuda, mpi or nccl");
+  }
   if (options.check != "none" && options.check != "sampled" && options.check != "full") {
     throw InputError("--check", "'" + options.check + "'", "none, sampled or full");
   }

@@ -14,7 +14,8 @@ namespace {
 
 constexpr bool kBuiltWithCuda = STRATA_HAS_CUDA != 0;
 
-void expect_absent(const Workspace& work, const Finished& finished) {
+void expect_absent(const Workspace& work, const Finished& finished,
+                   const std::vector<std::string>& files = {"b.jsonl", "p.json"}) {
   if (kBuiltWithCuda) {
     EXPECT_EQ(finished.code, 4) << finished.err;
     EXPECT_EQ(finished.err.find("strata: CUDA: found "), 0U) << finished.err;
@@ -27,7 +28,7 @@ void expect_absent(const Workspace& work, const Finished& finished) {
   }
   EXPECT_EQ(std::count(finished.err.begin(), finished.err.end(), '\n'), 1) << finished.err;
   EXPECT_EQ(finished.out, "");
-  EXPECT_EQ(work.files(), (std::vector<std::string>{"b.jsonl", "p.json"}));
+  EXPECT_EQ(work.files(), files);
 }
 
 TEST(RunCuda, ChecksEveryStrategyOrSaysWhatIsMissing) {
@@ -52,6 +53,18 @@ TEST(RunCuda, ChecksEveryStrategyOrSaysWhatIsMissing) {
       EXPECT_TRUE(work.has("m.json") && work.has("t.json"));
     }
   }
+}
+
+TEST(CalibrateCuda, MeasuresTheGpuOrSaysWhatIsMissing) {
+  const Workspace work;
+  const Finished finished = work.strata("calibrate -o s.json --executor cuda --quick");
+  if (finished.code != 0) return expect_absent(work, finished, {});
+  const JsonDocument samples = parsed(work.read("s.json"));
+  EXPECT_EQ(member(samples, "provenance.executor").string(), "cuda");
+  for (const JsonValue each : member(samples, "attention").items()) {
+    EXPECT_EQ(member(each, "kernel").string(), "tensor_core");
+  }
+  EXPECT_NE(finished.out.find("point_to_point  both_ways  device"), std::string::npos) << finished.out;
 }
 
 }  // namespace

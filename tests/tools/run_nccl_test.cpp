@@ -41,8 +41,11 @@ const char* const kNoDriver = "all ranks: CUDA: found ";
 
 TEST_F(RunNccl, IsRefusedByABuildWithoutNccl) {
   if (kBuiltWithNccl) GTEST_SKIP() << "this build has NCCL";
-  expect_line(work_.strata("run p1.json --executor nccl"), 2,
-              "--executor: found 'nccl', expected cpu, cuda or mpi: this build has no NCCL");
+  for (const char* command : {"run p1.json", "calibrate -o m.json"}) {
+    expect_line(work_.strata(std::string(command) + " --executor nccl"), 2,
+                "--executor: found 'nccl', expected cpu, cuda or mpi: this build has no NCCL");
+  }
+  expect_no_result();
 }
 
 TEST_F(RunNccl, WithoutALauncherSaysHowToLaunchIt) {
@@ -51,6 +54,11 @@ TEST_F(RunNccl, WithoutALauncherSaysHowToLaunchIt) {
               "--executor nccl: found no launcher, expected mpirun -np 2 strata run p2.json --executor nccl, "
               "srun -n 2 strata run p2.json --executor nccl --rendezvous DIR, or torchrun --no-python "
               "--nproc-per-node 2 strata run p2.json --executor nccl --rendezvous DIR");
+  const Finished calibrate = work_.strata("calibrate -o m.json --executor nccl");
+  EXPECT_EQ(calibrate.code, 2) << calibrate.err;
+  EXPECT_NE(calibrate.err.find("expected mpirun -np 2 strata calibrate -o m.json --executor nccl, "),
+            std::string::npos)
+      << calibrate.err;
   expect_no_result();
 }
 

@@ -117,9 +117,15 @@ TEST(Usage, MistakesGiveOneLineThatNamesWhatWasFoundAndExpected) {
       {"compare --batches b.jsonl --topology cpu:1x2 --max -1", "--max: found -1, expected 0 or more"},
       {"compare --batches b.jsonl --topology cpu:1x2 --tie-permille -1",
        "--tie-permille: found -1, expected 0 or more"},
-      {"calibrate -o c.json --executor cuda",
-       "--executor: found 'cuda', expected cpu, the executor of this build"},
-      {"calibrate -o c.json --threads -1", "--threads: found -1, expected 0 to 4096"},
+      {"calibrate -o c.json --executor gpu", "--executor: found 'gpu', expected cpu, cuda, mpi or nccl"},
+      {"calibrate -o c.json --executor mpi --threads 4097", "--threads: found 4097, expected 0 to 4096"},
+      {"calibrate -o c.json --executor cuda --device -1", "--device: found -1, expected 0 to 1000000"},
+      {"calibrate -o c.json --executor mpi --device 1",
+       "--device: found --executor mpi, expected --executor cuda or nccl"},
+      {"calibrate -o c.json --quick", "--quick: found --executor cpu, expected --executor cuda, mpi or nccl"},
+      {"calibrate -o c.json --executor mpi --quick --thorough",
+       "--quick: found --thorough too, expected one of them"},
+      {"calibrate -o c.json --threads -1", "--threads: found -1, expected 0 to 1000000"},
   };
   const Workspace work;
   work.write("b.jsonl", "{\"step\": 0, \"packs\": [[40, 24]]}\n");

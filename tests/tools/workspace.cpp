@@ -141,7 +141,10 @@ JsonDocument parsed(const std::string& text) {
 }
 
 JsonValue member(const JsonDocument& document, const std::string& way) {
-  JsonValue value = document.root();
+  return member(document.root(), way);
+}
+
+JsonValue member(JsonValue value, const std::string& way) {
   std::istringstream names(way);
   for (std::string name; std::getline(names, name, '.');) {
     bool found = false;

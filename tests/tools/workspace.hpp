@@ -60,6 +60,7 @@ int scaled(int normal, int small);
 JsonDocument parsed(const std::string& text);
 /// The member at a way such as "check.passed"; the test fails when it is missing.
 JsonValue member(const JsonDocument& document, const std::string& way);
+JsonValue member(JsonValue value, const std::string& way);
 /// Keys of an object in file order.
 std::vector<std::string> keys(JsonValue object);
 
