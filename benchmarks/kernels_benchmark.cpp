@@ -20,6 +20,7 @@
 
 #include "kernels/attention_work.hpp"
 #include "kernels/cpu_features.hpp"
+#include "kernels/functors/row_chunks.hpp"
 #include "kernels/row_kernels.hpp"
 
 namespace strata::kernels {
@@ -120,8 +121,8 @@ struct Batch {
       values.resize(count(columns));
       for (float& value : values) {
         value = normal(generator);
-        if (s.element == Element::bf16) {  // two bf16 values of the same size fill one float's memory
-          const std::uint16_t half[2] = {to_bf16(value), to_bf16(-value)};
+        if (s.element != Element::f32) {  // two values of 16 bits fill one float's memory
+          const std::uint16_t half[2] = {half_bits(value, s.element), half_bits(-value, s.element)};
           std::memcpy(&value, half, sizeof(value));
         }
       }
@@ -234,10 +235,12 @@ void memory_rows(std::vector<Row>& rows, const std::string& only) {
   add("add_rows", 3 * kArray, [&](unsigned t) {
     add_rows(target[t].data(), kWidth, parts[t][0].data(), Element::f32, kWidth, kWidth, kRows);
   });
-  add("convert_rows f32 to bf16", 1.5 * kArray, [&](unsigned t) {
-    convert_rows(target[t].data(), Element::bf16, kWidth, parts[t][0].data(), Element::f32, kWidth, kWidth,
-                 kRows);
-  });
+  for (const auto& [name, element] : {std::pair("bf16", Element::bf16), std::pair("f16", Element::f16)}) {
+    add(std::string("convert_rows f32 to ") + name, 1.5 * kArray, [&, element = element](unsigned t) {
+      convert_rows(target[t].data(), element, kWidth, parts[t][0].data(), Element::f32, kWidth, kWidth,
+                   kRows);
+    });
+  }
   add("compute_delta", 2 * kArray, [&](unsigned t) {
     compute_delta(target_lse[t].data(), parts[t][0].data(), Element::f32, parts[t][1].data(), Element::f32,
                   kRows, kHeads, kDim);
@@ -279,6 +282,7 @@ void attention_rows(std::vector<Row>& rows, bool quick, const std::string& only)
   }
   cases.push_back({"d=128 causal 8192 no groups", 128, 2, 2, {8192}});
   cases.push_back({"d=128 causal 8192 bf16", 128, 4, 2, {8192}, Element::bf16});
+  cases.push_back({"d=128 causal 8192 f16", 128, 4, 2, {8192}, Element::f16});
   cases.push_back({"d=96 causal 4096", 96, 4, 2, {4096}});
   cases.push_back({"d=192 causal 4096", 192, 4, 2, {4096}});
   cases.push_back({"d=256 causal 4096", 256, 4, 2, {4096}});

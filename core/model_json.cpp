@@ -37,8 +37,11 @@ ModelShape read_own(const JsonValue& value) {
   model.kv_heads = reader.required_int<std::int32_t>("kv_heads", 1, kMaxCount);
   model.head_dim = reader.required_int<std::int32_t>("head_dim", 1, kMaxCount);
   model.value_head_dim = reader.optional_int("value_head_dim", 1, kMaxCount, model.head_dim);
-  model.element_type = reader.required_choice<ElementType>(
-      "element_type", {{"f32", ElementType::f32}, {"bf16", ElementType::bf16}, {"fp32", ElementType::f32}});
+  model.element_type = reader.required_choice<ElementType>("element_type", {{"f32", ElementType::f32},
+                                                                            {"bf16", ElementType::bf16},
+                                                                            {"f16", ElementType::f16},
+                                                                            {"fp32", ElementType::f32},
+                                                                            {"fp16", ElementType::f16}});
   model.attention = read_attention(reader);
   if (model.attention == AttentionKind::window) {
     model.window = reader.required_int("window", 1, kMaxTokens);
@@ -87,17 +90,16 @@ ModelShape read_hugging_face(const JsonValue& value) {
                "heads that divide the hidden size");
   }
   model.value_head_dim = model.head_dim;
-  auto type = reader.find("torch_dtype");
-  if (!type) type = reader.required("dtype", "'torch_dtype' or 'dtype'");
-  if (type->string() != "bfloat16" && type->string() != "float32") type->fail("\"bfloat16\" or \"float32\"");
-  model.element_type = type->string() == "float32" ? ElementType::f32 : ElementType::bf16;
+  if (!reader.find("torch_dtype")) reader.required("dtype", "'torch_dtype' or 'dtype'");
+  model.element_type = reader.required_choice<ElementType>(
+      reader.find("torch_dtype") ? "torch_dtype" : "dtype",
+      {{"bfloat16", ElementType::bf16}, {"float16", ElementType::f16}, {"float32", ElementType::f32}});
   read_sliding_window(reader, model);
   return model;
 }
 
 }  // namespace
 
-std::string_view to_string(ElementType type) { return type == ElementType::f32 ? "f32" : "bf16"; }
 std::string_view to_string(AttentionKind kind) { return kind == AttentionKind::dense ? "dense" : "window"; }
 std::string_view to_string(MaskKind kind) {
   return kind == MaskKind::document_causal ? "document_causal" : "full_causal";

@@ -21,7 +21,6 @@ ModelShape load_model(const std::string& name_or_path);
 
 /// Canonical form, one line.
 std::string to_json(const ModelShape& model);
-std::string_view to_string(ElementType type);
 std::string_view to_string(AttentionKind kind);
 std::string_view to_string(MaskKind kind);
 

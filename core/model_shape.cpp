@@ -40,6 +40,18 @@ void require_positive(std::string_view where, std::string_view name, std::int64_
 
 }  // namespace
 
+std::string_view to_string(ElementType type) {
+  switch (type) {
+    case ElementType::f32:
+      return "f32";
+    case ElementType::bf16:
+      return "bf16";
+    case ElementType::f16:
+      return "f16";
+  }
+  STRATA_CHECK(false, "element type {} has no name", static_cast<int>(type));
+}
+
 void validate(const ModelShape& model, std::string_view where) {
   require_positive(where, "layers", model.layers);
   require_positive(where, "hidden", model.hidden);

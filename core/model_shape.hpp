@@ -11,11 +11,13 @@
 
 namespace strata {
 
-enum class ElementType : std::uint8_t { f32, bf16 };
+enum class ElementType : std::uint8_t { f32, bf16, f16 };
 enum class AttentionKind : std::uint8_t { dense, window };
 enum class MaskKind : std::uint8_t { document_causal, full_causal };
 
 constexpr std::int64_t element_bytes(ElementType type) { return type == ElementType::f32 ? 4 : 2; }
+/// "f32", "bf16" or "f16".
+std::string_view to_string(ElementType type);
 
 struct ModelShape {
   std::int32_t layers = 1;

@@ -262,8 +262,7 @@ std::string to_text(const RankProgram& program) {
     const Buffer& buffer = program.buffers[i];
     fmt::format_to(std::back_inserter(text), "  b{} {} [{}, {}-{}, {}] {} at {}{}\n", i,
                    to_string(buffer.role), buffer.rows, buffer.heads.begin, buffer.heads.end, buffer.width,
-                   buffer.type == ElementType::f32 ? "f32" : "bf16", buffer.arena_offset,
-                   buffer.persistent ? " persistent" : "");
+                   to_string(buffer.type), buffer.arena_offset, buffer.persistent ? " persistent" : "");
   }
   for (const Pass pass : {Pass::forward, Pass::backward}) {
     fmt::format_to(std::back_inserter(text), "  {}\n", to_string(pass));

@@ -104,14 +104,14 @@ AttentionTableChoice find_attention_table(const CostProfile& profile, Pass pass,
                                           std::int32_t head_dim, std::int32_t value_head_dim) {
   const AttentionTable* best = nullptr;
   const auto distance = [&](const AttentionTable& table) {
-    return std::tuple(table.element_type != type, std::abs(table.head_dim - head_dim),
-                      std::abs(table.value_head_dim - value_head_dim));
+    return std::tuple(table.element_type != type, element_bytes(table.element_type) != element_bytes(type),
+                      std::abs(table.head_dim - head_dim), std::abs(table.value_head_dim - value_head_dim));
   };
   for (const AttentionTable& table : profile.attention) {
     if (table.pass == pass && (best == nullptr || distance(table) < distance(*best))) best = &table;
   }
   STRATA_CHECK(best != nullptr, "profile '{}' has no table for {} attention", profile.name, to_string(pass));
-  if (distance(*best) == std::tuple(false, 0, 0)) return {best, 1, false};
+  if (distance(*best) == std::tuple(false, false, 0, 0)) return {best, 1, false};
   const double scale = static_cast<double>(head_dim + value_head_dim) /
                        static_cast<double>(best->head_dim + best->value_head_dim);
   return {best, scale, true};

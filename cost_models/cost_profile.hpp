@@ -80,8 +80,8 @@ struct ExchangeRates {
 ///   {"format_version": 1, "name": s,
 ///    "provenance": {"device": s, "date": s, "tool_version": s, "instruction_set": s, "threads": n,
 ///                   "measured": b, "fit_error": x, "held_out_error": x, "points": n, "notes": s},
-///    "attention": [{"pass": "forward"|"backward", "element_type": "f32"|"bf16", "head_dim": n,
-///                   "value_head_dim": n, "tile_rows": n, "launch_ns": x, "tile_ns": x,
+///    "attention": [{"pass": "forward"|"backward", "element_type": "f32"|"bf16"|"f16",
+///                   "head_dim": n, "value_head_dim": n, "tile_rows": n, "launch_ns": x, "tile_ns": x,
 ///                   "full": {"query_lengths": [n], "key_lengths": [n], "ns_per_pair": [x]},
 ///                   "diagonal": {"lengths": [n], "ns_per_pair": [x]}}],
 ///    "rows": {"copy"|"merge"|"add"|"cast"|"delta"|"zero":
@@ -109,7 +109,8 @@ struct Lookup {
 };
 
 /// The table for a model. When there is none for the very shape and type, the nearest head dimension (same
-/// pass; same type if possible) with `scale` = ratio of k_dim + v_dim, and extrapolated = true.
+/// pass; same type if possible, else one of the same size) with `scale` = ratio of k_dim + v_dim, and
+/// extrapolated = true.
 struct AttentionTableChoice {
   const AttentionTable* table = nullptr;
   double scale = 1;

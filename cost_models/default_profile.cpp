@@ -59,9 +59,10 @@ constexpr std::array<double, 9> kGpuBackward = {39, 79, 158, 316, 424, 501, 542,
 
 /// Below 512 tokens the rate is taken as proportional to the length, from 16K on as constant. A causal
 /// triangle executes whole tiles of 128: a factor of 1 + 128 / n over its allowed pairs. Their backward has
-/// five products, the deterministic split one here seven, at the same rate.
-AttentionTable gpu_table(Pass pass, std::int32_t head_dim) {
-  AttentionTable table = empty_table(pass, ElementType::bf16, head_dim);
+/// five products, the deterministic split one here seven, at the same rate. Tensor cores multiply bf16 and
+/// fp16 at one rate.
+AttentionTable gpu_table(Pass pass, ElementType type, std::int32_t head_dim) {
+  AttentionTable table = empty_table(pass, type, head_dim);
   table.tile_rows = 128;
   table.launch_ns = 5000;
   table.tile_ns = 0;
@@ -88,7 +89,7 @@ CostProfile cpu_profile() {
       "Nominal: fused fp32 attention at 76 GFLOP/s forward and 61 backward per core, copies at 14 GB/s. Run "
       "`strata calibrate` for this machine's numbers.";
   for (const Pass pass : {Pass::forward, Pass::backward}) {
-    for (const ElementType type : {ElementType::f32, ElementType::bf16}) {
+    for (const ElementType type : {ElementType::f32, ElementType::bf16, ElementType::f16}) {
       for (const std::int32_t head_dim : kHeadDims)
         profile.attention.push_back(cpu_table(pass, type, head_dim));
     }
@@ -115,7 +116,10 @@ CostProfile h100_profile() {
       "Published: FlashAttention-3 rates, 794 TFLOP/s bf16 products, 2.9 TB/s copies, NCCL send/recv fits. "
       "Nothing was measured on the reader's machine.";
   for (const Pass pass : {Pass::forward, Pass::backward}) {
-    for (const std::int32_t head_dim : kHeadDims) profile.attention.push_back(gpu_table(pass, head_dim));
+    for (const ElementType type : {ElementType::bf16, ElementType::f16}) {
+      for (const std::int32_t head_dim : kHeadDims)
+        profile.attention.push_back(gpu_table(pass, type, head_dim));
+    }
   }
   // HBM copy 2.90 TB/s read plus written (Azure benchmarking guide); about 4 us to launch a kernel.
   const RowRate rows{.launch_ns = 4000, .range_ns = 0, .bytes_per_second = 2.9e12};

@@ -54,7 +54,7 @@ AttentionTable read_table(JsonValue value) {
   table.pass =
       reader.required_choice<Pass>("pass", {{"forward", Pass::forward}, {"backward", Pass::backward}});
   table.element_type = reader.required_choice<ElementType>(
-      "element_type", {{"f32", ElementType::f32}, {"bf16", ElementType::bf16}});
+      "element_type", {{"f32", ElementType::f32}, {"bf16", ElementType::bf16}, {"f16", ElementType::f16}});
   table.head_dim = reader.required_int<std::int32_t>("head_dim", 1, 1 << 16);
   table.value_head_dim = reader.required_int<std::int32_t>("value_head_dim", 1, 1 << 16);
   table.tile_rows = reader.required_int<std::int32_t>("tile_rows", 1, 1 << 20);
@@ -122,7 +122,7 @@ void write_provenance(JsonWriter& out, const ProfileProvenance& provenance) {
 void write_table(JsonWriter& out, const AttentionTable& table) {
   out.open_object(JsonLayout::lines);
   out.member("pass", to_string(table.pass));
-  out.member("element_type", table.element_type == ElementType::f32 ? "f32" : "bf16");
+  out.member("element_type", to_string(table.element_type));
   out.member("head_dim", table.head_dim);
   out.member("value_head_dim", table.value_head_dim);
   out.member("tile_rows", table.tile_rows);

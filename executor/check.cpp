@@ -16,8 +16,15 @@ namespace strata {
 
 double check_tolerance(ElementType type, ResultTensor tensor) {
   const bool forward = tensor == ResultTensor::o || tensor == ResultTensor::lse;
-  if (type == ElementType::f32) return forward ? 2e-6 : 5e-6;
-  return forward ? 4e-3 : 8e-3;
+  switch (type) {
+    case ElementType::f32:
+      return forward ? 2e-6 : 5e-6;
+    case ElementType::bf16:
+      return forward ? 4e-3 : 8e-3;
+    case ElementType::f16:
+      return forward ? 5e-4 : 1e-3;
+  }
+  STRATA_CHECK(false, "element type {} has no tolerance", static_cast<int>(type));
 }
 
 bool CheckReport::passed() const {
@@ -51,6 +58,11 @@ std::string CheckReport::to_text() const {
     text += '\n';
   }
   return text;
+}
+
+double gradient_scale(ElementType type, double squares, std::size_t count) {
+  const double smallest_normal = type == ElementType::f16 ? 0x1p-14 : 0x1p-126;
+  return std::max(std::sqrt(squares), smallest_normal * std::sqrt(static_cast<double>(count)));
 }
 
 ErrorCollector::ErrorCollector(ElementType type) {

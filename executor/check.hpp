@@ -2,7 +2,8 @@
 // Is the result what one device would compute? Compares a run with dense attention in float64. The error is
 // norm(x - reference) / max(norm(reference), s) over tiles of at most 64 rows of one head of one document; s
 // is 1 for outputs and LSE, and for a gradient the norm that the reference has with absolute values in every
-// sum.
+// sum, or that of a tile full of the storage type's smallest normal number, below which it rounds to fixed
+// steps.
 #pragma once
 
 #include <cstdint>
@@ -41,7 +42,9 @@ struct CheckReport {
   std::string to_text() const;
 };
 
-/// fp32: 2e-6 forward and 5e-6 backward; bf16: 4e-3 and 8e-3.
+/// fp32: 2e-6 forward and 5e-6 backward. The 16-bit types: their unit of rounding forward (2^-8 and 2^-11:
+/// what storing a result costs at most) and twice that backward (where a stored output enters as well): bf16
+/// 4e-3 and 8e-3, f16 5e-4 and 1e-3.
 double check_tolerance(ElementType type, ResultTensor tensor);
 
 struct CheckOptions {

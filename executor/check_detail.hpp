@@ -54,6 +54,10 @@ struct TilePlace {
   std::int32_t rank = -1;
 };
 
+/// The s of check.hpp for `count` elements of a gradient; `squares` is the sum of their squares with absolute
+/// values in every sum.
+double gradient_scale(ElementType type, double squares, std::size_t count);
+
 /// Keeps the worst tile of every tensor.
 class ErrorCollector {
  public:

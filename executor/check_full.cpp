@@ -80,7 +80,7 @@ double compare_tile(const GatheredResults& results, ResultTensor tensor, const T
                     std::int32_t document, std::int64_t begin, std::int64_t end, std::int32_t absolute_head) {
   const auto width = static_cast<std::size_t>(results.width(tensor));
   std::vector<double> x, reference;
-  double scale = 0;
+  double squares = 0;
   std::vector<double> row(width);
   for (std::int64_t token = begin; token < end; ++token) {
     results.read(tensor, document, token, absolute_head, row.data());
@@ -88,10 +88,12 @@ double compare_tile(const GatheredResults& results, ResultTensor tensor, const T
     const auto first = static_cast<std::size_t>(token * view.heads + view.head) * width;
     for (std::size_t i = first; i < first + width; ++i) {
       reference.push_back(view.reference[i]);
-      if (view.scale != nullptr) scale += (*view.scale)[i] * (*view.scale)[i];
+      if (view.scale != nullptr) squares += (*view.scale)[i] * (*view.scale)[i];
     }
   }
-  return kernels::tile_error(x, reference, view.scale == nullptr ? 1.0 : std::sqrt(scale));
+  const double scale =
+      view.scale == nullptr ? 1.0 : gradient_scale(results.element_type(), squares, reference.size());
+  return kernels::tile_error(x, reference, scale);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <numeric>
 
 #include "core/mask.hpp"
 #include "core/parallel_for.hpp"
@@ -119,12 +120,6 @@ std::vector<KeyRow> key_sample(const ModelShape& model, const std::vector<Placed
   return sample;
 }
 
-double norm(const std::vector<double>& values) {
-  double sum = 0;
-  for (const double value : values) sum += value * value;
-  return std::sqrt(sum);
-}
-
 /// Row r, head h of a token-major reference against the run.
 class RowComparison {
  public:
@@ -138,7 +133,11 @@ class RowComparison {
     const auto width = static_cast<std::size_t>(results_.width(tensor));
     row_.resize(width);
     results_.read(tensor, document_, token, head, row_.data());
-    const double scale_norm = scale == nullptr ? 1.0 : norm(std::vector<double>(scale, scale + width));
+    double scale_norm = 1.0;
+    if (scale != nullptr) {
+      const double squares = std::inner_product(scale, scale + width, scale, 0.0);
+      scale_norm = gradient_scale(results_.element_type(), squares, width);
+    }
     const double error = kernels::tile_error(row_, std::span(reference, width), scale_norm);
     errors_.add(tensor, error, {wave_, document_, head, token, results_.owner(document_, token)});
   }

@@ -2,10 +2,10 @@
 #include "executor/gathered_results.hpp"
 
 #include <algorithm>
-#include <cstring>
 
 #include "core/check.hpp"
-#include "kernels/row_kernels.hpp"
+#include "executor/kernel_arguments.hpp"
+#include "kernels/functors/row_chunks.hpp"
 
 namespace strata {
 
@@ -102,22 +102,15 @@ void GatheredResults::read(ResultTensor tensor, std::int32_t document, std::int6
                                         : tensor == ResultTensor::lse ? local.lse
                                         : tensor == ResultTensor::dq  ? local.dq
                                                                       : local.dkv;
-  const bool is_f32 = tensor == ResultTensor::lse || model_.element_type == ElementType::f32;
-  const std::int64_t element = is_f32 ? 4 : 2;
+  const kernels::Element element =
+      tensor == ResultTensor::lse ? kernels::Element::f32 : kernel_element(model_.element_type);
+  const std::int64_t size = kernels::element_bytes(element);
   const std::int32_t count = width(tensor);
-  STRATA_CHECK(static_cast<std::int64_t>(bytes.size()) >= (first + count) * element,
+  STRATA_CHECK(static_cast<std::int64_t>(bytes.size()) >= (first + count) * size,
                "rank {} returned {} bytes of {}", piece.rank, bytes.size(), to_string(tensor));
-  const std::byte* data = bytes.data() + first * element;
+  const std::byte* data = bytes.data() + first * size;
   for (std::int32_t i = 0; i < count; ++i) {
-    if (is_f32) {
-      float value = 0;
-      std::memcpy(&value, data + 4 * i, 4);
-      out[i] = static_cast<double>(value);
-    } else {
-      std::uint16_t bits = 0;
-      std::memcpy(&bits, data + 2 * i, 2);
-      out[i] = static_cast<double>(kernels::from_bf16(bits));
-    }
+    out[i] = static_cast<double>(kernels::load_element(data + i * size, element));
   }
 }
 

@@ -30,6 +30,8 @@ class GatheredResults {
   GatheredResults(const ModelShape& model, const SequenceLayout& placement,
                   std::span<const LocalResults> results);
 
+  /// Of outputs and gradients.
+  ElementType element_type() const { return model_.element_type; }
   /// Elements per row and head.
   std::int32_t width(ResultTensor tensor) const;
   /// Row `token`, head `head` (KV head for dk and dv), as `width` doubles.

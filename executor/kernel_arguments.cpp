@@ -33,6 +33,18 @@ constexpr std::int64_t aligned(std::int64_t bytes) {
 
 }  // namespace
 
+kernels::Element kernel_element(ElementType type) {
+  switch (type) {
+    case ElementType::f32:
+      return kernels::Element::f32;
+    case ElementType::bf16:
+      return kernels::Element::bf16;
+    case ElementType::f16:
+      return kernels::Element::f16;
+  }
+  STRATA_CHECK(false, "element type {} does not exist", static_cast<int>(type));
+}
+
 kernels::AttentionShape kernel_shape(const ModelShape& model) {
   kernels::AttentionShape shape;
   shape.element = kernel_element(model.element_type);

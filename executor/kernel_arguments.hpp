@@ -14,9 +14,7 @@
 
 namespace strata {
 
-constexpr kernels::Element kernel_element(ElementType type) {
-  return type == ElementType::f32 ? kernels::Element::f32 : kernels::Element::bf16;
-}
+kernels::Element kernel_element(ElementType type);
 kernels::AttentionShape kernel_shape(const ModelShape& model);
 std::vector<kernels::AttentionBlock> kernel_blocks(const std::vector<AttentionBlock>& blocks);
 

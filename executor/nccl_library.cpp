@@ -26,9 +26,14 @@ void find(void* library, const char* name, Function& function) {
   if (function == nullptr) throw found(fmt::format("a library without {}", name));
 }
 
-NcclLibrary load() {
+const char* usual_file() {
   const char* const named = std::getenv("STRATA_NCCL");
-  const char* const file = named != nullptr && *named != '\0' ? named : "libnccl.so.2";
+  return named != nullptr && *named != '\0' ? named : "libnccl.so.2";
+}
+
+}  // namespace
+
+NcclLibrary load_nccl(const char* file) {
   void* const library = dlopen(file, RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) {
     const char* const reason = dlerror();
@@ -53,10 +58,8 @@ NcclLibrary load() {
   return nccl;
 }
 
-}  // namespace
-
 const NcclLibrary& nccl_library() {
-  static const NcclLibrary kLibrary = load();
+  static const NcclLibrary kLibrary = load_nccl(usual_file());
   return kLibrary;
 }
 

@@ -4,7 +4,11 @@
 
 #include <nccl.h>
 
+#include <functional>
+#include <memory>
 #include <string>
+
+#include "executor/nccl_network.hpp"
 
 namespace strata {
 
@@ -25,8 +29,14 @@ struct NcclLibrary {
   int version = 0;  ///< major * 10000 + minor * 100 + patch
 };
 
-/// The same library at every call; it stays loaded. Throws DeviceError; see open_nccl.
+/// Loads `file` as dlopen does; it stays loaded. Throws DeviceError; see open_nccl.
+NcclLibrary load_nccl(const char* file);
+/// The one that open_nccl uses, the same at every call.
 const NcclLibrary& nccl_library();
+
+/// What open_nccl makes: `native_stream` gives the cudaStream_t of a stream's number.
+std::unique_ptr<NcclNetwork> make_nccl_network(const NcclLibrary& nccl, Control& control,
+                                               std::function<void*(std::int32_t)> native_stream);
 
 /// "2.28.9"
 std::string nccl_version_text(int version);

@@ -25,8 +25,8 @@ constexpr auto kAbortLimit = std::chrono::seconds(5);
 
 class NcclOfJob : public NcclNetwork {
  public:
-  NcclOfJob(const NcclLibrary& nccl, Control& control, const Gpu& gpu)
-      : nccl_(nccl), control_(control), gpu_(gpu) {}
+  NcclOfJob(const NcclLibrary& nccl, Control& control, std::function<void*(std::int32_t)> native_stream)
+      : nccl_(nccl), control_(control), native_stream_(std::move(native_stream)) {}
 
   /// Ends communicators in good order; what went wrong before has been reported.
   ~NcclOfJob() override {
@@ -57,7 +57,7 @@ class NcclOfJob : public NcclNetwork {
 
   void exchange(std::int32_t stream, std::int32_t lane, std::span<const NetworkPart> parts) override {
     const ncclComm_t comm = communicators_.at(static_cast<std::size_t>(lane));
-    const auto native = static_cast<cudaStream_t>(gpu_.native_stream(stream));
+    const auto native = static_cast<cudaStream_t>(native_stream_(stream));
     check(nccl_.group_start(), comm, "beginning an exchange");
     for (const NetworkPart& part : parts) {
       const auto bytes = static_cast<std::size_t>(part.bytes);
@@ -149,7 +149,7 @@ class NcclOfJob : public NcclNetwork {
 
   const NcclLibrary& nccl_;
   Control& control_;
-  const Gpu& gpu_;
+  std::function<void*(std::int32_t)> native_stream_;
   std::vector<ncclComm_t> communicators_;  ///< [lane]
 };
 
@@ -157,10 +157,16 @@ class NcclOfJob : public NcclNetwork {
 
 bool nccl_available() { return true; }
 
+std::unique_ptr<NcclNetwork> make_nccl_network(const NcclLibrary& nccl, Control& control,
+                                               std::function<void*(std::int32_t)> native_stream) {
+  return std::make_unique<NcclOfJob>(nccl, control, std::move(native_stream));
+}
+
 std::unique_ptr<NcclNetwork> open_nccl(Control& control, const Gpu& gpu) {
   // Communicators of one GPU that were launched in one order must not run in another; before NCCL looks.
   setenv("NCCL_LAUNCH_ORDER_IMPLICIT", "1", 0);
-  return std::make_unique<NcclOfJob>(nccl_library(), control, gpu);
+  return make_nccl_network(nccl_library(), control,
+                           [&gpu](std::int32_t stream) { return gpu.native_stream(stream); });
 }
 
 std::string nccl_version() { return nccl_version_text(nccl_library().version); }

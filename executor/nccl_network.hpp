@@ -29,7 +29,7 @@ class NcclNetwork : public DeviceNetwork {
 
 /// Loads the library: the file that the environment variable STRATA_NCCL names, else libnccl.so.2 from where
 /// the loader looks. Throws DeviceError that says what was found when there is none, or an old one. `control`
-/// and `gpu` outlive the network.
+/// and `gpu` outlive the network, whose thread calls it.
 std::unique_ptr<NcclNetwork> open_nccl(Control& control, const Gpu& gpu);
 
 /// Of the library that open_nccl would load, "2.28.9"; throws as it does.

@@ -6,6 +6,8 @@
 #include <cstring>
 
 #include "core/check.hpp"
+#include "executor/kernel_arguments.hpp"
+#include "kernels/f16.hpp"
 #include "kernels/row_kernels.hpp"
 
 namespace strata {
@@ -97,6 +99,15 @@ void normals(std::uint32_t low, std::uint32_t high, std::int32_t width, float* o
   }
 }
 
+template <typename Half>
+void round_to(float* values, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    Half half{};
+    kernels::narrow(values[i], &half);
+    values[i] = kernels::widen(half);
+  }
+}
+
 }  // namespace
 
 InputShape input_shape(const ModelShape& model, InputTensor tensor) {
@@ -121,9 +132,9 @@ void seeded_row(std::uint64_t seed, InputTensor tensor, std::int32_t document, s
     float* values = out + static_cast<std::int64_t>(head - heads.begin) * width;
     normals(static_cast<std::uint32_t>(head_key), static_cast<std::uint32_t>(head_key >> 32), width, values);
   }
-  if (type == ElementType::f32) return;
   const std::int64_t count = static_cast<std::int64_t>(heads.count()) * width;
-  for (std::int64_t i = 0; i < count; ++i) out[i] = kernels::from_bf16(kernels::to_bf16(out[i]));
+  if (type == ElementType::bf16) round_to<kernels::Bf16>(out, count);
+  if (type == ElementType::f16) round_to<kernels::F16>(out, count);
 }
 
 void fill_rows(std::uint64_t seed, InputTensor tensor, const TokenSpan& span, const InputShape& shape,
@@ -136,12 +147,8 @@ void fill_rows(std::uint64_t seed, InputTensor tensor, const TokenSpan& span, co
     std::byte* row = target + (token - span.begin) * row_bytes;
     seeded_row(seed, tensor, span.document, token, {0, shape.heads}, shape.width, ElementType::f32,
                scratch.data());
-    if (type == ElementType::f32) {
-      std::memcpy(row, scratch.data(), static_cast<std::size_t>(row_bytes));
-    } else {
-      kernels::convert_rows(row, kernels::Element::bf16, count, scratch.data(), kernels::Element::f32, count,
-                            count, 1);
-    }
+    kernels::convert_rows(row, kernel_element(type), count, scratch.data(), kernels::Element::f32, count,
+                          count, 1);
   }
 }
 

@@ -344,20 +344,16 @@ void grad_kv_rows(const AttentionWork& work, const AttentionTile& tile, const At
 
 void grad_q_target(const AttentionWork& work, const AttentionTile& tile, const AttentionTile* next,
                    const Operands& operands, const TileBuffers& buffers) {
-  if (work.shape.element == Element::f32) {
-    grad_q_rows<float>(work, tile, next, operands, buffers);
-  } else {
-    grad_q_rows<Bf16>(work, tile, next, operands, buffers);
-  }
+  with_storage(work.shape.element, [&](auto storage) HWY_ATTR {
+    grad_q_rows<typename decltype(storage)::Type>(work, tile, next, operands, buffers);
+  });
 }
 
 void grad_kv_target(const AttentionWork& work, const AttentionTile& tile, const AttentionTile* next,
                     const Operands& operands, const TileBuffers& buffers) {
-  if (work.shape.element == Element::f32) {
-    grad_kv_rows<float>(work, tile, next, operands, buffers);
-  } else {
-    grad_kv_rows<Bf16>(work, tile, next, operands, buffers);
-  }
+  with_storage(work.shape.element, [&](auto storage) HWY_ATTR {
+    grad_kv_rows<typename decltype(storage)::Type>(work, tile, next, operands, buffers);
+  });
 }
 
 }  // namespace strata::kernels::HWY_NAMESPACE

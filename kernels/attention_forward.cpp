@@ -186,11 +186,9 @@ void forward_rows(const AttentionWork& work, const AttentionTile& tile, const At
 
 void forward_target(const AttentionWork& work, const AttentionTile& tile, const AttentionTile* next,
                     const Operands& operands, const TileBuffers& buffers) {
-  if (work.shape.element == Element::f32) {
-    forward_rows<float>(work, tile, next, operands, buffers);
-  } else {
-    forward_rows<Bf16>(work, tile, next, operands, buffers);
-  }
+  with_storage(work.shape.element, [&](auto storage) HWY_ATTR {
+    forward_rows<typename decltype(storage)::Type>(work, tile, next, operands, buffers);
+  });
 }
 
 }  // namespace strata::kernels::HWY_NAMESPACE

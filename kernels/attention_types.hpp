@@ -7,8 +7,7 @@
 
 namespace strata::kernels {
 
-/// Storage type of q, k, v, outputs and output gradients. Arithmetic is always fp32. f16 (IEEE binary16) is a
-/// type of the GPU's kernels only; the CPU's work lists reject it.
+/// Storage type of q, k, v, outputs and output gradients; f16 is IEEE binary16. Arithmetic is always fp32.
 enum class Element : std::uint8_t { f32, bf16, f16 };
 
 constexpr std::int64_t element_bytes(Element element) { return element == Element::f32 ? 4 : 2; }

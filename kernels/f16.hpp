@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scalar IEEE binary16 for host and device, rounding to nearest even like the hardware. The CPU kernels do
-// not use it: half precision is a type of the GPU.
+// Scalar IEEE binary16, bit-identical to the vector conversions; the tails of rows use it, and the GPU's row
+// kernels.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +15,7 @@ struct F16 {
   std::uint16_t bits;
 };
 
+/// Exact; a signalling NaN becomes a quiet one.
 STRATA_HOST_DEVICE inline float widen(F16 value) {
 #if defined(__CUDA_ARCH__)
   float result = 0;
@@ -23,7 +24,8 @@ STRATA_HOST_DEVICE inline float widen(F16 value) {
 #else
   const std::uint32_t sign = static_cast<std::uint32_t>(value.bits & 0x8000U) << 16;
   const std::uint32_t magnitude = value.bits & 0x7FFFU;
-  if (magnitude >= 0x7C00U) return float_of_bits(sign | 0x7F800000U | (magnitude << 13));  // inf, NaN
+  const std::uint32_t quiet = magnitude > 0x7C00U ? 0x400000U : 0U;
+  if (magnitude >= 0x7C00U) return float_of_bits(sign | 0x7F800000U | quiet | (magnitude << 13));
   // The exponent is read as if it were a float's: 2^112 too small, subnormals included.
   return float_of_bits(sign | float_bits(float_of_bits(magnitude << 13) * 0x1p112F));
 #endif
@@ -38,7 +40,7 @@ STRATA_HOST_DEVICE inline void narrow(float value, F16* target) {
   const std::uint32_t magnitude = float_bits(value) & 0x7FFFFFFFU;
   std::uint32_t result = 0;
   if (magnitude > 0x7F800000U) {
-    result = 0x7E00U;
+    result = 0x7E00U | ((magnitude >> 13) & 0x3FFU);
   } else if (magnitude >= 0x477FF000U) {
     result = 0x7C00U;
   } else if (magnitude >= 0x38800000U) {  // normal: shift the exponent by 112 and round 13 bits away

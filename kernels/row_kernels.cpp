@@ -29,11 +29,10 @@ void add_rows_of(float* target, std::int64_t target_stride, const Source* source
 
 void add_rows_target(float* target, std::int64_t target_stride, const void* source, Element element,
                      std::int64_t source_stride, std::int64_t columns, std::int64_t rows) {
-  if (element == Element::f32) {
-    add_rows_of(target, target_stride, static_cast<const float*>(source), source_stride, columns, rows);
-  } else {
-    add_rows_of(target, target_stride, static_cast<const Bf16*>(source), source_stride, columns, rows);
-  }
+  with_storage(element, [&](auto storage) HWY_ATTR {
+    using Source = typename decltype(storage)::Type;
+    add_rows_of(target, target_stride, static_cast<const Source*>(source), source_stride, columns, rows);
+  });
 }
 
 template <class Target, class Source>
@@ -44,16 +43,17 @@ void convert_rows_of(Target* target, std::int64_t target_stride, const Source* s
   }
 }
 
-void narrow_rows_target(void* target, std::int64_t target_stride, const void* source,
-                        std::int64_t source_stride, std::int64_t columns, std::int64_t rows) {
-  convert_rows_of(static_cast<Bf16*>(target), target_stride, static_cast<const float*>(source), source_stride,
-                  columns, rows);
-}
-
-void widen_rows_target(void* target, std::int64_t target_stride, const void* source,
-                       std::int64_t source_stride, std::int64_t columns, std::int64_t rows) {
-  convert_rows_of(static_cast<float*>(target), target_stride, static_cast<const Bf16*>(source), source_stride,
-                  columns, rows);
+void convert_rows_target(void* target, Element target_element, std::int64_t target_stride, const void* source,
+                         Element source_element, std::int64_t source_stride, std::int64_t columns,
+                         std::int64_t rows) {
+  with_storage(target_element, [&](auto target_storage) HWY_ATTR {
+    using Target = typename decltype(target_storage)::Type;
+    with_storage(source_element, [&](auto source_storage) HWY_ATTR {
+      using Source = typename decltype(source_storage)::Type;
+      convert_rows_of(static_cast<Target*>(target), target_stride, static_cast<const Source*>(source),
+                      source_stride, columns, rows);
+    });
+  });
 }
 
 /// One part of a merge as seen by one row and head.
@@ -90,16 +90,16 @@ HWY_INLINE void weighted_sum(Target* target, const WeightedRow* parts, std::int6
   }
 }
 
-/// The same for parts of both types.
+/// The same for parts of several types.
 template <class Target>
 HWY_INLINE void mixed_sum(Target* target, const WeightedRow* parts, std::int64_t count, std::int64_t dim) {
   for (std::int64_t column = 0; column < dim; ++column) {
     float sum = 0.0F;
     for (std::int64_t p = 0; p < count; ++p) {
-      const float value = parts[p].element == Element::f32
-                              ? static_cast<const float*>(parts[p].row)[column]
-                              : widen(static_cast<const Bf16*>(parts[p].row)[column]);
-      sum += value * parts[p].weight;
+      with_storage(parts[p].element, [&](auto storage) HWY_ATTR {
+        using Source = typename decltype(storage)::Type;
+        sum += widen(static_cast<const Source*>(parts[p].row)[column]) * parts[p].weight;
+      });
     }
     narrow(sum, target + column);
   }
@@ -107,15 +107,13 @@ HWY_INLINE void mixed_sum(Target* target, const WeightedRow* parts, std::int64_t
 
 template <class Target>
 HWY_INLINE void sum_parts(Target* target, const WeightedRow* parts, std::int64_t count, std::int64_t dim) {
-  std::int64_t halves = 0;
-  for (std::int64_t p = 0; p < count; ++p) halves += parts[p].element == Element::bf16 ? 1 : 0;
-  if (halves == 0) {
-    weighted_sum<float>(target, parts, count, dim);
-  } else if (halves == count) {
-    weighted_sum<Bf16>(target, parts, count, dim);
-  } else {
-    mixed_sum(target, parts, count, dim);
-  }
+  const Element element = count == 0 ? Element::f32 : parts[0].element;
+  const bool uniform = std::all_of(parts, parts + count,
+                                   [&](const WeightedRow& part) HWY_ATTR { return part.element == element; });
+  if (!uniform) return mixed_sum(target, parts, count, dim);
+  with_storage(element, [&](auto storage) HWY_ATTR {
+    weighted_sum<typename decltype(storage)::Type>(target, parts, count, dim);
+  });
 }
 
 /// Fills `rows` with the contributing parts of one (row, head) and returns their number and, in `lse`, the
@@ -131,9 +129,7 @@ HWY_INLINE std::int64_t weigh_parts(std::span<const PartialOutput> parts, std::i
     if (value == kEmpty) continue;
     const std::int64_t out_stride = part.out_stride == 0 ? heads * dim : part.out_stride;
     const std::int64_t place = row * out_stride + head * dim;
-    const void* out = part.element == Element::f32
-                          ? static_cast<const void*>(static_cast<const float*>(part.out) + place)
-                          : static_cast<const void*>(static_cast<const Bf16*>(part.out) + place);
+    const std::byte* out = static_cast<const std::byte*>(part.out) + place * element_bytes(part.element);
     rows[count++] = {out, value, part.element};
     peak = std::max(peak, value);
   }
@@ -164,11 +160,9 @@ void merge_target(const MergedOutput& target, std::span<const PartialOutput> par
       float lse = 0.0F;
       const std::int64_t count = weigh_parts(parts, row, head, heads, dim, weighted, &lse);
       const std::int64_t place = row * out_stride + head * dim;
-      if (target.element == Element::f32) {
-        sum_parts(static_cast<float*>(target.out) + place, weighted, count, dim);
-      } else {
-        sum_parts(static_cast<Bf16*>(target.out) + place, weighted, count, dim);
-      }
+      with_storage(target.element, [&](auto storage) HWY_ATTR {
+        sum_parts(static_cast<typename decltype(storage)::Type*>(target.out) + place, weighted, count, dim);
+      });
       target.lse[row * lse_stride + head] = lse;
     }
   }
@@ -251,18 +245,12 @@ HWY_INLINE void delta_of(float* delta, const A* a, const B* b, std::int64_t coun
 
 void delta_target(float* delta, const void* grad_out, Element grad_out_element, const void* out,
                   Element out_element, std::int64_t count, std::int64_t dim) {
-  const auto with_grad = [&](const auto* grad) HWY_ATTR {
-    if (out_element == Element::f32) {
-      delta_of(delta, grad, static_cast<const float*>(out), count, dim);
-    } else {
-      delta_of(delta, grad, static_cast<const Bf16*>(out), count, dim);
-    }
-  };
-  if (grad_out_element == Element::f32) {
-    with_grad(static_cast<const float*>(grad_out));
-  } else {
-    with_grad(static_cast<const Bf16*>(grad_out));
-  }
+  with_storage(grad_out_element, [&](auto grad_storage) HWY_ATTR {
+    with_storage(out_element, [&](auto out_storage) HWY_ATTR {
+      delta_of(delta, static_cast<const typename decltype(grad_storage)::Type*>(grad_out),
+               static_cast<const typename decltype(out_storage)::Type*>(out), count, dim);
+    });
+  });
 }
 
 }  // namespace strata::kernels::HWY_NAMESPACE
@@ -272,8 +260,7 @@ HWY_AFTER_NAMESPACE();
 namespace strata::kernels {
 
 HWY_EXPORT(add_rows_target);
-HWY_EXPORT(narrow_rows_target);
-HWY_EXPORT(widen_rows_target);
+HWY_EXPORT(convert_rows_target);
 HWY_EXPORT(stream_target);
 HWY_EXPORT(stream_fill_target);
 HWY_EXPORT(merge_target);
@@ -318,10 +305,9 @@ void convert_rows(void* target, Element target_element, std::int64_t target_stri
   if (target_element == source_element) {
     const std::int64_t bytes = element_bytes(target_element);
     copy_rows(target, target_stride * bytes, source, source_stride * bytes, columns * bytes, rows);
-  } else if (target_element == Element::bf16) {
-    HWY_DYNAMIC_DISPATCH(narrow_rows_target)(target, target_stride, source, source_stride, columns, rows);
   } else {
-    HWY_DYNAMIC_DISPATCH(widen_rows_target)(target, target_stride, source, source_stride, columns, rows);
+    HWY_DYNAMIC_DISPATCH(convert_rows_target)
+    (target, target_element, target_stride, source, source_element, source_stride, columns, rows);
   }
 }
 
@@ -348,14 +334,6 @@ void compute_delta(float* delta, const void* grad_out, Element grad_out_element,
   HWY_DYNAMIC_DISPATCH(delta_target)
   (delta, grad_out, grad_out_element, out, out_element, rows * heads, dim);
 }
-
-std::uint16_t to_bf16(float value) {
-  Bf16 result{};
-  narrow(value, &result);
-  return result.bits;
-}
-
-float from_bf16(std::uint16_t bits) { return widen(Bf16{bits}); }
 
 }  // namespace strata::kernels
 #endif

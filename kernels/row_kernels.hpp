@@ -25,7 +25,8 @@ void stream_rows(void* target, std::int64_t target_stride, const void* source, s
 void add_rows(float* target, std::int64_t target_stride, const void* source, Element source_element,
               std::int64_t source_stride, std::int64_t columns, std::int64_t rows);
 
-/// Converts between storage types; f32 to bf16 rounds to nearest even. Strides in elements.
+/// Converts between storage types, rounding to nearest even; NaN stays NaN, and what is above the target's
+/// range becomes infinite. Strides in elements.
 void convert_rows(void* target, Element target_element, std::int64_t target_stride, const void* source,
                   Element source_element, std::int64_t source_stride, std::int64_t columns,
                   std::int64_t rows);
@@ -65,9 +66,5 @@ void merge_partials(const MergedOutput& target, std::span<const PartialOutput> p
 /// delta[row, head] = sum over dim of grad_out * out. All arrays dense.
 void compute_delta(float* delta, const void* grad_out, Element grad_out_element, const void* out,
                    Element out_element, std::int64_t rows, std::int64_t heads, std::int64_t dim);
-
-/// Scalar bf16 conversions with the same rounding as the vector kernels (nearest even; NaN stays NaN).
-std::uint16_t to_bf16(float value);
-float from_bf16(std::uint16_t bits);
 
 }  // namespace strata::kernels

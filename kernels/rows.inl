@@ -10,11 +10,40 @@
 #endif
 // clang-format on
 
+#include "kernels/attention_types.hpp"
 #include "kernels/bf16.hpp"
+#include "kernels/f16.hpp"
 #include "kernels/simd.inl"
 
 HWY_BEFORE_NAMESPACE();
 namespace strata::kernels::HWY_NAMESPACE {
+
+/// Names the type that holds an element.
+template <class T>
+struct Storage {
+  using Type = T;
+};
+
+/// body(Storage<T>()) with the element's T.
+template <class Body>
+HWY_INLINE void with_storage(Element element, const Body& body) {
+  switch (element) {
+    case Element::f32:
+      return body(Storage<float>());
+    case Element::bf16:
+      return body(Storage<Bf16>());
+    case Element::f16:
+      return body(Storage<F16>());
+  }
+}
+
+/// Whether Highway converts half precision by instructions that round to nearest even and keep NaN. Its
+/// substitutes for other instruction sets round towards zero.
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2 && !defined(HWY_DISABLE_F16C)
+inline constexpr bool kHalfInstructions = true;
+#else
+inline constexpr bool kHalfInstructions = false;
+#endif
 
 template <class D>
 HWY_INLINE hn::Vec<D> load_floats(D d, const float* from) {
@@ -26,6 +55,31 @@ HWY_INLINE hn::Vec<D> load_floats(D d, const Bf16* from) {
   const hn::RebindToUnsigned<D> word;
   const auto bits = hn::LoadU(half, reinterpret_cast<const std::uint16_t*>(from));
   return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(word, bits)));
+}
+
+/// f16.hpp says what the integers do.
+template <class D>
+HWY_INLINE hn::Vec<D> load_floats(D d, const F16* from) {
+  const hn::Rebind<std::uint16_t, D> half;
+  const auto loaded = hn::LoadU(half, reinterpret_cast<const std::uint16_t*>(from));
+  if constexpr (kHalfInstructions) {
+    const hn::Rebind<hwy::float16_t, D> half_float;
+    return hn::PromoteTo(d, hn::BitCast(half_float, loaded));
+  } else {
+    const hn::RebindToUnsigned<D> word;
+    const hn::RebindToSigned<D> signed_word;
+    const auto bits = hn::PromoteTo(word, loaded);
+    const auto magnitude = hn::And(bits, hn::Set(word, 0x7FFF));
+    const auto signed_magnitude = hn::BitCast(signed_word, magnitude);
+    const auto infinite = hn::RebindMask(word, hn::Gt(signed_magnitude, hn::Set(signed_word, 0x7BFF)));
+    const auto nan = hn::RebindMask(word, hn::Gt(signed_magnitude, hn::Set(signed_word, 0x7C00)));
+    const auto shifted = hn::ShiftLeft<13>(magnitude);
+    const auto finite = hn::BitCast(word, hn::Mul(hn::BitCast(d, shifted), hn::Set(d, 0x1p112F)));
+    const auto other =
+        hn::Or(shifted, hn::IfThenElse(nan, hn::Set(word, 0x7FC00000), hn::Set(word, 0x7F800000)));
+    const auto sign = hn::ShiftLeft<16>(hn::Xor(bits, magnitude));
+    return hn::BitCast(d, hn::Or(sign, hn::IfThenElse(infinite, other, finite)));
+  }
 }
 
 HWY_INLINE void store_floats(Vector value, float* to) { hn::StoreU(value, Floats(), to); }
@@ -42,6 +96,35 @@ HWY_INLINE void store_floats(Vector value, Bf16* to) {
   const auto nan = hn::RebindMask(word, hn::Gt(magnitude, hn::Set(signed_word, 0x7F800000)));
   const auto upper = hn::ShiftRight<16>(hn::IfThenElse(nan, quiet, rounded));
   hn::StoreU(hn::DemoteTo(half, hn::BitCast(signed_word, upper)), half, reinterpret_cast<std::uint16_t*>(to));
+}
+
+HWY_INLINE void store_floats(Vector value, F16* to) {
+  const hn::Rebind<std::uint16_t, Floats> half;
+  auto* const halves = reinterpret_cast<std::uint16_t*>(to);
+  if constexpr (kHalfInstructions) {
+    const hn::Rebind<hwy::float16_t, Floats> half_float;
+    hn::StoreU(hn::BitCast(half, hn::DemoteTo(half_float, value)), half, halves);
+  } else {
+    const Floats d;
+    const hn::RebindToUnsigned<Floats> word;
+    const hn::RebindToSigned<Floats> signed_word;
+    const auto bits = hn::BitCast(word, value);
+    const auto magnitude = hn::And(bits, hn::Set(word, 0x7FFFFFFF));
+    const auto above = [&](std::int32_t bound) HWY_ATTR {
+      return hn::RebindMask(word, hn::Gt(hn::BitCast(signed_word, magnitude), hn::Set(signed_word, bound)));
+    };
+    const auto odd = hn::And(hn::ShiftRight<13>(magnitude), hn::Set(word, 1));
+    const auto rounding = hn::Add(odd, hn::Set(word, 0xFFFU - 0x38000000U));
+    const auto normal = hn::ShiftRight<13>(hn::Add(magnitude, rounding));
+    const auto small = hn::BitCast(word, hn::Add(hn::BitCast(d, magnitude), hn::Set(d, 0.5F)));
+    const auto subnormal = hn::Sub(small, hn::Set(word, 0x3F000000));
+    const auto payload = hn::And(hn::ShiftRight<13>(magnitude), hn::Set(word, 0x3FF));
+    auto result = hn::IfThenElse(above(0x387FFFFF), normal, subnormal);
+    result = hn::IfThenElse(above(0x477FEFFF), hn::Set(word, 0x7C00), result);
+    result = hn::IfThenElse(above(0x7F800000), hn::Or(payload, hn::Set(word, 0x7E00)), result);
+    result = hn::Or(result, hn::ShiftRight<16>(hn::Xor(bits, magnitude)));
+    hn::StoreU(hn::DemoteTo(half, hn::BitCast(signed_word, result)), half, halves);
+  }
 }
 
 /// target = source, converted.

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Gathers the tiles of attention blocks into the items of the CPU's work lists.
-#include <stdexcept>
-
 #include "kernels/attention_work.hpp"
 #include "kernels/block_cutter.hpp"
 #include "kernels/tile_layout.hpp"
@@ -14,9 +12,6 @@ constexpr std::int64_t kItemPairs = 65536;
 constexpr std::int64_t kItemTiles = 32;
 
 AttentionWork empty_work(const AttentionShape& shape, OutputMode mode) {
-  if (shape.element == Element::f16) {
-    throw std::invalid_argument("attention shape: f16 is a type of the GPU kernels only");
-  }
   AttentionWork work;
   work.shape = shape;
   work.mode = mode;

@@ -41,4 +41,9 @@ std::vector<FitReport> fit_in_step(const CalibrationRequest& request, CostProfil
 /// A plan's waves and programs, ready to run.
 Execution execution_of(const Plan& plan, const std::vector<std::vector<RankProgram>>& programs);
 
+/// The processor's name as Linux states it.
+std::string processor_name();
+/// In UTC, YYYY-MM-DD.
+std::string today();
+
 }  // namespace strata::tools

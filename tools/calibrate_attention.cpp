@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "core/mask.hpp"
+#include "executor/kernel_arguments.hpp"
 #include "kernels/attention_work.hpp"
 #include "tools/calibrate.hpp"
 
@@ -14,11 +15,14 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-kernels::AttentionShape kernel_shape(const ModelShape& model) {
-  const kernels::Element element =
-      model.element_type == ElementType::f32 ? kernels::Element::f32 : kernels::Element::bf16;
+kernels::AttentionShape item_shape(const ModelShape& model) {
   // One group of query heads on one KV head: what a work item covers.
-  return {element, model.group_size(), 1, model.head_dim, model.value_head_dim, 0.125F};
+  return {kernel_element(model.element_type),
+          model.group_size(),
+          1,
+          model.head_dim,
+          model.value_head_dim,
+          0.125F};
 }
 
 /// Arrays of one thread, long enough for the largest cell; values do not matter to the time.
@@ -45,7 +49,7 @@ struct Arrays {
 class AttentionMeter {
  public:
   AttentionMeter(const CalibrationRequest& request, std::int64_t longest_query, std::int64_t longest_key)
-      : shape_(kernel_shape(request.model)), threads_(std::max(1, request.threads)) {
+      : shape_(item_shape(request.model)), threads_(std::max(1, request.threads)) {
     for (std::int32_t t = 0; t < threads_; ++t) arrays_.emplace_back(shape_, longest_query, longest_key);
   }
 

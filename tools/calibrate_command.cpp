@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// strata calibrate: measures this machine and writes a cost profile with its held-out error.
+// strata calibrate: measures this machine and writes a cost profile with its held-out error, or, on executors
+// of GPUs and processes, raw samples.
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
@@ -16,19 +17,11 @@
 #include "core/version.hpp"
 #include "kernels/cpu_features.hpp"
 #include "tools/calibrate.hpp"
+#include "tools/calibrate_samples.hpp"
 #include "tools/command.hpp"
 
 namespace strata::tools {
 
-namespace {
-
-struct CalibrateOptions {
-  std::string output, executor = "cpu", model = "tiny";
-  std::int64_t threads = 0;
-  bool thorough = false;
-};
-
-/// The processor's name as Linux states it.
 std::string processor_name() {
   std::ifstream info("/proc/cpuinfo");
   for (std::string line; std::getline(info, line);) {
@@ -39,12 +32,24 @@ std::string processor_name() {
   return "unknown processor";
 }
 
+std::string today() { return fmt::format("{:%Y-%m-%d}", fmt::gmtime(std::chrono::system_clock::now())); }
+
+namespace {
+
+constexpr std::int64_t kMostThreads = 4096;
+
+struct CalibrateOptions {
+  std::string output, model;
+  bool quick = false, thorough = false;
+  RunOptions run;  ///< executor, threads, device, rendezvous
+};
+
 void stamp(const CalibrationRequest& request, CostProfile& profile) {
   profile.name = "cpu-measured";
   ProfileProvenance& provenance = profile.provenance;
   provenance = {};
   provenance.device = processor_name();
-  provenance.date = fmt::format("{:%Y-%m-%d}", fmt::gmtime(std::chrono::system_clock::now()));
+  provenance.date = today();
   provenance.tool_version = kVersion;
   provenance.instruction_set = kernels::instruction_set();
   provenance.threads = request.threads;
@@ -82,18 +87,23 @@ void write_document(JsonWriter& json, const std::string& path, const std::vector
   json.close();
 }
 
-int calibrate(const CalibrateOptions& options, Output& output) {
-  if (options.executor != "cpu") {
-    throw InputError("--executor", "'" + options.executor + "'", "cpu, the executor of this build");
+void check_options(const CalibrateOptions& options) {
+  check_run_options(options.run);
+  if (options.run.threads > kMostThreads) {
+    throw InputError("--threads", std::to_string(options.run.threads), fmt::format("0 to {}", kMostThreads));
   }
-  if (options.threads < 0 || options.threads > 4096) {
-    throw InputError("--threads", std::to_string(options.threads), "0 to 4096");
+  if (options.quick && options.run.executor == "cpu") {
+    throw InputError("--quick", "--executor cpu", "--executor cuda, mpi or nccl");
   }
+  if (options.quick && options.thorough) throw InputError("--quick", "--thorough too", "one of them");
+}
+
+int calibrate_cpu(const CalibrateOptions& options, Output& output) {
   expect_writable(options.output);
   CalibrationRequest request;
-  request.model = load_model(options.model);
-  request.threads = options.threads > 0
-                        ? static_cast<std::int32_t>(options.threads)
+  request.model = load_model(options.model.empty() ? "tiny" : options.model);
+  request.threads = options.run.threads > 0
+                        ? static_cast<std::int32_t>(options.run.threads)
                         : static_cast<std::int32_t>(std::max(1U, std::thread::hardware_concurrency()));
   request.thorough = options.thorough;
   request.seed = output.seed;
@@ -121,20 +131,41 @@ int calibrate(const CalibrateOptions& options, Output& output) {
   return 0;
 }
 
+int calibrate(const CalibrateOptions& options, Output& output) {
+  check_options(options);
+  const std::string& executor = options.run.executor;
+  if (executor == "cpu") return calibrate_cpu(options, output);
+  SamplesOptions samples;
+  samples.output = options.output;
+  samples.model = !options.model.empty() ? options.model : executor == "mpi" ? "tiny" : "llama3_8b";
+  samples.fineness = options.quick      ? Fineness::quick
+                     : options.thorough ? Fineness::thorough
+                                        : Fineness::normal;
+  samples.run = options.run;
+  return calibrate_samples(samples, output);
+}
+
 }  // namespace
 
 Command calibrate_command() {
   auto options = std::make_shared<CalibrateOptions>();
   Command command;
   command.name = "calibrate";
-  command.summary = "Measure this machine and write a cost profile with its held-out error";
+  command.summary = "Measure this machine: a cost profile, or samples of GPUs and links";
   command.declare = [options](Options& declared) {
-    declared.required("-o,--output", options->output, "Profile file to write");
-    declared.add("--executor", options->executor, "cpu: all ranks in this process");
-    declared.add("--model", options->model, "Model whose head dimensions and element type are measured");
-    declared.add("--threads", options->threads, "Cores to measure with; 0: one per hardware thread");
+    declared.required("-o,--output FILE", options->output,
+                      "File to write: cpu a cost profile, others raw samples");
+    declared.add("--executor NAME", options->run.executor,
+                 "cpu: this process; cuda: one GPU; mpi, nccl: processes, as in run");
+    declared.add("--model MODEL", options->model,
+                 "Model to measure heads and types of; default: tiny, GPUs llama3_8b");
+    declared.add("--threads N", options->run.threads, "Cores to measure with; 0: one per hardware thread");
+    declared.add("--device N", options->run.device, "cuda, nccl: number of the GPU");
+    declared.add("--rendezvous DIR", options->run.rendezvous,
+                 "nccl without MPI: a folder that all processes see");
+    declared.flag("--quick", options->quick, "Not with cpu: a few small sizes, in seconds");
     declared.flag("--thorough", options->thorough,
-                  "Finer grid and more batches (minutes instead of seconds)");
+                  "Finer grid, more batches or models (minutes instead of seconds)");
   };
   command.run = [options](Output& output) { return calibrate(*options, output); };
   return command;

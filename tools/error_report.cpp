@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <cstdlib>
 #include <exception>
 #include <iostream>
 #include <new>
@@ -41,6 +42,12 @@ int report_current_exception() {
                                   "command line and the input files.",
                                   error.what(), kVersion));
   }
+}
+
+void exit_for_device() {
+  const int code = report_current_exception();
+  std::cout.flush();
+  std::_Exit(code);
 }
 
 }  // namespace strata::tools

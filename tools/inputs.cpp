@@ -58,7 +58,8 @@ void apply_overrides(const PlanInputs& inputs, ModelShape& model) {
     model.element_type =
         choice(inputs.element_type, "--element-type",
                std::array{std::pair<std::string_view, ElementType>{"f32", ElementType::f32},
-                          std::pair<std::string_view, ElementType>{"bf16", ElementType::bf16}});
+                          std::pair<std::string_view, ElementType>{"bf16", ElementType::bf16},
+                          std::pair<std::string_view, ElementType>{"f16", ElementType::f16}});
   }
   validate(model, "--model " + inputs.model);
 }
@@ -73,7 +74,7 @@ void PlanInputs::declare(Options& options) {
   options.add("--heads Q:KV", heads, "Override the query and KV heads, such as 32:8");
   options.add("--head-dim D", head_dim, "Override the head dimension");
   options.add("--layers N", layers, "Override the number of layers");
-  options.add("--element-type TYPE", element_type, "Override the element type: f32 or bf16");
+  options.add("--element-type TYPE", element_type, "Override the element type: f32, bf16 or f16");
   options.add("--profile FILE", profile, "Cost profile from strata calibrate; default: shipped, unmeasured");
   options.add("--strategy,--strategies NAMES", strategies, "auto, all, or names separated by commas");
   options.add("--exchange MODE", exchange, "needed (only what the mask needs) or full (as published)");

@@ -17,6 +17,7 @@ class MpiProcessJob : public ProcessJob {
   Control& control() override { return *job_; }
   std::string device() const override { return kernels::instruction_set(); }
   bool shares_processes() const override { return true; }
+  std::string attention_kernel(const ModelShape&) override { return "cpu"; }
   ProcessRun execute(const RunSetup& setup) override {
     return run_in_processes(setup.execution, setup.cpu, *job_, job_->transports(lane_count(setup.execution)),
                             "mpi");

@@ -27,6 +27,8 @@ class ProcessJob {
   virtual void abandon() noexcept {}
   /// What a process computes on, for people.
   virtual std::string device() const = 0;
+  /// What runs the model's attention here, once open: "cpu", "tensor_core" or "plain".
+  virtual std::string attention_kernel(const ModelShape& model) = 0;
   /// Collective: runs what all processes have agreed on; see run_in_processes.
   virtual ProcessRun execute(const RunSetup& setup) = 0;
   /// Whether one process can run several ranks.

@@ -148,10 +148,6 @@ int run_cuda(const RunOptions& options, Output& output) {
 }
 
 int run(const RunOptions& options, Output& output) {
-  const std::array<std::string_view, 4> executors{"cpu", "cuda", "mpi", "nccl"};
-  if (std::find(executors.begin(), executors.end(), options.executor) == executors.end()) {
-    throw InputError("--executor", "'" + options.executor + "'", "cpu, cuda, mpi or nccl");
-  }
   check_run_options(options);
   if (options.executor == "cpu") return run_cpu(options, output);
   return options.executor == "cuda" ? run_cuda(options, output) : run_in_job(options, output);
@@ -178,6 +174,8 @@ Command run_command() {
                  "Seconds for a repeat (cpu [any]), a pass (cuda, nccl [60]), a wait (mpi [60])");
     declared.add("--device N", options->device, "cuda, nccl: number of the GPU");
     declared.add("--kernels NAME", options->kernels, "cuda, nccl: auto, or plain for plain fp32 attention");
+    declared.add("--spare-sms N", options->spare_sms,
+                 "nccl: multiprocessors that attention leaves to communication [8]");
     declared.add("--rendezvous DIR", options->rendezvous,
                  "nccl without MPI: a folder that all processes see");
     declared.flag("--serial", options->serial,

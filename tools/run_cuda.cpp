@@ -3,9 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <cstdlib>
-#include <iostream>
-
 #include "core/check.hpp"
 #include "core/counts.hpp"
 #include "executor/cuda_accelerator.hpp"
@@ -37,8 +34,8 @@ DeviceOptions device_options(const RunOptions& options, const CpuOptions& cpu) {
 }
 
 std::string attention_name(const DeviceOptions& options, const ModelShape& model, Accelerator& gpu) {
-  const bool plain =
-      options.plain_attention || gpu.prepare_attention(kernels::WorkKind::forward, kernel_shape(model)) == 0;
+  const bool plain = options.plain_attention ||
+                     gpu.prepare_attention(kernels::WorkKind::forward, kernel_shape(model), 0) == 0;
   return plain ? "plain fp32 attention" : "tensor-core attention";
 }
 
@@ -56,9 +53,7 @@ CudaOutcome run_with_cuda(const RunOptions& options, const Output& output) {
         counted(outcome.setup.cpu.layers, "layer"), device.serial ? ", one instruction at a time" : ""));
     outcome.result = run_on_device(outcome.setup.execution, device, *gpu);
   } catch (const DeviceError&) {
-    const int code = report_current_exception();
-    std::cout.flush();
-    std::_Exit(code);
+    exit_for_device();
   }
   return outcome;
 }

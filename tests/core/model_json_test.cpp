@@ -33,6 +33,8 @@ TEST(ModelJson, ReadsStratasOwnKeys) {
   EXPECT_EQ(window.head_dim, 192);
   EXPECT_EQ(window.value_head_dim, 128);
   EXPECT_EQ(read(test::edited(kGood, "bf16", "fp32")).element_type, ElementType::f32);
+  EXPECT_EQ(read(test::edited(kGood, "bf16", "f16")).element_type, ElementType::f16);
+  EXPECT_EQ(read(test::edited(kGood, "bf16", "fp16")).element_type, ElementType::f16);
 }
 
 TEST(ModelJson, WritesWhatItReads) {
@@ -45,6 +47,7 @@ TEST(ModelJson, WritesWhatItReads) {
   model.window = 7;
   model.value_head_dim = 32;
   model.mask_kind = MaskKind::full_causal;
+  model.element_type = ElementType::f16;
   EXPECT_EQ(read(to_json(model)), model);
 }
 
@@ -54,12 +57,16 @@ TEST(ModelJson, ReadsAHuggingFaceConfiguration) {
       R"( "num_attention_heads": 32, "num_hidden_layers": 32, "num_key_value_heads": 8, "rope_theta": 5e5,)"
       R"( "torch_dtype": "bfloat16", "vocab_size": 128256})";
   EXPECT_EQ(read(llama), named_model("llama3_8b"));
+  ModelShape half = named_model("llama3_8b");
+  half.element_type = ElementType::f16;
+  EXPECT_EQ(read(test::edited(llama, "bfloat16", "float16")), half);
+  EXPECT_EQ(read(test::edited(llama, "\"torch_dtype\": \"bfloat16\"", "\"dtype\": \"float16\"")), half);
   const ModelShape sliding = read(test::edited(llama, "\"rope_theta\": 5e5", "\"sliding_window\": 4096"));
   EXPECT_EQ(sliding.mask(), Mask{4096});
   const std::string off = "\"sliding_window\": 4096, \"use_sliding_window\": false";
   EXPECT_EQ(read(test::edited(llama, "\"rope_theta\": 5e5", off)), named_model("llama3_8b"));
-  EXPECT_EQ(test::input_error([&] { read(test::edited(llama, "bfloat16", "float16")); }),
-            "m.json: torch_dtype: found \"float16\", expected \"bfloat16\" or \"float32\"");
+  EXPECT_EQ(test::input_error([&] { read(test::edited(llama, "bfloat16", "float8")); }),
+            "m.json: torch_dtype: found \"float8\", expected \"bfloat16\" or \"float16\" or \"float32\"");
   EXPECT_EQ(test::input_error([&] {
               read(test::edited(llama, "\"num_attention_heads\": 32", "\"num_attention_heads\": 24"));
             }),
@@ -79,7 +86,8 @@ TEST(ModelJson, NamesWhatIsWrong) {
   EXPECT_EQ(error_of("\"dense\"", "\"dense\", \"window\": 4").substr(0, 41),
             "m.json: window: found an unknown field, e");
   EXPECT_EQ(error_of("\"bf16\"", "\"fp8\""),
-            "m.json: element_type: found \"fp8\", expected \"f32\" or \"bf16\" or \"fp32\"");
+            "m.json: element_type: found \"fp8\", expected \"f32\" or \"bf16\" or \"f16\" or \"fp32\" or "
+            "\"fp16\"");
   EXPECT_EQ(error_of("\"layers\": 32", "\"layers\": 0"),
             "m.json: layers: found 0, expected an integer from 1 to 1048576");
   EXPECT_EQ(error_of("\"layers\": 32, ", ""), "m.json: found no field 'layers', expected an integer");

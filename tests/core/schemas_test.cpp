@@ -17,6 +17,7 @@
 #include "cost_models/cost_profile.hpp"
 #include "tests/core/bad_input.hpp"
 #include "tests/core/random_plan.hpp"
+#include "tools/calibration_samples.hpp"
 
 namespace strata {
 namespace {
@@ -66,6 +67,33 @@ class Samples {
   int count_ = 0;
 };
 
+/// One sample of every case; every event takes as long as its place in the timeline is late.
+std::string calibration_samples() {
+  tools::SamplesFile file;
+  file.executor = "mpi";
+  file.date = "2026-01-31";
+  file.places = tools::RankPlaces::on_hosts({"a", "b", "a"});
+  const ModelShape model = named_model("tiny");
+  const tools::CalibrationPart part = tools::whole_part(model, file.places, {16, 16, {1e9}, {4096}, {4096}});
+  Timeline timeline;
+  timeline.layers = 2;
+  for (std::int32_t wave = 0; wave < std::ssize(part.execution.waves); ++wave) {
+    for (std::int32_t layer = 0; layer < 2; ++layer) {
+      for (const Pass pass : {Pass::forward, Pass::backward}) {
+        for (const RankProgram& program : part.execution.waves[static_cast<std::size_t>(wave)].programs) {
+          for (std::int32_t i = 0; i < std::ssize(program.instructions(pass)); ++i) {
+            TimelineEvent& event = timeline.events.emplace_back();
+            event = {0, wave, layer, pass, program.rank, i};
+            event.end_ns = std::ssize(timeline.events);
+          }
+        }
+      }
+    }
+  }
+  file.models.push_back({model, "cpu", read_samples(part, timeline)});
+  return samples_text(file);
+}
+
 TEST(Schemas, DescribeWhatTheWritersWrite) {
   Samples samples;
   for (std::uint64_t seed = 0; seed < 25; ++seed) samples.add("plan", true, to_json(test::random_plan(seed)));
@@ -84,6 +112,9 @@ TEST(Schemas, DescribeWhatTheWritersWrite) {
                            "seqlens");
   samples.add_with_mutants("profile", profile_text(default_profile("cpu")), "copy_units");
   samples.add_with_mutants("profile", profile_text(default_profile("h100")), "provenance");
+  samples.add_with_mutants("samples", calibration_samples(), "clock_error_ns");
+  samples.add_with_mutants("samples", calibration_samples(), "durations_ns");
+  samples.add_with_mutants("samples", calibration_samples(), "message_bytes");
 
   std::string output;
   const int status = samples.check(output);

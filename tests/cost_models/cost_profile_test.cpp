@@ -76,6 +76,18 @@ TEST(ProfileLookup, TheNearestTableStandsInForAMissingOne) {
   const auto other_type = find_attention_table(gpu, Pass::forward, ElementType::f32, 128, 128);
   EXPECT_TRUE(other_type.extrapolated);
   EXPECT_EQ(other_type.table->element_type, ElementType::bf16);
+  EXPECT_FALSE(find_attention_table(gpu, Pass::forward, ElementType::f16, 128, 128).extrapolated);
+}
+
+TEST(ProfileLookup, ATableOfTheSameSizeStandsInForAnotherSixteenBitType) {
+  CostProfile profile = default_profile("cpu");
+  std::erase_if(profile.attention,
+                [](const AttentionTable& table) { return table.element_type == ElementType::f16; });
+  const auto stand_in = find_attention_table(profile, Pass::backward, ElementType::f16, 128, 128);
+  EXPECT_TRUE(stand_in.extrapolated);
+  EXPECT_EQ(stand_in.table->element_type, ElementType::bf16);
+  EXPECT_EQ(stand_in.table->head_dim, 128);
+  EXPECT_EQ(stand_in.scale, 1);
 }
 
 TEST(ProfileFile, ReadsBackWhatItWroteByteForByte) {

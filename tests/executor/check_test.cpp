@@ -9,6 +9,7 @@
 #include <cstring>
 #include <limits>
 
+#include "executor/check_detail.hpp"
 #include "executor/cpu_executor.hpp"
 #include "tests/executor/hand_programs.hpp"
 
@@ -56,7 +57,7 @@ void set(std::vector<std::byte>& values, std::size_t index, float value) {
 }
 
 TEST(Check, PassesGoodResultsInBothModesAndTypes) {
-  for (const ElementType type : {ElementType::f32, ElementType::bf16}) {
+  for (const ElementType type : {ElementType::f32, ElementType::bf16, ElementType::f16}) {
     const Case good = good_case(type);
     for (const CheckMode mode : {CheckMode::full, CheckMode::sampled}) {
       const CheckReport report = check(good, mode);
@@ -64,6 +65,26 @@ TEST(Check, PassesGoodResultsInBothModesAndTypes) {
       EXPECT_EQ(report.tensors.size(), mode == CheckMode::full ? 5U : 6U);
     }
   }
+}
+
+TEST(Check, TakesGradientsBelowTheStorageTypesNormalNumbersByItsSteps) {
+  // Late keys of long documents have gradients that half precision can only store in steps of 2^-24.
+  std::vector<double> reference, stored, wrong;
+  double squares = 0;
+  for (int i = 1; i <= 64; ++i) {
+    reference.push_back(1e-7 * i);
+    stored.push_back(std::nearbyint(reference.back() * 0x1p24) * 0x1p-24);
+    wrong.push_back(stored.back() + (i % 2 == 0 ? 0x1p-23 : -0x1p-23));
+    squares += reference.back() * reference.back();
+  }
+  const double tolerance = check_tolerance(ElementType::f16, ResultTensor::dv);
+  const double scale = gradient_scale(ElementType::f16, squares, reference.size());
+  EXPECT_EQ(scale, 0x1p-14 * 8);
+  EXPECT_GT(kernels::tile_error(stored, reference, std::sqrt(squares)), tolerance);
+  EXPECT_LE(kernels::tile_error(stored, reference, scale), tolerance);
+  EXPECT_GT(kernels::tile_error(wrong, reference, scale), tolerance);
+  EXPECT_EQ(gradient_scale(ElementType::f16, 9.0, 64), 3.0);
+  EXPECT_EQ(gradient_scale(ElementType::bf16, squares, 64), std::sqrt(squares));
 }
 
 TEST(Check, CountsEveryTileInFullMode) {

@@ -56,7 +56,7 @@ bool any_nan(const std::vector<std::byte>& floats) {
 }
 
 TEST(CpuExecutor, RunsAHandWrittenProgramOfTwoRanksToWhatOneDeviceWouldCompute) {
-  for (const ElementType type : {ElementType::f32, ElementType::bf16}) {
+  for (const ElementType type : {ElementType::f32, ElementType::bf16, ElementType::f16}) {
     for (const std::int32_t threads : {1, 2, 3}) {
       const Execution execution = two_rank_execution(type);
       const RunResult result = run_on_cpu(execution, poisoned(threads));

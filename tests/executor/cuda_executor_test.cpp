@@ -9,6 +9,7 @@
 
 #include "core/check.hpp"
 #include "core/lower.hpp"
+#include "executor/kernel_arguments.hpp"
 #include "planner/strategy_table.hpp"
 #include "tests/executor/strategy_runs.hpp"
 
@@ -48,16 +49,17 @@ TEST_F(OnGpu, EveryStrategyComputesWhatOneDeviceWouldWithPlainAttention) {
 
 TEST_F(OnGpu, EveryStrategyComputesWhatOneDeviceWouldOnTensorCores) {
   for (const std::int32_t dim : {64, 96, 128, 192, 256}) {
+    const ElementType type = dim == 96 || dim == 128 ? ElementType::f16 : ElementType::bf16;
     const std::unique_ptr<Accelerator> gpu = open_gpu(0);
     kernels::AttentionShape shape;
-    shape.element = kernels::Element::bf16;
+    shape.element = kernel_element(type);
     shape.k_dim = shape.v_dim = dim;
-    EXPECT_GT(gpu->prepare_attention(kernels::WorkKind::forward, shape), 0);
+    EXPECT_GT(gpu->prepare_attention(kernels::WorkKind::forward, shape, 0), 0);
     std::vector<std::int64_t> ran;
     for (const std::int32_t ranks : {1, 2, 4}) {
       const auto number = static_cast<std::uint64_t>(dim + ranks);
-      testing::expect_strategies(testing::tensor_core_batch(ranks, dim, {700, 1, 323}), number, run_on_gpu,
-                                 ran);
+      testing::expect_strategies(testing::tensor_core_batch(ranks, dim, {700, 1, 323}, type), number,
+                                 run_on_gpu, ran);
     }
   }
 }

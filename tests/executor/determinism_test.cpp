@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // One plan, one result: bitwise equal outputs over 20 runs on 1, 2 and 4 threads, with random delays between
-// the items, for every strategy, both storage types and every way gradients come home.
+// the items, for every strategy, every storage type and every way gradients come home.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -36,7 +36,7 @@ Execution planned(const Strategy& strategy, const PlanOptions& options, ElementT
 TEST(Determinism, ResultsAreBitwiseEqualOverThreadsAndRandomDelaysForEveryStrategy) {
   std::uint64_t number = 0;
   for (const Strategy& strategy : all_strategies()) {
-    for (const ElementType type : {ElementType::f32, ElementType::bf16}) {
+    for (const ElementType type : {ElementType::f32, ElementType::bf16, ElementType::f16}) {
       const PlanOptions plan = testing::random_options(1, number++);
       const Execution execution = planned(strategy, plan, type);
       CpuOptions options;

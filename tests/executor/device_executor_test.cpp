@@ -47,7 +47,9 @@ TEST(DeviceExecutor, EveryStrategyComputesWhatOneDeviceWouldOnTensorCores) {
   };
   std::vector<std::int64_t> ran;
   testing::expect_strategies(testing::tensor_core_batch(2, 64, {90, 1, 45}), 5, run, ran);
-  EXPECT_EQ(ran, std::vector<std::int64_t>(ran.size(), 1));
+  const auto half = testing::tensor_core_batch(2, 64, {33, 1, 20}, ElementType::f16);
+  testing::expect_strategies(half, 6, run, ran);
+  EXPECT_EQ(ran, std::vector<std::int64_t>(ran.size(), 2));
 }
 
 /// Four ranks, documents across rank borders.

@@ -13,6 +13,7 @@
 #include "executor/agreement.hpp"
 #include "executor/check.hpp"
 #include "executor/device_executor.hpp"
+#include "executor/network_probe.hpp"
 #include "tests/executor/hand_programs.hpp"
 #include "tests/executor/strategy_runs.hpp"
 #include "tests/executor/thread_job.hpp"
@@ -195,6 +196,29 @@ TEST(DeviceJob, ANetworkThatFailsWhileARankWaitsEndsItsRun) {
       });
   EXPECT_TRUE(has(job.thrown[1], "rank 1: the wire is cut")) << job.thrown[1];
   EXPECT_TRUE(has(job.thrown[0], "rank 0: ")) << job.thrown[0];
+}
+
+/// What each of `processes` says of a network of two lanes that garbles what arrives at `garbled`.
+std::vector<std::string> probe(std::int32_t processes, std::int32_t garbled, std::int32_t absent) {
+  HostWire wire;
+  return testing::run_job_of_threads(processes, kShort, [&](testing::ThreadControl& control) {
+    HostAccelerator device({.seed = static_cast<std::uint64_t>(control.process())});
+    HostNetwork network(wire, device, control.process());
+    network.garbles = control.process() == garbled;
+    if (control.process() != absent) probe_network(device, control, network, 2);
+  });
+}
+
+TEST(NetworkProbe, PassesOnANetworkOfOneOrSeveral) {
+  for (const std::int32_t processes : {1, 2, 5}) {
+    EXPECT_EQ(probe(processes, -1, -1), std::vector<std::string>(static_cast<std::size_t>(processes)));
+  }
+}
+
+TEST(NetworkProbe, NamesWhoGotOtherBytesAndWhoGotNone) {
+  const auto garbled = probe(3, 1, -1);
+  EXPECT_EQ(garbled[1], "rank 1: testing lane 0: found other bytes than rank 0 sent");
+  EXPECT_EQ(probe(3, -1, 2)[0], "rank 0: testing lane 0: nothing from rank 2 for 1 s");
 }
 
 TEST(DeviceJob, ProgramsThatOnlyMeetWhenLanesRunBesideEachOtherAreRefused) {

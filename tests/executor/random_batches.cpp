@@ -91,7 +91,8 @@ RandomBatch random_batch(std::uint64_t number, BatchSize size) {
   model.value_head_dim = draw.one_in(6) ? model.head_dim + 8 : model.head_dim;
   model.hidden = model.query_heads * model.head_dim;
   model.ffn = 2 * model.hidden;
-  model.element_type = number % 2 == 0 ? ElementType::f32 : ElementType::bf16;
+  constexpr std::array kTypes{ElementType::f32, ElementType::bf16, ElementType::f32, ElementType::f16};
+  model.element_type = kTypes[number % kTypes.size()];
   if (draw.one_in(5)) {
     model.attention = AttentionKind::window;
     model.window = draw.one_in(2) ? draw.number(1, 8) : draw.number(1, 200);

@@ -6,10 +6,10 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstring>
 #include <set>
 
-#include "kernels/row_kernels.hpp"
+#include "executor/kernel_arguments.hpp"
+#include "kernels/functors/row_chunks.hpp"
 
 namespace strata {
 namespace {
@@ -69,20 +69,15 @@ TEST(SeededTensors, FillRowsOfTheStorageTypeWithTheValuesTheOracleSees) {
   }();
   const InputShape shape = input_shape(model, InputTensor::q);
   std::vector<float> scratch(72);
-  for (const ElementType type : {ElementType::f32, ElementType::bf16}) {
+  for (const ElementType type : {ElementType::f32, ElementType::bf16, ElementType::f16}) {
     const TokenSpan span{4, 10, 15};
     std::vector<std::byte> rows(static_cast<std::size_t>(5 * 72 * element_bytes(type)));
     fill_rows(9, InputTensor::q, span, shape, type, rows.data(), scratch);
     const auto expected = seeded_values(9, InputTensor::q, span, {0, 3}, 24, type);
     for (std::size_t i = 0; i < expected.size(); ++i) {
-      float value = 0;
-      if (type == ElementType::f32) {
-        std::memcpy(&value, rows.data() + 4 * i, 4);
-      } else {
-        std::uint16_t bits = 0;
-        std::memcpy(&bits, rows.data() + 2 * i, 2);
-        value = kernels::from_bf16(bits);
-      }
+      const auto element = kernel_element(type);
+      const float value = kernels::load_element(
+          rows.data() + static_cast<std::int64_t>(i) * kernels::element_bytes(element), element);
       ASSERT_EQ(static_cast<double>(value), expected[i]) << i;
     }
   }

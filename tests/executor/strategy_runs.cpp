@@ -89,7 +89,8 @@ void expect_random_batches(std::int64_t batches, std::int64_t most_work, const D
   }
 }
 
-RandomBatch tensor_core_batch(std::int32_t ranks, std::int32_t head_dim, std::vector<std::int64_t> lengths) {
+RandomBatch tensor_core_batch(std::int32_t ranks, std::int32_t head_dim, std::vector<std::int64_t> lengths,
+                              ElementType type) {
   RandomBatch batch;
   batch.request.documents = {0, 1, 2};
   batch.request.lengths = std::move(lengths);
@@ -100,7 +101,7 @@ RandomBatch tensor_core_batch(std::int32_t ranks, std::int32_t head_dim, std::ve
   model.head_dim = model.value_head_dim = head_dim;
   model.hidden = 4 * head_dim;
   model.ffn = 8 * head_dim;
-  model.element_type = ElementType::bf16;
+  model.element_type = type;
   return batch;
 }
 

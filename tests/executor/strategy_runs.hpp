@@ -30,7 +30,8 @@ void expect_strategies(const RandomBatch& batch, std::uint64_t number, const Dev
 /// expect_strategies over small random batches of at most `most_work`; no strategy is left out.
 void expect_random_batches(std::int64_t batches, std::int64_t most_work, const DeviceRunner& run);
 
-/// Three documents in bf16 and grouped heads, as tensor-core kernels need them.
-RandomBatch tensor_core_batch(std::int32_t ranks, std::int32_t head_dim, std::vector<std::int64_t> lengths);
+/// Three documents in a 16-bit type and grouped heads, as tensor-core kernels need them.
+RandomBatch tensor_core_batch(std::int32_t ranks, std::int32_t head_dim, std::vector<std::int64_t> lengths,
+                              ElementType type = ElementType::bf16);
 
 }  // namespace strata::testing

@@ -25,6 +25,11 @@ double rounded(float value, Element element) {
 
 }  // namespace
 
+Tolerance tolerance_of(Element element) {
+  if (element == Element::f32) return {2e-6, 5e-6};
+  return element == Element::bf16 ? Tolerance{4e-3, 8e-3} : Tolerance{5e-4, 1e-3};
+}
+
 Tensor::Tensor(Element element, std::int64_t count)
     : element_(element), bytes_(at(count * element_bytes(element))) {
   for (std::int64_t i = 0; i < count; ++i) set(i, kNaN);

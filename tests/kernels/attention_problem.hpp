@@ -17,7 +17,7 @@
 
 namespace strata::kernels::test {
 
-/// Values of either storage type, read and written as doubles.
+/// Values of one storage type, read and written as doubles.
 class Tensor {
  public:
   Tensor() = default;
@@ -32,6 +32,13 @@ class Tensor {
   Element element_ = Element::f32;
   std::vector<std::uint8_t> bytes_;
 };
+
+/// What the error figures of a problem may reach: rounding of fp32 sums, or of storing a result in 16 bits
+/// (2^-8 and 2^-11, twice that backward).
+struct Tolerance {
+  double forward, backward;
+};
+Tolerance tolerance_of(Element element);
 
 struct QueryArrays {
   std::int64_t rows = 0;
@@ -91,6 +98,7 @@ class Problem {
   void run_threaded(int threads);
 
   /// Largest error over documents x heads x tiles of at most 64 rows, forward and backward.
+  [[nodiscard]] Tolerance tolerance() const { return tolerance_of(shape_.element); }
   [[nodiscard]] double forward_error() const;
   [[nodiscard]] double backward_error() const;
   /// Relative L2 error of grad_q, grad_k and grad_v, each over all documents: norm(x - oracle) /

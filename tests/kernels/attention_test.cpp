@@ -13,13 +13,6 @@
 namespace strata::kernels::test {
 namespace {
 
-struct Tolerance {
-  double forward, backward;
-};
-Tolerance tolerance_of(Element element) {
-  return element == Element::f32 ? Tolerance{2e-6, 5e-6} : Tolerance{4e-3, 8e-3};
-}
-
 AttentionShape shape_of(Element element, std::int32_t kv_heads, std::int32_t group, std::int32_t k_dim,
                         std::int32_t v_dim) {
   return {element, kv_heads * group, kv_heads, k_dim, v_dim, 1.0F / std::sqrt(static_cast<float>(k_dim))};
@@ -33,11 +26,11 @@ ProblemOptions random_options(std::uint32_t seed, std::int64_t longest) {
   };
   const std::int32_t dims[] = {1, 3, 8, 16, 20, 32, 64, 96, 128, 192, 256};
   const auto dim = [&] { return dims[pick(0, 10)]; };
+  const Element elements[] = {Element::bf16, Element::f16, Element::f32, Element::f32};
   ProblemOptions options;
   const std::int32_t k_dim = dim();
-  options.shape =
-      shape_of(pick(0, 3) == 0 ? Element::bf16 : Element::f32, static_cast<std::int32_t>(pick(1, 3)),
-               static_cast<std::int32_t>(pick(1, 8)), k_dim, pick(0, 2) == 0 ? dim() : k_dim);
+  options.shape = shape_of(elements[pick(0, 3)], static_cast<std::int32_t>(pick(1, 3)),
+                           static_cast<std::int32_t>(pick(1, 8)), k_dim, pick(0, 2) == 0 ? dim() : k_dim);
   const std::int64_t documents = pick(1, 4);
   for (std::int64_t d = 0; d < documents; ++d) {
     options.queries.push_back(pick(0, 3) == 0 ? pick(1, 3) : pick(1, longest));
@@ -47,10 +40,9 @@ ProblemOptions random_options(std::uint32_t seed, std::int64_t longest) {
   return options;
 }
 
-void expect_matches_oracle(const Problem& problem, Element element, const std::string& what) {
-  const Tolerance tolerance = tolerance_of(element);
-  EXPECT_LE(problem.forward_error(), tolerance.forward) << what;
-  EXPECT_LE(problem.backward_error(), tolerance.backward) << what;
+void expect_matches_oracle(const Problem& problem, const std::string& what) {
+  EXPECT_LE(problem.forward_error(), problem.tolerance().forward) << what;
+  EXPECT_LE(problem.backward_error(), problem.tolerance().backward) << what;
   EXPECT_TRUE(problem.untouched()) << what;
 }
 
@@ -65,7 +57,7 @@ TEST(Attention, EqualsTheOracleForRandomMasksShapesAndScatteredPieces) {
     const ProblemOptions options = random_options(seed, 90);
     Problem problem(options, seed);
     problem.run(1, 0);
-    expect_matches_oracle(problem, options.shape.element, "seed " + std::to_string(seed));
+    expect_matches_oracle(problem, "seed " + std::to_string(seed));
   }
 }
 
@@ -74,7 +66,7 @@ TEST(Attention, EqualsTheOracleWhenBlocksAreDealtOverSeveralLaunches) {
     const ProblemOptions options = random_options(seed, 90);
     Problem problem(options, seed);
     problem.run(2 + static_cast<int>(seed % 5), 0);
-    expect_matches_oracle(problem, options.shape.element, "seed " + std::to_string(seed));
+    expect_matches_oracle(problem, "seed " + std::to_string(seed));
   }
 }
 
@@ -87,21 +79,21 @@ TEST(Attention, EqualsTheOracleOnEveryInstructionSet) {
       const ProblemOptions options = random_options(seed, 60);
       Problem problem(options, seed);
       problem.run(seed % 4 == 0 ? 3 : 1, 0);
-      expect_matches_oracle(problem, options.shape.element, name + " seed " + std::to_string(seed));
+      expect_matches_oracle(problem, name + " seed " + std::to_string(seed));
     }
   }
 }
 
 TEST(Attention, EqualsTheOracleForTheTunedHeadDimensionsOverManyTiles) {
   for (const std::int32_t dim : {64, 96, 128, 192, 256}) {
-    for (const Element element : {Element::f32, Element::bf16}) {
+    for (const Element element : {Element::f32, Element::bf16, Element::f16}) {
       ProblemOptions options;
       options.shape = shape_of(element, 1, 2, dim, dim);
       options.queries = options.keys = {517, 1, 130};
       options.cut = false;
       Problem problem(options, static_cast<std::uint32_t>(dim));
       problem.run(1, 0);
-      expect_matches_oracle(problem, element, "dim " + std::to_string(dim));
+      expect_matches_oracle(problem, "dim " + std::to_string(dim));
     }
   }
 }
@@ -112,7 +104,7 @@ TEST(Attention, ContinuesAboveTheWidestChunkOfColumns) {
   options.queries = options.keys = {70};
   Problem problem(options, 5);
   problem.run(1, 0);
-  expect_matches_oracle(problem, Element::f32, "576/520");
+  expect_matches_oracle(problem, "576/520");
 }
 
 TEST(Attention, OneTokenDocumentsCopyTheirValueAndHaveNoScoreGradient) {
@@ -122,7 +114,7 @@ TEST(Attention, OneTokenDocumentsCopyTheirValueAndHaveNoScoreGradient) {
   options.cut = false;
   Problem problem(options, 3);
   problem.run(1, 0);
-  expect_matches_oracle(problem, Element::f32, "one-token documents");
+  expect_matches_oracle(problem, "one-token documents");
   const KeyArrays& keys = problem.keys[0];
   for (std::int64_t row = 0; row < 40; ++row) {
     for (std::int64_t head = 0; head < 4; ++head) {

@@ -20,8 +20,6 @@
 namespace strata::kernels::test {
 namespace {
 
-constexpr double kBackwardError = 8e-3;
-
 struct Order {
   int grid = 1;
   std::uint64_t seed = 1;
@@ -134,9 +132,9 @@ ProblemOptions random_options(std::uint32_t seed, std::int32_t dim) {
 
 void expect_backward(Problem& problem, int launches, const Order& order) {
   problem.run_with(backward_kernels(order), launches);
-  EXPECT_LE(problem.backward_error(), kBackwardError) << "seed " << order.seed;
+  EXPECT_LE(problem.backward_error(), problem.tolerance().backward) << "seed " << order.seed;
   for (const double error : problem.backward_relative_errors()) {
-    EXPECT_LE(error, kBackwardError) << "seed " << order.seed;
+    EXPECT_LE(error, problem.tolerance().backward) << "seed " << order.seed;
   }
   EXPECT_TRUE(problem.untouched()) << "seed " << order.seed;
 }

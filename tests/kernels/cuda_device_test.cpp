@@ -183,9 +183,10 @@ TEST_F(Device, TensorCoreAttentionEqualsTheOracleForEveryTypeAndHeadDimension) {
                      std::to_string(++seed));
         Problem problem(random_options(seed, element, k_dim, v_dim, longest), seed);
         problem.run_with(tensor_core_kernels(), seed % 3 == 0 ? 3 : 1);
-        EXPECT_LE(problem.forward_error(), 4e-3);
-        EXPECT_LE(problem.backward_error(), 8e-3);
-        for (const double error : problem.backward_relative_errors()) EXPECT_LE(error, 8e-3);
+        EXPECT_LE(problem.forward_error(), problem.tolerance().forward);
+        EXPECT_LE(problem.backward_error(), problem.tolerance().backward);
+        for (const double error : problem.backward_relative_errors())
+          EXPECT_LE(error, problem.tolerance().backward);
         EXPECT_TRUE(problem.untouched());
       }
     }

@@ -107,8 +107,8 @@ TEST(ReferenceKernels, EqualTheOracleForInputsOfSixteenBits) {
       EXPECT_LE(problem.backward_error(), 5e-6) << "seed " << seed;
       EXPECT_TRUE(problem.untouched()) << "seed " << seed;
       problem.run_with(reference_kernels(seed), 1);
-      EXPECT_LE(problem.forward_error(), 4e-3) << "seed " << seed;
-      EXPECT_LE(problem.backward_error(), 8e-3) << "seed " << seed;
+      EXPECT_LE(problem.forward_error(), problem.tolerance().forward) << "seed " << seed;
+      EXPECT_LE(problem.backward_error(), problem.tolerance().backward) << "seed " << seed;
     }
   }
 }

@@ -42,7 +42,14 @@ void HostNetwork::exchange(std::int32_t stream, std::int32_t lane, std::span<con
     if (begun->empty()) {
       for (const NetworkPart& part : given) begun->push_back(wire_.begin(lane, process_, part));
     }
-    return std::all_of(begun->begin(), begun->end(), [&](const auto& part) { return wire_.ended(*part); });
+    const bool ended =
+        std::all_of(begun->begin(), begun->end(), [&](const auto& part) { return wire_.ended(*part); });
+    if (ended && garbles) {
+      for (const NetworkPart& part : given) {
+        if (!part.sends) *part.data ^= std::byte{1};
+      }
+    }
+    return ended;
   });
 }
 

@@ -43,6 +43,8 @@ class HostNetwork : public DeviceNetwork {
 
   /// check() throws from its n-th call on; -1: never.
   std::int64_t fails_at = -1;
+  /// The first byte of every part that arrives here is another one.
+  bool garbles = false;
   std::int64_t exchanges() const { return exchanges_; }
 
  private:

@@ -152,7 +152,7 @@ TEST_F(BadFile, AModelIsRefusedWithTheFieldAndWhatItHolds) {
           {R"("kv_heads":2)", R"("kv_heads":3)",
            ": found 4 query heads and 3 KV heads, expected query heads that are a multiple of the KV heads"},
           {R"("element_type":"f32")", R"("element_type":"f8")",
-           ": element_type: found \"f8\", expected \"f32\" or \"bf16\" or \"fp32\""},
+           ": element_type: found \"f8\", expected \"f32\" or \"bf16\" or \"f16\" or \"fp32\" or \"fp16\""},
           {R"("attention":"dense")", R"("attention":"dence")",
            ": attention: found \"dence\", expected \"dense\" or \"window\""},
       });

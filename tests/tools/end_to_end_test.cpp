@@ -39,7 +39,7 @@ TEST_P(Journey, OfEveryVariantEndsInACheckedRun) {
   const bool exchanges = GetParam() != "ulysses" && GetParam() != "whole_document";
   std::vector<std::string> variants = {
       "--ranks 1",
-      "--ranks 3 --heads 6:3",
+      "--ranks 3 --heads 6:3 --element-type f16",
       "--ranks 8 --heads 8:2",
       "--ranks 4 --element-type bf16",
       "--ranks 4 --backward-kv retain",

@@ -56,7 +56,7 @@ TEST_F(Mpi, RandomCasesOfEveryStrategyAreBitwiseThoseOfTheCpuExecutor) {
 }
 
 TEST_F(Mpi, ARunIsCheckedRecordedAndValidatedLikeOneOfOneProcess) {
-  plan("plan.json", "--topology cpu:2x4 --strategy per_document");
+  plan("plan.json", "--topology cpu:2x4 --strategy per_document --element-type f16");
   const std::string options = "--check full --poison --repeat 2 --json --timeline m.json --trace t.json";
   const Finished mpi = run_job(work_, 3, "run plan.json --executor mpi " + options);
   ASSERT_EQ(mpi.code, 0) << mpi.err;
@@ -178,6 +178,45 @@ TEST_F(Mpi, AProcessWithoutMemoryEndsAllOfThem) {
   EXPECT_TRUE(has(finished.err, "strata: rank 0: found too little memory for arenas of ")) << finished.err;
   EXPECT_EQ(reports(finished.err), 1) << finished.err;
   expect_no_result();
+}
+
+TEST_F(Mpi, ACalibrationWritesTheSamplesOfAllProcesses) {
+  const Finished finished = run_job(work_, 2, "calibrate -o s.json --executor mpi --quick --json");
+  ASSERT_EQ(finished.code, 0) << finished.err;
+  EXPECT_EQ(member(parsed(finished.out), "samples_file").string(), "s.json");
+  EXPECT_TRUE(has(finished.err, "2 ranks in as many processes, ")) << finished.err;
+  EXPECT_EQ(work_.files(), std::vector<std::string>{"s.json"});
+  const JsonDocument samples = parsed(work_.read("s.json"));
+  EXPECT_GT(member(samples, "provenance.clock_error_ns").integer(0, 1'000'000'000), 0);
+  EXPECT_EQ(member(samples, "ranks").size(), 2U);
+  // 3 pairs of lengths, 2 bands and 2 numbers of heads, both directions; 6 operations at 1, 16 and 256 rows;
+  // 3 sizes of messages one way, both ways and all-to-all.
+  EXPECT_EQ(member(samples, "attention").size(), 24U);
+  EXPECT_EQ(member(samples, "rows").size(), 18U);
+  EXPECT_EQ(member(samples, "exchanges").size(), 9U);
+  for (const JsonValue each : member(samples, "exchanges").items()) {
+    EXPECT_EQ(member(each, "level").string(), "node");
+    EXPECT_EQ(member(each, "durations_ns").size(), 4U);
+  }
+}
+
+TEST_F(Mpi, ACalibrationWithoutALauncherPrintsTheLineToUse) {
+  EXPECT_EQ(
+      work_.expect(2, "calibrate -o s.json --executor mpi").err,
+      "strata: --executor mpi: found no launcher, expected mpirun -np 2 --bind-to none strata calibrate "
+      "-o s.json --executor mpi, or srun --mpi=pmix -n 2 strata calibrate -o s.json --executor mpi\n");
+  EXPECT_TRUE(work_.files().empty());
+}
+
+TEST_F(Mpi, ACalibrationOfProcessesThatDisagreeEndsAllOfThem) {
+  const std::string arguments = "calibrate -o s.json --executor mpi --quick --model ";
+  MpiJobUnderTest job(
+      work_, {{1, strata_command(arguments + "tiny")}, {1, strata_command(arguments + "llama3_8b")}});
+  const Finished finished = job.wait();
+  EXPECT_EQ(finished.code, 4) << finished.err;
+  EXPECT_TRUE(has(finished.err, "strata: rank 1: plan ")) << finished.err;
+  EXPECT_EQ(reports(finished.err), 1) << finished.err;
+  EXPECT_TRUE(work_.files().empty());
 }
 
 TEST(WithoutMpi, TheExecutorIsRefused) {

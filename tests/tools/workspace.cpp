@@ -26,8 +26,8 @@ fs::path new_folder() {
 }
 
 /// In the child, between fork and exec: only calls that are safe there.
-[[noreturn]] void become_strata(std::vector<char*>& arguments, const char* folder, const char* out,
-                                const char* err) {
+[[noreturn]] void become(const char* program, std::vector<char*>& arguments, const char* folder,
+                         const char* out, const char* err) {
   const int in = ::open("/dev/null", O_RDONLY);
   const int to_out = ::open(out, O_WRONLY | O_CREAT | O_TRUNC, 0600);
   const int to_err = ::open(err, O_WRONLY | O_CREAT | O_TRUNC, 0600);
@@ -35,7 +35,7 @@ fs::path new_folder() {
   ::dup2(in, STDIN_FILENO);
   ::dup2(to_out, STDOUT_FILENO);
   ::dup2(to_err, STDERR_FILENO);
-  ::execv(STRATA_BINARY, arguments.data());
+  ::execv(program, arguments.data());
   ::_exit(127);
 }
 
@@ -49,7 +49,14 @@ Workspace::~Workspace() {
 }
 
 Finished Workspace::strata(const std::vector<std::string>& arguments, const std::string& inside) const {
-  std::vector<std::string> words{"strata"};
+  return run(STRATA_BINARY, arguments, inside);
+}
+
+Finished Workspace::script(const std::string& text) const { return run("/bin/sh", {"-c", text}, "."); }
+
+Finished Workspace::run(const char* program, const std::vector<std::string>& arguments,
+                        const std::string& inside) const {
+  std::vector<std::string> words{program};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<char*> pointers;
   pointers.reserve(words.size() + 1);
@@ -59,7 +66,7 @@ Finished Workspace::strata(const std::vector<std::string>& arguments, const std:
   const std::string out = streams / "out", err = streams / "err", folder = folder_ / inside;
   const pid_t child = ::fork();
   if (child < 0) throw std::runtime_error("fork failed");
-  if (child == 0) become_strata(pointers, folder.c_str(), out.c_str(), err.c_str());
+  if (child == 0) become(program, pointers, folder.c_str(), out.c_str(), err.c_str());
   int status = 0;
   if (::waitpid(child, &status, 0) != child) throw std::runtime_error("waitpid failed");
   Finished finished{WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), file_text(out),
@@ -134,7 +141,10 @@ JsonDocument parsed(const std::string& text) {
 }
 
 JsonValue member(const JsonDocument& document, const std::string& way) {
-  JsonValue value = document.root();
+  return member(document.root(), way);
+}
+
+JsonValue member(JsonValue value, const std::string& way) {
   std::istringstream names(way);
   for (std::string name; std::getline(names, name, '.');) {
     bool found = false;

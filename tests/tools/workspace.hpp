@@ -30,6 +30,8 @@ class Workspace {
   Finished strata(const std::string& arguments) const;
   /// As above; fails the test unless the exit code is `code`.
   Finished expect(int code, const std::string& arguments) const;
+  /// Lines of a shell, in this folder.
+  Finished script(const std::string& text) const;
 
   void write(const std::string& name, const std::string& text) const;
   std::string read(const std::string& name) const;
@@ -41,6 +43,8 @@ class Workspace {
   std::filesystem::path path(const std::string& name) const { return folder_ / name; }
 
  private:
+  Finished run(const char* program, const std::vector<std::string>& arguments,
+               const std::string& inside) const;
   std::filesystem::path folder_;
 };
 
@@ -56,6 +60,7 @@ int scaled(int normal, int small);
 JsonDocument parsed(const std::string& text);
 /// The member at a way such as "check.passed"; the test fails when it is missing.
 JsonValue member(const JsonDocument& document, const std::string& way);
+JsonValue member(JsonValue value, const std::string& way);
 /// Keys of an object in file order.
 std::vector<std::string> keys(JsonValue object);
 
