@@ -32,7 +32,6 @@ class HostAccelerator : public Accelerator {
       : options_(options), engine_(options.seed) {}
 
   std::string description() const override { return "host device"; }
-  std::int32_t multiprocessors() const override { return 1; }
   std::int64_t free_bytes() override { return options_.memory - used_; }
   std::byte* allocate(std::int64_t bytes) override;
   void upload(std::byte* target, std::span<const std::byte> source) override;
