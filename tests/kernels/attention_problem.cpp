@@ -25,6 +25,36 @@ double rounded(float value, Element element) {
 
 }  // namespace
 
+ProblemOptions options_of(Element element, std::int32_t k_dim, std::int32_t v_dim, std::int32_t kv_heads,
+                          std::int32_t group) {
+  ProblemOptions options;
+  options.shape.element = element;
+  options.shape.k_dim = k_dim;
+  options.shape.v_dim = v_dim;
+  options.shape.kv_heads = kv_heads;
+  options.shape.query_heads = kv_heads * group;
+  options.shape.scale = 1.0F / std::sqrt(static_cast<float>(k_dim));
+  return options;
+}
+
+ProblemOptions ragged_options(std::uint32_t seed, std::int32_t dim, const RaggedLimits& limits) {
+  std::mt19937 generator(seed);
+  const auto pick = [&](std::int64_t low, std::int64_t high) {
+    return std::uniform_int_distribution<std::int64_t>(low, high)(generator);
+  };
+  ProblemOptions options =
+      options_of(seed % 2 == 0 ? Element::bf16 : Element::f16, dim, dim,
+                 static_cast<std::int32_t>(pick(1, 2)), static_cast<std::int32_t>(pick(1, limits.group)));
+  options.queries.push_back(pick(1, limits.rows));
+  options.keys.push_back(pick(0, 1) == 0 ? pick(1, limits.rows) : options.queries.back());
+  options.queries.push_back(pick(1, 40));
+  options.keys.push_back(options.queries.back());
+  options.queries.push_back(pick(0, 1) == 0 ? 1 : pick(1, 30));
+  options.keys.push_back(options.queries.back() == 1 ? pick(1, 70) : 1);
+  options.window = std::array<std::int64_t, 4>{0, pick(1, 90), -1, -1}[static_cast<std::size_t>(pick(0, 3))];
+  return options;
+}
+
 Tolerance tolerance_of(Element element) {
   if (element == Element::f32) return {2e-6, 5e-6};
   return element == Element::bf16 ? Tolerance{4e-3, 8e-3} : Tolerance{5e-4, 1e-3};

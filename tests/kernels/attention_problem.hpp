@@ -77,6 +77,17 @@ struct ProblemOptions {
   std::int64_t window = 0;  // 0: causal; > 0: sliding window; < 0: a random band
 };
 
+/// No documents yet; the scale is 1 / sqrt(k_dim).
+ProblemOptions options_of(Element element, std::int32_t k_dim, std::int32_t v_dim, std::int32_t kv_heads,
+                          std::int32_t group);
+
+struct RaggedLimits {
+  std::int64_t rows = 200;  ///< of the longest document
+  std::int64_t group = 2;   ///< query heads of a KV head
+};
+/// In 16 bits, ragged documents under a random mask; the last is one row, or one key.
+ProblemOptions ragged_options(std::uint32_t seed, std::int32_t dim, const RaggedLimits& limits);
+
 /// Kernels under test other than the CPU's: one launch over blocks.
 using Launch = std::function<void(const AttentionShape& shape, std::span<const AttentionBlock> blocks,
                                   const Operands& operands, OutputMode mode)>;

@@ -4,11 +4,7 @@
 // float64 oracle; and that neither the order of threads nor the number of blocks changes a bit.
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <array>
-#include <cmath>
-#include <random>
-#include <stdexcept>
 #include <string>
 
 #include "kernels/cuda/attention_grad_kv.cuh"
@@ -16,58 +12,12 @@
 #include "kernels/cuda/attention_lists.hpp"
 #include "kernels/cuda/attention_reference.hpp"
 #include "tests/kernels/attention_problem.hpp"
+#include "tests/kernels/emulated_attention.hpp"
 
 namespace strata::kernels::test {
 namespace {
 
-struct Order {
-  int grid = 1;
-  std::uint64_t seed = 1;
-};
-
-template <class Kernel>
-void emulate(const AttentionArguments& arguments, const Order& order) {
-  emulator::Launch launch;
-  launch.blocks = order.grid;
-  launch.threads = Kernel::kShape.threads();
-  launch.shared_bytes = static_cast<std::size_t>(Kernel::kShape.shared_bytes());
-  launch.seed = order.seed;
-  emulator::run(launch, [&] { Kernel::run(arguments); });
-}
-
-template <template <Element, int, int> class Kernel, Element kElement>
-void emulate_dims(const AttentionShape& shape, const AttentionArguments& arguments, const Order& order) {
-  const auto is = [&](int k_dim, int v_dim) { return shape.k_dim == k_dim && shape.v_dim == v_dim; };
-  if (is(64, 64)) return emulate<Kernel<kElement, 64, 64>>(arguments, order);
-  if (is(96, 96)) return emulate<Kernel<kElement, 96, 96>>(arguments, order);
-  if (is(128, 128)) return emulate<Kernel<kElement, 128, 128>>(arguments, order);
-  if (is(192, 128)) return emulate<Kernel<kElement, 192, 128>>(arguments, order);
-  if (is(192, 192)) return emulate<Kernel<kElement, 192, 192>>(arguments, order);
-  if (is(256, 256)) return emulate<Kernel<kElement, 256, 256>>(arguments, order);
-  throw std::invalid_argument("no kernel for these head dimensions");
-}
-
-template <template <Element, int, int> class Kernel>
-void emulate_lists(const AttentionShape& shape, const AttentionLists& lists, const Operands& operands,
-                   OutputMode mode, const Order& order) {
-  std::int32_t tickets = 0;
-  AttentionArguments arguments;
-  arguments.tiles = lists.tiles.data();
-  arguments.segments = lists.segments.data();
-  arguments.queries = operands.queries.data();
-  arguments.keys = operands.keys.data();
-  arguments.tickets = &tickets;
-  arguments.tile_count = static_cast<std::int32_t>(lists.tiles.size());
-  arguments.group = shape.group();
-  arguments.scale = shape.scale;
-  arguments.mode = mode;
-  if (shape.element == Element::bf16) {
-    emulate_dims<Kernel, Element::bf16>(shape, arguments, order);
-  } else {
-    emulate_dims<Kernel, Element::f16>(shape, arguments, order);
-  }
-  EXPECT_EQ(tickets, arguments.tile_count + order.grid);
-}
+constexpr RaggedLimits kLimits{180, 3};
 
 void reference_forward(const AttentionShape& shape, std::span<const AttentionBlock> blocks,
                        const Operands& operands, OutputMode mode) {
@@ -97,37 +47,6 @@ Kernels backward_kernels(const Order& order) {
     emulate_lists<AttentionGradQ>(shape, queries, operands, mode, order);
   };
   return {reference_forward, backward};
-}
-
-ProblemOptions options_of(Element element, std::int32_t k_dim, std::int32_t v_dim, std::int32_t kv_heads,
-                          std::int32_t group) {
-  ProblemOptions options;
-  options.shape.element = element;
-  options.shape.k_dim = k_dim;
-  options.shape.v_dim = v_dim;
-  options.shape.kv_heads = kv_heads;
-  options.shape.query_heads = kv_heads * group;
-  options.shape.scale = 1.0F / std::sqrt(static_cast<float>(k_dim));
-  return options;
-}
-
-/// Ragged documents under a random mask; the last is one row, or one key.
-ProblemOptions random_options(std::uint32_t seed, std::int32_t dim) {
-  std::mt19937 generator(seed);
-  const auto pick = [&](std::int64_t low, std::int64_t high) {
-    return std::uniform_int_distribution<std::int64_t>(low, high)(generator);
-  };
-  ProblemOptions options =
-      options_of(seed % 2 == 0 ? Element::bf16 : Element::f16, dim, dim,
-                 static_cast<std::int32_t>(pick(1, 2)), static_cast<std::int32_t>(pick(1, 3)));
-  options.queries.push_back(pick(1, 180));
-  options.keys.push_back(pick(0, 1) == 0 ? pick(1, 180) : options.queries.back());
-  options.queries.push_back(pick(1, 40));
-  options.keys.push_back(options.queries.back());
-  options.queries.push_back(pick(0, 1) == 0 ? 1 : pick(1, 30));
-  options.keys.push_back(options.queries.back() == 1 ? pick(1, 70) : 1);
-  options.window = std::array<std::int64_t, 4>{0, pick(1, 90), -1, -1}[static_cast<std::size_t>(pick(0, 3))];
-  return options;
 }
 
 void expect_backward(Problem& problem, int launches, const Order& order) {
@@ -160,7 +79,7 @@ TEST(TensorCoreBackward, EqualsTheOracleForRandomMasksLengthsAndScatteredPieces)
   for (const std::int32_t dim : {64, 128}) {
     for (std::uint32_t seed = 1; seed <= 8; ++seed) {
       SCOPED_TRACE("dim " + std::to_string(dim));
-      Problem problem(random_options(seed, dim), seed);
+      Problem problem(ragged_options(seed, dim, kLimits), seed);
       expect_backward(problem, seed % 3 == 0 ? 3 : 1, {1 + static_cast<int>(seed % 3), seed});
     }
   }
@@ -181,7 +100,7 @@ TEST(TensorCoreBackward, EqualsTheOracleForEveryOtherPairOfHeadDimensions) {
 
 TEST(TensorCoreBackward, GivesTheSameBitsForEveryOrderOfThreadsAndNumberOfBlocks) {
   for (const std::int32_t dim : {64, 128}) {
-    Problem problem(random_options(31, dim), 31);
+    Problem problem(ragged_options(31, dim, kLimits), 31);
     problem.run_with(backward_kernels({1, 1}), 1);
     const std::vector<Tensor> first = problem.results();
     for (const Order& order : {Order{1, 2}, Order{2, 3}, Order{5, 4}}) {

@@ -5,35 +5,19 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <map>
 #include <random>
 #include <stdexcept>
-#include <tuple>
 
 #include "kernels/cuda/attention_lists.hpp"
+#include "tests/kernels/block_pairs.hpp"
 
 namespace strata::kernels {
 namespace {
 
-/// (query source, row, head, key source, row) and how often it occurs.
-using Pairs = std::map<std::tuple<std::int32_t, std::int64_t, std::int64_t, std::int32_t, std::int64_t>, int>;
-using Writers = std::map<std::tuple<std::int32_t, std::int64_t, std::int64_t>, int>;
-
-Pairs pairs_of_blocks(const std::vector<AttentionBlock>& blocks) {
-  Pairs pairs;
-  for (const AttentionBlock& b : blocks) {
-    for (std::int64_t i = 0; i < b.query_count; ++i) {
-      for (std::int64_t j = 0; j < b.key_count; ++j) {
-        const std::int64_t distance = j * b.key_stride - i;
-        if (distance < b.lo || distance > b.hi) continue;
-        for (std::int64_t h = b.head_begin; h < b.head_end; ++h) {
-          ++pairs[{b.query_source, b.query_begin + i, h, b.key_source, b.key_begin + j}];
-        }
-      }
-    }
-  }
-  return pairs;
-}
+using test::Pairs;
+using test::pairs_of_blocks;
+using test::random_blocks;
+using test::Writers;
 
 struct Expanded {
   Pairs pairs;
@@ -79,30 +63,6 @@ Expanded expand(const AttentionLists& lists, std::int32_t group) {
   return expanded;
 }
 
-/// Random blocks, in which no pair is allowed twice: their key ranges are disjoint.
-std::vector<AttentionBlock> random_blocks(std::mt19937& generator, std::int32_t heads) {
-  const auto pick = [&](std::int64_t low, std::int64_t high) {
-    return std::uniform_int_distribution<std::int64_t>(low, high)(generator);
-  };
-  std::vector<AttentionBlock> blocks(static_cast<std::size_t>(pick(1, 6)));
-  std::int64_t next_key = 0;
-  for (AttentionBlock& block : blocks) {
-    block.query_source = static_cast<std::int32_t>(pick(0, 1));
-    block.key_source = static_cast<std::int32_t>(pick(0, 1));
-    block.query_begin = pick(0, 30);
-    block.query_count = pick(0, 4) == 0 ? pick(0, 2) : pick(1, 150);
-    block.key_begin = next_key;
-    block.key_count = pick(1, 40);
-    next_key += block.key_count;
-    block.head_begin = static_cast<std::int32_t>(pick(0, heads - 1));
-    block.head_end = static_cast<std::int32_t>(pick(block.head_begin, heads));
-    block.key_stride = pick(0, 2) == 0 ? pick(2, 4) : 1;
-    if (pick(0, 1) == 0) block.hi = pick(-150, 40);
-    if (pick(0, 1) == 0) block.lo = pick(-150, 10);
-  }
-  return blocks;
-}
-
 TEST(AttentionLists, StandForExactlyThePairsOfTheirBlocksWithOneWriterForEveryRow) {
   std::mt19937 generator(11);
   for (int round = 0; round < 40; ++round) {
@@ -110,7 +70,7 @@ TEST(AttentionLists, StandForExactlyThePairsOfTheirBlocksWithOneWriterForEveryRo
     shape.element = Element::f16;
     shape.kv_heads = 1 + round % 3;
     shape.query_heads = shape.kv_heads * (1 + round % 4);
-    const std::vector<AttentionBlock> blocks = random_blocks(generator, shape.query_heads);
+    const std::vector<AttentionBlock> blocks = random_blocks(generator, shape.query_heads, {150, 40, 40});
     const Pairs expected = pairs_of_blocks(blocks);
     Writers query_rows, key_rows;
     for (const AttentionBlock& b : blocks) {

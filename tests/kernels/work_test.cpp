@@ -4,34 +4,19 @@
 // writer.
 #include <gtest/gtest.h>
 
-#include <map>
 #include <random>
 #include <stdexcept>
-#include <tuple>
 
 #include "kernels/attention_work.hpp"
+#include "tests/kernels/block_pairs.hpp"
 
 namespace strata::kernels {
 namespace {
 
-/// (query source, row, head, key source, row) and how often it occurs.
-using Pairs = std::map<std::tuple<std::int32_t, std::int64_t, std::int64_t, std::int32_t, std::int64_t>, int>;
-using Writers = std::map<std::tuple<std::int32_t, std::int64_t, std::int64_t>, int>;
-
-Pairs pairs_of_blocks(const std::vector<AttentionBlock>& blocks) {
-  Pairs pairs;
-  for (const AttentionBlock& b : blocks) {
-    for (std::int64_t i = 0; i < b.query_count; ++i) {
-      for (std::int64_t j = 0; j < b.key_count; ++j) {
-        if (j * b.key_stride - i < b.lo || j * b.key_stride - i > b.hi) continue;
-        for (std::int64_t h = b.head_begin; h < b.head_end; ++h) {
-          ++pairs[{b.query_source, b.query_begin + i, h, b.key_source, b.key_begin + j}];
-        }
-      }
-    }
-  }
-  return pairs;
-}
+using test::Pairs;
+using test::pairs_of_blocks;
+using test::random_blocks;
+using test::Writers;
 
 /// Expands the tiles of one kind and notes who writes what.
 Pairs pairs_of_work(const AttentionWork& work, WorkKind kind, Writers& writers) {
@@ -75,40 +60,13 @@ Pairs pairs_of_work(const AttentionWork& work, WorkKind kind, Writers& writers) 
   return pairs;
 }
 
-/// Random blocks, in which no pair is allowed twice: key ranges of one query range are disjoint.
-std::vector<AttentionBlock> random_blocks(std::mt19937& generator, std::int32_t heads) {
-  const auto pick = [&](std::int64_t low, std::int64_t high) {
-    return std::uniform_int_distribution<std::int64_t>(low, high)(generator);
-  };
-  std::vector<AttentionBlock> blocks;
-  std::int64_t next_key = 0;
-  const std::int64_t count = pick(1, 6);
-  for (std::int64_t b = 0; b < count; ++b) {
-    AttentionBlock block;
-    block.query_source = static_cast<std::int32_t>(pick(0, 1));
-    block.key_source = static_cast<std::int32_t>(pick(0, 1));
-    block.query_begin = pick(0, 30);
-    block.query_count = pick(0, 4) == 0 ? pick(0, 2) : pick(1, 250);
-    block.key_begin = next_key;
-    block.key_count = pick(1, 12);
-    next_key += block.key_count;
-    block.head_begin = static_cast<std::int32_t>(pick(0, heads - 1));
-    block.head_end = static_cast<std::int32_t>(pick(block.head_begin, heads));
-    block.key_stride = pick(0, 2) == 0 ? pick(2, 4) : 1;
-    if (pick(0, 1) == 0) block.hi = pick(-250, 20);
-    if (pick(0, 1) == 0) block.lo = pick(-250, 10);
-    blocks.push_back(block);
-  }
-  return blocks;
-}
-
 TEST(AttentionWork, StandsForExactlyThePairsOfItsBlocksInEveryDirection) {
   std::mt19937 generator(5);
   for (int round = 0; round < 60; ++round) {
     AttentionShape shape;
     shape.kv_heads = 1 + round % 3;
     shape.query_heads = shape.kv_heads * (1 + round % 4);
-    const std::vector<AttentionBlock> blocks = random_blocks(generator, shape.query_heads);
+    const std::vector<AttentionBlock> blocks = random_blocks(generator, shape.query_heads, {250, 12, 20});
     const Pairs expected = pairs_of_blocks(blocks);
     const AttentionWork forward = build_forward_work(shape, blocks, OutputMode::write);
     const AttentionWork backward = build_backward_work(shape, blocks, OutputMode::write);
