@@ -252,17 +252,7 @@ TEST(DeviceFaults, ARefusedLaunchNamesItsInstruction) {
 }
 
 TEST(DeviceFaults, RanksThatWaitForEachOtherAreRefusedBeforeAnythingRuns) {
-  // Each rank receives first and sends afterwards: fine with buffers, stuck with rendezvous.
-  Execution execution = two_rank_execution(ElementType::f32);
-  for (RankProgram& program : execution.waves.front().programs) {
-    const std::int32_t peer = 1 - program.rank;
-    program.forward.insert(program.forward.begin(),
-                           {{Exchange{0, 0, {}, {{peer, 3, 0, 1}}}, lane_stream(0), {}},
-                            {Exchange{1, 0, {{peer, 3, 0, 1}}, {}}, lane_stream(0), {}}});
-    for (std::size_t i = 2; i < program.forward.size(); ++i) {
-      for (std::int32_t& wait : program.forward[i].wait_for) wait += 2;
-    }
-  }
+  const Execution execution = testing::execution_that_waits_in_a_circle();
   HostAccelerator device({});
   try {
     run_on_device(execution, poisoned(), device);

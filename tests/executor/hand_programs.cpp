@@ -183,4 +183,18 @@ Execution two_rank_execution(ElementType type, const TwoRankOptions& options) {
   return execution;
 }
 
+Execution execution_that_waits_in_a_circle() {
+  Execution execution = two_rank_execution(ElementType::f32);
+  for (RankProgram& program : execution.waves.front().programs) {
+    const std::int32_t peer = 1 - program.rank;
+    program.forward.insert(program.forward.begin(),
+                           {{Exchange{0, 0, {}, {{peer, 3, 0, 1}}}, lane_stream(0), {}},
+                            {Exchange{1, 0, {{peer, 3, 0, 1}}, {}}, lane_stream(0), {}}});
+    for (std::size_t i = 2; i < program.forward.size(); ++i) {
+      for (std::int32_t& wait : program.forward[i].wait_for) wait += 2;
+    }
+  }
+  return execution;
+}
+
 }  // namespace strata::testing

@@ -21,6 +21,10 @@ struct TwoRankOptions {
 ExecutableWave two_rank_wave(const ModelShape& model, const TwoRankOptions& options);
 Execution two_rank_execution(ElementType type, const TwoRankOptions& options = {});
 
+/// The same with ranks that first wait for each other: each receives, then sends. Fine with buffers, stuck
+/// with rendezvous.
+Execution execution_that_waits_in_a_circle();
+
 /// Places the buffers back to back and sets the arena to what they take.
 void place_buffers(RankProgram& program);
 
