@@ -29,8 +29,10 @@ class Accelerator {
   virtual void download(std::span<std::byte> target, const std::byte* source) = 0;
 
   /// Makes the tensor-core kernel for these head dimensions and this type ready; returns the rows of its
-  /// tiles, or 0 where there is none and the plain kernel has to do.
-  virtual std::int32_t prepare_attention(kernels::WorkKind kind, const kernels::AttentionShape& shape) = 0;
+  /// tiles, or 0 where there is none and the plain kernel has to do. Its blocks leave `spare` multiprocessors
+  /// free for what runs beside it.
+  virtual std::int32_t prepare_attention(kernels::WorkKind kind, const kernels::AttentionShape& shape,
+                                         std::int32_t spare) = 0;
 
   /// Work of a later stream may run beside that of any other; an `urgent` one's goes first.
   virtual std::int32_t add_stream(bool urgent) = 0;
@@ -46,6 +48,13 @@ class Accelerator {
   virtual void launch(std::int32_t stream, const DeviceLaunch& launch, std::byte* lists) = 0;
   /// Sets every byte to `value`.
   virtual void fill(std::int32_t stream, std::byte* target, std::int64_t bytes, int value) = 0;
+
+  /// A name for ranges, for a profiler that shows what the issuing thread is at.
+  virtual std::int32_t add_range_name(const std::string& name) = 0;
+  /// What is issued until the matching end_range belongs to it; `number` tells ranges of one name apart.
+  /// Ranges nest.
+  virtual void begin_range(std::int32_t name, std::int64_t number) = 0;
+  virtual void end_range() = 0;
 
   /// Whether the event, as last recorded, has happened.
   virtual bool happened(std::int32_t event) = 0;

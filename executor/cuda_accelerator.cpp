@@ -3,6 +3,7 @@
 
 #include <cuda_runtime.h>
 #include <fmt/format.h>
+#include <nvtx3/nvToolsExt.h>
 
 #include <algorithm>
 #include <cmath>
@@ -136,11 +137,13 @@ class OpenGpu : public Gpu {
     check(cudaMemcpy(target.data(), source, target.size(), cudaMemcpyDeviceToHost), "download");
   }
 
-  std::int32_t prepare_attention(kernels::WorkKind kind, const kernels::AttentionShape& shape) override {
+  std::int32_t prepare_attention(kernels::WorkKind kind, const kernels::AttentionShape& shape,
+                                 std::int32_t spare) override {
     const std::int32_t rows = cuda::attention_tile_rows(kind, shape);
     if (rows == 0) return 0;
     std::int32_t blocks = 0;
-    check(cuda::prepare_attention(kind, shape, 0, &blocks));
+    check(cuda::prepare_attention(kind, shape, spare, &blocks));
+    std::erase_if(grids_, [&](const Grid& grid) { return grid.is_for(kind, shape); });
     grids_.push_back({kind, shape, blocks});
     return rows;
   }
@@ -191,6 +194,22 @@ class OpenGpu : public Gpu {
          cudaGetErrorString(error));
   }
 
+  std::int32_t add_range_name(const std::string& name) override {
+    range_names_.push_back(nvtxDomainRegisterStringA(domain_, name.c_str()));
+    return static_cast<std::int32_t>(range_names_.size()) - 1;
+  }
+  void begin_range(std::int32_t name, std::int64_t number) override {
+    nvtxEventAttributes_t attributes{};
+    attributes.version = NVTX_VERSION;
+    attributes.size = NVTX_EVENT_ATTRIB_STRUCT_SIZE;
+    attributes.messageType = NVTX_MESSAGE_TYPE_REGISTERED;
+    attributes.message.registered = range_names_[static_cast<std::size_t>(name)];
+    attributes.payloadType = NVTX_PAYLOAD_TYPE_INT64;
+    attributes.payload.llValue = number;
+    nvtxDomainRangePushEx(domain_, &attributes);
+  }
+  void end_range() override { nvtxDomainRangePop(domain_); }
+
   void* native_stream(std::int32_t stream) const override { return stream_at(stream); }
 
   std::int64_t elapsed_ns(std::int32_t from, std::int32_t to) override {
@@ -204,6 +223,11 @@ class OpenGpu : public Gpu {
     kernels::WorkKind kind;
     kernels::AttentionShape shape;
     std::int32_t blocks;
+
+    bool is_for(kernels::WorkKind which, const kernels::AttentionShape& of) const {
+      return kind == which && shape.element == of.element && shape.k_dim == of.k_dim &&
+             shape.v_dim == of.v_dim;
+    }
   };
   struct Priorities {
     int least = 0, greatest = 0;
@@ -213,12 +237,9 @@ class OpenGpu : public Gpu {
   cudaEvent_t event_at(std::int32_t event) const { return events_[static_cast<std::size_t>(event)]; }
 
   std::int32_t blocks_of(kernels::WorkKind kind, const kernels::AttentionShape& shape) const {
-    for (const Grid& grid : grids_) {
-      if (grid.kind == kind && grid.shape.element == shape.element && grid.shape.k_dim == shape.k_dim &&
-          grid.shape.v_dim == shape.v_dim) {
-        return grid.blocks;
-      }
-    }
+    const auto grid = std::find_if(grids_.begin(), grids_.end(),
+                                   [&](const Grid& each) { return each.is_for(kind, shape); });
+    if (grid != grids_.end()) return grid->blocks;
     fail("attention", "a kernel that was not made ready");
   }
 
@@ -227,6 +248,8 @@ class OpenGpu : public Gpu {
   std::vector<cudaStream_t> streams_;
   std::vector<cudaEvent_t> events_;
   std::vector<void*> memory_;
+  nvtxDomainHandle_t domain_ = nvtxDomainCreateA("strata");  ///< calls do nothing without a profiler
+  std::vector<nvtxStringHandle_t> range_names_;
   std::vector<Grid> grids_;
 };
 

@@ -30,6 +30,8 @@ struct DeviceOptions {
   bool serial = false;
   /// Plain fp32 attention even where there is a tensor-core kernel.
   bool plain_attention = false;
+  /// Multiprocessors that tensor-core attention leaves to whatever runs beside it.
+  std::int32_t spare_multiprocessors = 0;
   /// A wait for one layer's forward or backward that takes longer ends the run; 0: never.
   Duration deadline;
   std::int32_t threads = 0;  ///< of the host, to make the inputs; 0: one per hardware thread

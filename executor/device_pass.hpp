@@ -43,6 +43,7 @@ struct DeviceInstruction {
   std::int32_t begin = -1;  ///< its waits are over and its stream is free; an exchange is posted
   std::int32_t end = -1;
   std::vector<std::int32_t> partners;  ///< begins of the exchanges of this process that it meets
+  std::int32_t range_name = 0;         ///< what a profiler calls it
   std::int64_t bytes = 0;              ///< sent to other ranks
   double flops = 0;
 };

@@ -133,16 +133,33 @@ void DeviceRun::issue(std::size_t w, std::int32_t number) {
   const DevicePass& pass = compiled(w, number);
   const std::int32_t base = event_base(number);
   const DeviceCommand* command = nullptr;
+  const PassRun run = pass_run(number);
+  device_.begin_range(pass_ranges_[static_cast<std::size_t>(run.pass)], run.layer);
   try {
     for (const DeviceCommand& each : pass.commands) {
+      enter_range(pass, command, &each);
       command = &each;
       issue(pass, base, each);
     }
+    enter_range(pass, command, nullptr);
+    device_.end_range();
   } catch (const DeviceError& error) {
     throw DeviceError(
         command->rank,
         fmt::format("{}: {}", sentence(w, number, command->rank, command->instruction), error.what()));
   }
+}
+
+void DeviceRun::enter_range(const DevicePass& pass, const DeviceCommand* before, const DeviceCommand* next) {
+  const auto of_instruction = [](const DeviceCommand* command) {
+    return command != nullptr && command->instruction >= 0;
+  };
+  const bool was_in = of_instruction(before), is_in = of_instruction(next);
+  if (was_in && is_in && before->rank == next->rank && before->instruction == next->instruction) return;
+  if (was_in) device_.end_range();
+  if (!is_in) return;
+  const auto& rank = pass.ranks[static_cast<std::size_t>(next->rank)];
+  device_.begin_range(rank[static_cast<std::size_t>(next->instruction)].range_name, next->instruction);
 }
 
 void DeviceRun::issue(const DevicePass& pass, std::int32_t base, const DeviceCommand& command) {

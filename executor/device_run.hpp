@@ -72,6 +72,7 @@ class DeviceRun {
   }
   void add_streams();
   void compile();
+  void name_ranges(const ExecutableWave& wave, Pass pass, DevicePass& compiled);
   void add_events();
   void load(std::size_t w);
   std::vector<LocalResults> store(std::size_t w);
@@ -84,6 +85,8 @@ class DeviceRun {
     return std::llround(static_cast<double>(device_ns) * host_per_device_);
   }
   void issue(std::size_t w, std::int32_t number);
+  /// Ends the range of the instruction that `before` is part of and begins that of `next`; null: of none.
+  void enter_range(const DevicePass& pass, const DeviceCommand* before, const DeviceCommand* next);
   void issue(const DevicePass& pass, std::int32_t base, const DeviceCommand& command);
   std::string sentence(std::size_t w, std::int32_t number, std::int32_t rank, std::int32_t instruction) const;
   /// ", with ranks 1, 2": whom an exchange meets in other processes.
@@ -114,7 +117,8 @@ class DeviceRun {
   std::int32_t events_per_pass_ = 0, event_sets_ = 1;
   std::int64_t wave_begin_ns_ = 0;
   std::int32_t first_tie_ = 0;
-  double host_per_device_ = 1;  ///< nanoseconds
+  std::array<std::int32_t, 2> pass_ranges_{};  ///< [Pass]
+  double host_per_device_ = 1;                 ///< nanoseconds
   LocalRecord record_;
 };
 

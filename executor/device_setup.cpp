@@ -96,21 +96,36 @@ void DeviceRun::compile() {
   settings.stamps = tracked_;
   settings.poison = options_.poison;
   if (!options_.plain_attention) {
-    const kernels::AttentionShape shape = kernel_shape(execution_.model);
-    settings.tiles.forward = device_.prepare_attention(kernels::WorkKind::forward, shape);
-    settings.tiles.grad_q = device_.prepare_attention(kernels::WorkKind::grad_q, shape);
-    settings.tiles.grad_kv = device_.prepare_attention(kernels::WorkKind::grad_kv, shape);
+    const auto prepare = [&, shape = kernel_shape(execution_.model)](kernels::WorkKind kind) {
+      return device_.prepare_attention(kind, shape, options_.spare_multiprocessors);
+    };
+    settings.tiles.forward = prepare(kernels::WorkKind::forward);
+    settings.tiles.grad_q = prepare(kernels::WorkKind::grad_q);
+    settings.tiles.grad_kv = prepare(kernels::WorkKind::grad_kv);
   }
+  pass_ranges_ = {device_.add_range_name("forward of layer"), device_.add_range_name("backward of layer")};
   for (const ExecutableWave& wave : execution_.waves) {
     auto& passes = passes_.emplace_back();
     for (const Pass pass : {Pass::forward, Pass::backward}) {
-      passes[static_cast<std::size_t>(pass)] =
+      DevicePass& compiled = passes[static_cast<std::size_t>(pass)];
+      compiled =
           compile_pass(wave.programs, pass, execution_.model, arenas_, local_, streams_, settings, lists);
+      name_ranges(wave, pass, compiled);
     }
   }
   if (lists.bytes().empty()) return;
   lists_ = allocate(std::ssize(lists.bytes()), "the work lists beside the arenas");
   device_.upload(lists_, lists.bytes());
+}
+
+void DeviceRun::name_ranges(const ExecutableWave& wave, Pass pass, DevicePass& compiled) {
+  for (const std::size_t r : local_ranks()) {
+    const std::vector<Instruction>& list = wave.programs[r].instructions(pass);
+    for (std::size_t i = 0; i < list.size(); ++i) {
+      compiled.ranks[r][i].range_name =
+          device_.add_range_name(fmt::format("rank {} {} {}", r, to_string(pass), kind_name(list[i].op)));
+    }
+  }
 }
 
 void DeviceRun::add_events() {

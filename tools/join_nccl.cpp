@@ -20,6 +20,11 @@ namespace strata::tools {
 
 namespace {
 
+/// What NCCL's sends and receives take: a few channels for each peer that a rank exchanges with at a time,
+/// one block each. Attention's own blocks stay until all its tiles are done, so these must not find every
+/// multiprocessor taken.
+constexpr std::int64_t kSpareMultiprocessors = 8;
+
 /// A job of one process, which tells nobody anything.
 class LoneControl : public Control {
  public:
@@ -74,6 +79,9 @@ class NcclProcessJob : public ProcessJob {
     }
     DeviceOptions options = device_options(options_, setup.cpu);
     options.source = "nccl";
+    // Alone a rank needs none: what it sends to itself is a copy.
+    const std::int64_t spare = control_->processes() == 1 ? 0 : kSpareMultiprocessors;
+    options.spare_multiprocessors = static_cast<std::int32_t>(options_.spare_sms.value_or(spare));
     return run_on_devices(setup.execution, options, *gpu_, *control_, *network_);
   }
 

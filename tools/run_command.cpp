@@ -174,6 +174,8 @@ Command run_command() {
                  "Seconds for a repeat (cpu [any]), a pass (cuda, nccl [60]), a wait (mpi [60])");
     declared.add("--device N", options->device, "cuda, nccl: number of the GPU");
     declared.add("--kernels NAME", options->kernels, "cuda, nccl: auto, or plain for plain fp32 attention");
+    declared.add("--spare-sms N", options->spare_sms,
+                 "nccl: multiprocessors that attention leaves to communication [8]");
     declared.add("--rendezvous DIR", options->rendezvous,
                  "nccl without MPI: a folder that all processes see");
     declared.flag("--serial", options->serial,

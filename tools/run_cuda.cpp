@@ -34,8 +34,8 @@ DeviceOptions device_options(const RunOptions& options, const CpuOptions& cpu) {
 }
 
 std::string attention_name(const DeviceOptions& options, const ModelShape& model, Accelerator& gpu) {
-  const bool plain =
-      options.plain_attention || gpu.prepare_attention(kernels::WorkKind::forward, kernel_shape(model)) == 0;
+  const bool plain = options.plain_attention ||
+                     gpu.prepare_attention(kernels::WorkKind::forward, kernel_shape(model), 0) == 0;
   return plain ? "plain fp32 attention" : "tensor-core attention";
 }
 

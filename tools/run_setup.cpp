@@ -74,6 +74,7 @@ void check_run_options(const RunOptions& options) {
   only_with("--serial", options.serial, "cuda");
   only_with("--device", options.device.has_value(), "cuda or nccl");
   only_with("--kernels", options.kernels != "auto", "cuda or nccl");
+  only_with("--spare-sms", options.spare_sms.has_value(), "nccl");
   only_with("--rendezvous", !options.rendezvous.empty(), "nccl");
   const auto at_least = [](const char* name, std::int64_t value, std::int64_t least) {
     if (value >= least && value <= kMost) return;
@@ -83,6 +84,7 @@ void check_run_options(const RunOptions& options) {
   at_least("--repeat", options.repeats, 1);
   at_least("--threads", options.threads, 0);
   at_least("--device", options.device.value_or(0), 0);
+  at_least("--spare-sms", options.spare_sms.value_or(0), 0);
   at_least("--deadline-s", options.deadline_s.value_or(1), options.executor == "cpu" ? 0 : 1);
 }
 

@@ -20,6 +20,7 @@ struct RunOptions {
   std::int64_t layers = 0, repeats = 1, threads = 0;
   std::optional<std::int64_t> device;  ///< cuda [0], nccl [the process's number on its machine]
   std::optional<std::int64_t> deadline_s;
+  std::optional<std::int64_t> spare_sms;  ///< nccl
   bool poison = false;
   bool serial = false;  ///< cuda
 };

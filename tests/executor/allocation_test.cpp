@@ -66,7 +66,12 @@ class IdleAccelerator : public Accelerator {
   }
   void upload(std::byte*, std::span<const std::byte>) override {}
   void download(std::span<std::byte>, const std::byte*) override {}
-  std::int32_t prepare_attention(kernels::WorkKind, const kernels::AttentionShape&) override { return 0; }
+  std::int32_t prepare_attention(kernels::WorkKind, const kernels::AttentionShape&, std::int32_t) override {
+    return 0;
+  }
+  std::int32_t add_range_name(const std::string&) override { return 0; }
+  void begin_range(std::int32_t, std::int64_t) override { ++calls_; }
+  void end_range() override {}
   std::int32_t add_stream(bool) override { return streams_++; }
   std::int32_t add_events(std::int64_t count, bool) override {
     const std::int32_t first = events_;

@@ -54,7 +54,7 @@ TEST_F(OnGpu, EveryStrategyComputesWhatOneDeviceWouldOnTensorCores) {
     kernels::AttentionShape shape;
     shape.element = kernel_element(type);
     shape.k_dim = shape.v_dim = dim;
-    EXPECT_GT(gpu->prepare_attention(kernels::WorkKind::forward, shape), 0);
+    EXPECT_GT(gpu->prepare_attention(kernels::WorkKind::forward, shape, 0), 0);
     std::vector<std::int64_t> ran;
     for (const std::int32_t ranks : {1, 2, 4}) {
       const auto number = static_cast<std::uint64_t>(dim + ranks);

@@ -59,6 +59,29 @@ std::string message_of(const Execution& execution, const DeviceOptions& options,
   return "no error";
 }
 
+TEST(DeviceRun, EveryLaunchIsIssuedInTheRangesOfItsPassAndInstruction) {
+  const Execution execution = two_rank_execution(ElementType::f32);
+  DeviceOptions options = poisoned();
+  options.layers = 2;
+  HostAccelerator device({.seed = 2});
+  run_on_device(execution, options, device);
+  EXPECT_EQ(device.open_ranges(), 0U);
+  ASSERT_FALSE(device.launch_ranges().empty());
+  std::int64_t attention = 0;
+  for (const std::string& names : device.launch_ranges()) {
+    const bool forward = names.find("forward of layer ") == 0,
+               backward = names.find("backward of layer ") == 0;
+    EXPECT_TRUE(forward || backward) << names;
+    EXPECT_NE(names.find(" / rank "), std::string::npos) << names;
+    EXPECT_NE(names.find(forward ? " forward " : " backward ", names.find(" / ")), std::string::npos)
+        << names;
+    if (names.find(" Attention") != std::string::npos) ++attention;
+  }
+  EXPECT_GT(attention, 0);
+  EXPECT_EQ(device.launch_ranges().front().find("forward of layer 0 / rank "), 0U);
+  EXPECT_EQ(device.launch_ranges().back().find("backward of layer 0 / rank "), 0U);
+}
+
 TEST(DeviceRun, WavesLayersAndRepeatsGiveTheResultsOfOneDevice) {
   for (const ElementType type : {ElementType::f32, ElementType::bf16, ElementType::f16}) {
     const Execution execution = two_waves(type);

@@ -126,8 +126,8 @@ void HostAccelerator::download(std::span<std::byte> target, const std::byte* sou
   if (!target.empty()) std::memcpy(target.data(), source, target.size());
 }
 
-std::int32_t HostAccelerator::prepare_attention(kernels::WorkKind kind,
-                                                const kernels::AttentionShape& shape) {
+std::int32_t HostAccelerator::prepare_attention(kernels::WorkKind kind, const kernels::AttentionShape& shape,
+                                                std::int32_t) {
   const bool has = options_.tensor_cores && shape.element != kernels::Element::f32 &&
                    shape.k_dim == kEmulatedDim && shape.v_dim == kEmulatedDim;
   if (!has) return 0;
@@ -140,6 +140,20 @@ std::int32_t HostAccelerator::prepare_attention(kernels::WorkKind kind,
       return kernels::grad_kv_shape(kEmulatedDim, kEmulatedDim).rows;
   }
   return 0;
+}
+
+std::int32_t HostAccelerator::add_range_name(const std::string& name) {
+  range_names_.push_back(name);
+  return static_cast<std::int32_t>(range_names_.size()) - 1;
+}
+
+void HostAccelerator::begin_range(std::int32_t name, std::int64_t number) {
+  ranges_.push_back(range_names_.at(static_cast<std::size_t>(name)) + " " + std::to_string(number));
+}
+
+void HostAccelerator::end_range() {
+  if (ranges_.empty()) throw std::logic_error("the end of a range that never began");
+  ranges_.pop_back();
 }
 
 std::int32_t HostAccelerator::add_stream(bool) {
@@ -173,6 +187,8 @@ void HostAccelerator::launch(std::int32_t stream, const DeviceLaunch& launch, st
   if (launches_ == options_.refuse_at) throw DeviceError(-1, "launch refused");
   Action action{launches_ == options_.hang_at ? Action::Kind::hang : Action::Kind::launch};
   ++launches_;
+  std::string& names = launch_ranges_.emplace_back();
+  for (const std::string& range : ranges_) names += (names.empty() ? "" : " / ") + range;
   action.launch = &launch;
   action.lists = lists;
   push(stream, action);

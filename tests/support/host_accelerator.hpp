@@ -37,7 +37,11 @@ class HostAccelerator : public Accelerator {
   std::byte* allocate(std::int64_t bytes) override;
   void upload(std::byte* target, std::span<const std::byte> source) override;
   void download(std::span<std::byte> target, const std::byte* source) override;
-  std::int32_t prepare_attention(kernels::WorkKind kind, const kernels::AttentionShape& shape) override;
+  std::int32_t prepare_attention(kernels::WorkKind kind, const kernels::AttentionShape& shape,
+                                 std::int32_t spare) override;
+  std::int32_t add_range_name(const std::string& name) override;
+  void begin_range(std::int32_t name, std::int64_t number) override;
+  void end_range() override;
   std::int32_t add_stream(bool urgent) override;
   std::int32_t add_events(std::int64_t count, bool timed) override;
   void record(std::int32_t stream, std::int32_t event) override;
@@ -48,6 +52,9 @@ class HostAccelerator : public Accelerator {
   std::int64_t elapsed_ns(std::int32_t from, std::int32_t to) override;
 
   std::int64_t launches() const { return launches_; }
+  /// Of every launch the names of the ranges it was issued in, outermost first, as "name number / ..."
+  const std::vector<std::string>& launch_ranges() const { return launch_ranges_; }
+  std::size_t open_ranges() const { return ranges_.size(); }
 
   /// Work of somebody else: when the stream gets there, `advance` is called again and again until it says
   /// that the work has ended.
@@ -89,6 +96,8 @@ class HostAccelerator : public Accelerator {
   std::vector<std::deque<Action>> streams_;
   std::vector<std::size_t> order_;  ///< in which step() looks at the streams
   std::vector<Event> events_;
+  std::vector<std::string> range_names_, launch_ranges_;
+  std::vector<std::string> ranges_;
   std::int64_t used_ = 0, launches_ = 0, now_ns_ = 0;
 };
 
