@@ -24,7 +24,7 @@ Pacing pacing(Fineness fineness) {
 }
 
 std::string attention_kernel(const ModelShape& model, Accelerator& device) {
-  const bool plain = device.prepare_attention(kernels::WorkKind::forward, kernel_shape(model)) == 0;
+  const bool plain = device.prepare_attention(kernels::WorkKind::forward, kernel_shape(model), 0) == 0;
   return plain ? "plain" : "tensor_core";
 }
 
