@@ -3,13 +3,17 @@
 // forward and backward of one layer at head dimension 128. `ratio` is the fastest step of four ranks over the
 // fastest of one, the two run in turn; the goal is at most 1.10. `processor_ratio` is the median ratio of the
 // processor time of their steps, inputs included: the one to read on a machine that others use. Also the rate
-// at which inputs are made.
+// at which inputs are made, and what recording a timeline costs: the same plan with and without, in turn, by
+// processor time and, where the machine counts them, by instructions; the goal is below 1 %.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
 #include <limits>
 
+#include <linux/perf_event.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "core/lower.hpp"
 #include "executor/cpu_executor.hpp"
@@ -23,11 +27,12 @@ namespace {
 /// The first documents of a recorded pack (traces/samples/codeparrot_32k.jsonl, first line): 15,086 tokens.
 const std::vector<std::int64_t> kDocuments{5130, 3812, 1525, 1126, 1291, 1546, 656};
 
-Execution planned(std::string_view strategy, std::int32_t ranks) {
+Execution planned(std::string_view strategy, std::int32_t ranks, std::int64_t divisor = 1) {
   WaveRequest request;
-  for (std::size_t i = 0; i < kDocuments.size(); ++i)
+  for (std::size_t i = 0; i < kDocuments.size(); ++i) {
     request.documents.push_back(static_cast<std::int32_t>(i));
-  request.lengths = kDocuments;
+    request.lengths.push_back(kDocuments[i] / divisor);
+  }
   request.rank_count = ranks;
   request.model.query_heads = 4;
   request.model.kv_heads = 2;
@@ -111,6 +116,82 @@ void four_ranks_against_one(benchmark::State& state, const char* strategy) {
   state.counters["one_rank_gflops"] = attention_flops(one) / best_one * 1e-9;
   state.counters["four_ranks_gflops"] = attention_flops(four) / best_four * 1e-9;
 }
+
+/// User instructions of this thread from here on; 0 where the processor or the kernel do not count them.
+class InstructionCounter {
+ public:
+  InstructionCounter() {
+    perf_event_attr settings{};
+    settings.size = sizeof settings;
+    settings.type = PERF_TYPE_HARDWARE;
+    settings.config = PERF_COUNT_HW_INSTRUCTIONS;
+    settings.exclude_kernel = 1;
+    settings.exclude_hv = 1;
+    file_ = static_cast<int>(syscall(SYS_perf_event_open, &settings, 0, -1, -1, 0));
+  }
+  ~InstructionCounter() {
+    if (file_ >= 0) close(file_);
+  }
+  InstructionCounter(const InstructionCounter&) = delete;
+  InstructionCounter& operator=(const InstructionCounter&) = delete;
+  double count() const {
+    std::uint64_t value = 0;
+    return file_ >= 0 && read(file_, &value, sizeof value) == sizeof value ? static_cast<double>(value) : 0;
+  }
+
+ private:
+  int file_ = -1;
+};
+
+/// What one run takes, set-up included.
+struct RunCost {
+  double processor = 0, instructions = 0;
+  std::size_t events = 0;
+};
+
+RunCost run_once(const Execution& execution, std::int32_t layers, bool record) {
+  CpuOptions options;
+  options.threads = 1;  // a worker that has to wait would spin for as long as the others need
+  options.layers = layers;
+  options.keep_results = false;
+  options.record_timeline = record;
+  const InstructionCounter counter;
+  const double begin = processor_seconds();
+  const RunResult result = run_on_cpu(execution, options);
+  return {processor_seconds() - begin, counter.count(), result.timeline.events.size()};
+}
+
+/// `ratio`: median processor time with recording over without.
+void recording(benchmark::State& state, const char* strategy, std::int64_t divisor, std::int32_t layers) {
+  const Execution execution = planned(strategy, 8, divisor);
+  std::vector<double> ratios;
+  double instructions[2] = {};
+  std::size_t events = 0;
+  for ([[maybe_unused]] const auto _ : state) {
+    // Each kind first as often as second: a drift of the machine's speed weighs on both.
+    RunCost costs[2];
+    for (const bool record : {false, true, true, false}) {
+      const RunCost cost = run_once(execution, layers, record);
+      costs[record].processor += cost.processor;
+      instructions[record] += cost.instructions;
+      events = std::max(events, cost.events);
+    }
+    ratios.push_back(costs[1].processor / costs[0].processor);
+    state.SetIterationTime(costs[1].processor / 2);
+  }
+  state.counters["events"] = static_cast<double>(events);
+  state.counters["ratio"] = median(ratios);
+  if (instructions[0] > 0) state.counters["instruction_ratio"] = instructions[1] / instructions[0];
+}
+// The recorded lengths, and a 64th of them: hardly any work between the events.
+BENCHMARK_CAPTURE(recording, ring_15k_tokens, "ring", 1, 1)
+    ->UseManualTime()
+    ->Unit(benchmark::kMillisecond)
+    ->Iterations(5);
+BENCHMARK_CAPTURE(recording, ring_233_tokens, "ring", 64, 200)
+    ->UseManualTime()
+    ->Unit(benchmark::kMillisecond)
+    ->Iterations(15);
 
 void seeded_inputs(benchmark::State& state) {
   std::vector<std::byte> rows(std::size_t{1024} * 8 * 64 * 4);

@@ -31,7 +31,7 @@ struct Timeline {
   std::string source;                 ///< "simulator", "cpu", "mpi", ...
   std::string plan_digest;            ///< of the plan that was run
   std::int32_t device_count = 1;      ///< physical devices that served the ranks
-  std::int32_t cores_per_device = 1;  ///< execution units of each
+  std::int32_t cores_per_device = 1;  ///< execution units of each, as Device::cores: 1 for a GPU
   std::int32_t rank_count = 0;        ///< rank r was served by device r * device_count / rank_count
   std::int32_t layers = 1;
   std::int32_t repeats = 1;

@@ -19,7 +19,6 @@ class Accelerator {
 
   /// "NVIDIA H200, driver for CUDA 13.0"
   virtual std::string description() const = 0;
-  virtual std::int32_t multiprocessors() const = 0;
   virtual std::int64_t free_bytes() = 0;
 
   /// Aligned to 256 bytes; freed with the device. Throws std::bad_alloc when there is too little.

@@ -107,7 +107,6 @@ class OpenGpu : public Gpu {
                        info_.multiprocessors, info_.compute_major, info_.compute_minor,
                        cuda_version(info_.driver_version));
   }
-  std::int32_t multiprocessors() const override { return info_.multiprocessors; }
 
   std::int64_t free_bytes() override {
     std::size_t free = 0, total = 0;

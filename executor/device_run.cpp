@@ -51,7 +51,6 @@ RunResult DeviceRun::run() {
   Timeline& timeline = result.timeline;
   timeline.source = options_.serial ? options_.source + "-serial" : options_.source;
   timeline.plan_digest = execution_.plan_digest;
-  timeline.cores_per_device = device_.multiprocessors();
   timeline.rank_count = static_cast<std::int32_t>(arena_bytes_.size());
   timeline.layers = options_.layers;
   timeline.repeats = options_.repeats;

@@ -79,8 +79,8 @@ Timeline predict(const MeasuredPlan& plan, const CostProfile& profile) {
   options.layers = plan.timeline.layers;
   options.include_linear = false;
   options.exact = true;
-  Simulation simulation = simulate_step(plan.programs, execution_topology(plan.timeline, "calibration"),
-                                        plan.model, profile, options);
+  Simulation simulation =
+      simulate_step(plan.programs, one_device_topology(plan.timeline), plan.model, profile, options);
   simulation.timeline.plan_digest = plan.timeline.plan_digest;
   return std::move(simulation.timeline);
 }

@@ -4,32 +4,97 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "core/check.hpp"
 #include "core/counts.hpp"
 
 namespace strata::tools {
 
-Topology execution_topology(const Timeline& timeline, const std::string& where) {
+namespace {
+
+void expect_sound(const Timeline& timeline, const std::string& where) {
   const bool sound = timeline.rank_count >= 1 && timeline.device_count >= 1 &&
                      timeline.cores_per_device >= 1 && timeline.device_count <= timeline.rank_count;
-  if (!sound) {
-    throw InputError(
-        where,
-        fmt::format("{} on {} of {}", counted(timeline.rank_count, "rank"),
-                    counted(timeline.device_count, "device"), counted(timeline.cores_per_device, "core")),
-        "at least one rank per device and one core per device");
+  if (sound) return;
+  throw InputError(
+      where,
+      fmt::format("{} on {} of {}", counted(timeline.rank_count, "rank"),
+                  counted(timeline.device_count, "device"), counted(timeline.cores_per_device, "core")),
+      "at least one rank per device and one core per device");
+}
+
+/// Whether the devices of the run served the very ranks that `groups` ([rank]) puts together.
+bool served(const Timeline& timeline, const std::vector<std::int32_t>& groups) {
+  const auto device = [&](std::size_t rank) {
+    return static_cast<std::int64_t>(rank) * timeline.device_count / timeline.rank_count;
+  };
+  for (std::size_t rank = 1; rank < groups.size(); ++rank) {
+    if ((groups[rank] == groups[rank - 1]) != (device(rank) == device(rank - 1))) return false;
   }
-  if (timeline.device_count > 1) {
-    throw InputError(where, counted(timeline.device_count, "device"),
-                     "a run on one device; runs across devices have no measured links yet");
+  return std::ssize(std::set<std::int32_t>(groups.begin(), groups.end())) == timeline.device_count;
+}
+
+/// A topology whose devices differ states all of them; a timeline states the largest.
+void set_cores(Topology& topology, std::int32_t cores) {
+  std::int32_t largest = 0;
+  for (const std::int32_t device : topology.rank_device) {
+    largest = std::max(largest, topology.devices[static_cast<std::size_t>(device)].cores);
   }
+  if (largest == cores) return;
+  for (Device& device : topology.devices) device.cores = cores;
+}
+
+}  // namespace
+
+Topology one_device_topology(const Timeline& timeline) {
   Topology topology;
   topology.name = "the machine of the run";
   topology.nodes = {"host0"};
   topology.devices = {{"cpu", 0, timeline.cores_per_device, 1.0, {}}};
   topology.rank_device.assign(static_cast<std::size_t>(timeline.rank_count), 0);
   return topology;
+}
+
+ExecutionTopology execution_topology(const Timeline& timeline, const Topology& planned,
+                                     const std::string& where) {
+  expect_sound(timeline, where);
+  STRATA_CHECK(planned.rank_count() == timeline.rank_count, "{} ranks planned, {} measured",
+               planned.rank_count(), timeline.rank_count);
+  if (timeline.device_count == 1) {
+    return {one_device_topology(timeline),
+            fmt::format("the machine of the run: {} on {}", counted(timeline.rank_count, "rank"),
+                        counted(timeline.cores_per_device, "core"))};
+  }
+  ExecutionTopology execution{planned, {}};
+  std::vector<std::int32_t> nodes;
+  for (const std::int32_t device : planned.rank_device) {
+    nodes.push_back(planned.devices[static_cast<std::size_t>(device)].node);
+  }
+  if (served(timeline, planned.rank_device)) {
+    set_cores(execution.topology, timeline.cores_per_device);
+    execution.description =
+        fmt::format("the plan's topology {}: {} on {} of {}, as in the run; links as the plan states them",
+                    planned.name, counted(timeline.rank_count, "rank"),
+                    counted(timeline.device_count, "device"), counted(timeline.cores_per_device, "core"));
+    return execution;
+  }
+  const std::set<std::int32_t> devices(planned.rank_device.begin(), planned.rank_device.end());
+  const std::set<std::int32_t> used_nodes(nodes.begin(), nodes.end());
+  const std::string layout =
+      fmt::format("{} on {} of {}", counted(planned.rank_count(), "rank"),
+                  counted(std::ssize(devices), "device"), counted(std::ssize(used_nodes), "node"));
+  if (!served(timeline, nodes)) {
+    throw InputError(
+        where,
+        fmt::format("{} on {}", counted(timeline.rank_count, "rank"),
+                    counted(timeline.device_count, "device")),
+        fmt::format("all on one, or the layout of the plan's topology {}: {}", planned.name, layout));
+  }
+  execution.description = fmt::format(
+      "the plan's topology {}: {}; the run had one device of {} per node; links as the plan states them",
+      planned.name, layout, counted(timeline.cores_per_device, "core"));
+  return execution;
 }
 
 void check_measured(const Timeline& timeline, const std::vector<std::vector<RankProgram>>& programs,

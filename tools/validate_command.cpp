@@ -6,7 +6,6 @@
 #include <memory>
 
 #include "core/check.hpp"
-#include "core/counts.hpp"
 #include "core/json_writer.hpp"
 #include "core/plan_json.hpp"
 #include "core/timeline_json.hpp"
@@ -95,13 +94,12 @@ Command validate_command() {
     settings.layers = measured.layers;
     settings.include_linear = measured.linear_included;
     settings.exact = true;
-    Simulation simulation = simulate_step(loaded.programs, execution_topology(measured, options->measured),
-                                          loaded.plan.model, profile, settings);
+    const ExecutionTopology machine = execution_topology(measured, loaded.plan.topology, options->measured);
+    Simulation simulation =
+        simulate_step(loaded.programs, machine.topology, loaded.plan.model, profile, settings);
     simulation.timeline.plan_digest = digest;
     const TimelineComparison comparison = compare_timelines(simulation.timeline, measured, loaded.programs);
-    output.line(fmt::format("predicted for the machine of the run: {} on {}; {}",
-                            counted(measured.rank_count, "rank"), counted(measured.cores_per_device, "core"),
-                            profile_label(profile)));
+    output.line(wrapped(fmt::format("predicted for {}; {}", machine.description, profile_label(profile)), 2));
     output.line(to_text(comparison));
     if (!measured.linear_included) output.line("linear layers were neither run nor predicted here");
     output.document([&](JsonWriter& json) { write_document(json, comparison); });

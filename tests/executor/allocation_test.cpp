@@ -57,7 +57,6 @@ TEST(CpuExecutor, AllocatesNothingInTheIssueLoop) {
 class IdleAccelerator : public Accelerator {
  public:
   std::string description() const override { return "idle"; }
-  std::int32_t multiprocessors() const override { return 1; }
   std::int64_t free_bytes() override { return std::int64_t{1} << 30; }
   std::byte* allocate(std::int64_t bytes) override {
     memory_.resize(memory_.size() + 1);

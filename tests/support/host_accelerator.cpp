@@ -174,6 +174,12 @@ void HostAccelerator::record(std::int32_t stream, std::int32_t event) {
   push(stream, action);
 }
 
+std::int64_t HostAccelerator::recordings() const {
+  std::int64_t count = 0;
+  for (const Event& event : events_) count += event.recorded;
+  return count;
+}
+
 void HostAccelerator::wait(std::int32_t stream, std::int32_t event) {
   // A GPU would not wait at all; the executor must never rely on that.
   if (event_at(event).recorded == 0) throw std::logic_error("wait for an event that was never recorded");

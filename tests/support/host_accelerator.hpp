@@ -32,7 +32,6 @@ class HostAccelerator : public Accelerator {
       : options_(options), engine_(options.seed) {}
 
   std::string description() const override { return "host device"; }
-  std::int32_t multiprocessors() const override { return 1; }
   std::int64_t free_bytes() override { return options_.memory - used_; }
   std::byte* allocate(std::int64_t bytes) override;
   void upload(std::byte* target, std::span<const std::byte> source) override;
@@ -52,6 +51,8 @@ class HostAccelerator : public Accelerator {
   std::int64_t elapsed_ns(std::int32_t from, std::int32_t to) override;
 
   std::int64_t launches() const { return launches_; }
+  /// Of events, so far.
+  std::int64_t recordings() const;
   /// Of every launch the names of the ranges it was issued in, outermost first, as "name number / ..."
   const std::vector<std::string>& launch_ranges() const { return launch_ranges_; }
   std::size_t open_ranges() const { return ranges_.size(); }

@@ -261,7 +261,12 @@ TEST_F(BadFile, ATimelineIsRefusedWithTheFieldAndWhatItHolds) {
           {R"("cores_per_device": 2)", R"("cores_per_device": 0)",
            ": cores_per_device: found 0, expected an integer from 1 to 2147483647"},
           {R"("device_count": 1)", R"("device_count": 2)",
-           ": found 2 devices, expected a run on one device; runs across devices have no measured links yet"},
+           ": found 4 ranks on 2 devices, expected all on one, or the layout of the plan's topology "
+           "cpu:1x4:2: "
+           "4 ranks on 1 device of 1 node"},
+          {R"("device_count": 1)", R"("device_count": 5)",
+           ": found 4 ranks on 5 devices of 2 cores, expected at least one rank per device and one core per "
+           "device"},
           {R"("rank_count": 4)", R"("rank_count": 3)", ": found 3 ranks, expected 4, the ranks of the plan"},
           {R"("rank_count": 4)", R"("rank_count": 2000000000)",
            ": found 2,000,000,000 ranks, expected 4, the ranks of the plan"},
