@@ -45,12 +45,8 @@ RunResult run_on_cpu(const Execution& execution, const CpuOptions& options) {
   result.arena = std::move(prepared.arena_bytes);
   result.results = std::move(prepared.results);
   Timeline& timeline = result.timeline;
-  timeline.source = "cpu";
-  timeline.plan_digest = execution.plan_digest;
+  state_run(execution, "cpu", options.layers, options.repeats, timeline);
   timeline.cores_per_device = threads;
-  timeline.rank_count = static_cast<std::int32_t>(result.arena.size());
-  timeline.layers = options.layers;
-  timeline.repeats = options.repeats;
   timeline.events = schedule.take_events();
   return result;
 }

@@ -49,11 +49,8 @@ RunResult DeviceRun::run() {
   }
   result.arena = arena_bytes_;
   Timeline& timeline = result.timeline;
-  timeline.source = options_.serial ? options_.source + "-serial" : options_.source;
-  timeline.plan_digest = execution_.plan_digest;
-  timeline.rank_count = static_cast<std::int32_t>(arena_bytes_.size());
-  timeline.layers = options_.layers;
-  timeline.repeats = options_.repeats;
+  state_run(execution_, options_.serial ? options_.source + "-serial" : options_.source, options_.layers,
+            options_.repeats, timeline);
   std::sort(timeline.events.begin(), timeline.events.end(), key_less);
   return result;
 }

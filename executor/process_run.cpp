@@ -132,13 +132,9 @@ ProcessRun run_in_processes(const Execution& execution, const CpuOptions& given,
   RunResult& result = run.result;
   result.arena = local->prepared.arena_bytes;
   result.results = std::move(local->prepared.results);
-  result.timeline.source = source;
-  result.timeline.plan_digest = execution.plan_digest;
+  state_run(execution, source, options.layers, options.repeats, result.timeline);
   result.timeline.device_count = machines.count;
   result.timeline.cores_per_device = std::min(machines.cores, machines.sharing * options.threads);
-  result.timeline.rank_count = ranks;
-  result.timeline.layers = options.layers;
-  result.timeline.repeats = options.repeats;
   gather_results(control, execution, std::move(record), result);
   return run;
 }

@@ -52,4 +52,8 @@ struct RunResult {
       results;  ///< [wave][rank] of the last repeat; empty when not asked for
 };
 
+/// What every timeline states of its run. Its devices stay as they are: one of one core unless they are set.
+void state_run(const Execution& execution, std::string source, std::int32_t layers, std::int32_t repeats,
+               Timeline& timeline);
+
 }  // namespace strata

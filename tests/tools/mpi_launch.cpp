@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/tools/mpi_launch.hpp"
 
-#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <sstream>
-#include <stdexcept>
 #include <thread>
+#include <utility>
 
 namespace strata::test {
 
@@ -24,19 +22,6 @@ constexpr std::chrono::milliseconds kLook(20);
 
 /// Leaves the number of its process where signal() finds it, then becomes the command.
 const char* const kNoteNumber = R"(echo $$ > "$0/$OMPI_COMM_WORLD_RANK"; exec "$@")";
-
-[[noreturn]] void become_mpirun(std::vector<char*>& arguments, const char* folder, const char* out,
-                                const char* err) {
-  const int in = ::open("/dev/null", O_RDONLY);
-  const int to_out = ::open(out, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-  const int to_err = ::open(err, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-  if (in < 0 || to_out < 0 || to_err < 0 || ::chdir(folder) != 0) ::_exit(126);
-  ::dup2(in, STDIN_FILENO);
-  ::dup2(to_out, STDOUT_FILENO);
-  ::dup2(to_err, STDERR_FILENO);
-  ::execv(STRATA_MPIRUN, arguments.data());
-  ::_exit(127);
-}
 
 }  // namespace
 
@@ -52,14 +37,8 @@ MpiJobUnderTest::MpiJobUnderTest(const Workspace& work, const std::vector<Proces
     words.insert(words.end(), start.begin(), start.end());
     words.insert(words.end(), part.command.begin(), part.command.end());
   }
-  std::vector<char*> pointers;
-  pointers.reserve(words.size() + 1);
-  for (std::string& word : words) pointers.push_back(word.data());
-  pointers.push_back(nullptr);
-  const std::string out = streams_.path("out"), err = streams_.path("err"), folder = work.path(".");
-  mpirun_ = ::fork();
-  if (mpirun_ < 0) throw std::runtime_error("fork failed");
-  if (mpirun_ == 0) become_mpirun(pointers, folder.c_str(), out.c_str(), err.c_str());
+  mpirun_ = start_program(STRATA_MPIRUN, std::move(words), work.path("."), streams_.path("out"),
+                          streams_.path("err"));
 }
 
 MpiJobUnderTest::~MpiJobUnderTest() {

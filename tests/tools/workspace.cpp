@@ -10,6 +10,7 @@
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
+#include <utility>
 
 #include "tests/support/test_scale.hpp"
 
@@ -58,15 +59,9 @@ Finished Workspace::run(const char* program, const std::vector<std::string>& arg
                         const std::string& inside) const {
   std::vector<std::string> words{program};
   words.insert(words.end(), arguments.begin(), arguments.end());
-  std::vector<char*> pointers;
-  pointers.reserve(words.size() + 1);
-  for (std::string& word : words) pointers.push_back(word.data());
-  pointers.push_back(nullptr);
   const fs::path streams = new_folder();  // elsewhere, so that the work folder holds only what strata wrote
-  const std::string out = streams / "out", err = streams / "err", folder = folder_ / inside;
-  const pid_t child = ::fork();
-  if (child < 0) throw std::runtime_error("fork failed");
-  if (child == 0) become(program, pointers, folder.c_str(), out.c_str(), err.c_str());
+  const fs::path out = streams / "out", err = streams / "err";
+  const pid_t child = start_program(program, std::move(words), folder_ / inside, out, err);
   int status = 0;
   if (::waitpid(child, &status, 0) != child) throw std::runtime_error("waitpid failed");
   Finished finished{WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), file_text(out),
@@ -110,6 +105,18 @@ std::vector<std::string> Workspace::files() const {
   for (const auto& entry : fs::directory_iterator(folder_)) names.push_back(entry.path().filename().string());
   std::sort(names.begin(), names.end());
   return names;
+}
+
+pid_t start_program(const std::string& program, std::vector<std::string> words, const fs::path& folder,
+                    const fs::path& out, const fs::path& err) {
+  std::vector<char*> pointers;
+  pointers.reserve(words.size() + 1);
+  for (std::string& word : words) pointers.push_back(word.data());
+  pointers.push_back(nullptr);
+  const pid_t child = ::fork();
+  if (child < 0) throw std::runtime_error("fork failed");
+  if (child == 0) become(program.c_str(), pointers, folder.c_str(), out.c_str(), err.c_str());
+  return child;
 }
 
 std::string file_text(const fs::path& path) {

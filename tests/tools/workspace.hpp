@@ -3,6 +3,8 @@
 // standard output and standard error out.
 #pragma once
 
+#include <sys/types.h>
+
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -48,6 +50,11 @@ class Workspace {
   std::filesystem::path folder_;
 };
 
+/// Starts `program` in `folder` with these words as argv (argv[0] included), nothing to read, and its streams
+/// written to `out` and `err`.
+pid_t start_program(const std::string& program, std::vector<std::string> words,
+                    const std::filesystem::path& folder, const std::filesystem::path& out,
+                    const std::filesystem::path& err);
 /// The bytes of a file; none when it cannot be read.
 std::string file_text(const std::filesystem::path& path);
 /// The strategies of the program under test, in the order of its tables.
