@@ -163,7 +163,7 @@ Command run_command() {
   command.declare = [options](Options& declared) {
     declared.required("PLAN", options->plan, "Plan file");
     declared.add("--executor NAME", options->executor,
-                 "cpu; cuda: all on one GPU; mpi: processes of mpirun or srun; nccl: a GPU in each process");
+                 "cpu; cuda: all on one GPU; mpi: processes; nccl: a GPU in each");
     declared.add("--check MODE", options->check, "none, sampled or full: compare with the float64 reference");
     declared.add("--layers N", options->layers, "Layers to run; 0: as the model says");
     declared.add("--repeat N", options->repeats, "Times to run the step");
@@ -171,7 +171,7 @@ Command run_command() {
     declared.add("-o,--timeline FILE", options->timeline, "Write the measured timeline to this file");
     declared.add("--trace FILE", options->trace, "Write a Chrome/Perfetto trace to this file");
     declared.add("--deadline-s N", options->deadline_s,
-                 "Seconds for a repeat (cpu [any]), a pass (cuda, nccl [60]), a wait (mpi [60])");
+                 "Seconds for a repeat (cpu [any]), a pass (GPUs [60]), a wait (mpi [60])");
     declared.add("--device N", options->device, "cuda, nccl: number of the GPU");
     declared.add("--kernels NAME", options->kernels, "cuda, nccl: auto, or plain for plain fp32 attention");
     declared.add("--spare-sms N", options->spare_sms,

@@ -3,9 +3,8 @@
 
 #include <fmt/format.h>
 
-#include <array>
-
 #include <algorithm>
+#include <array>
 #include <string_view>
 
 #include "core/check.hpp"

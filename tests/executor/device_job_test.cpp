@@ -139,7 +139,6 @@ TEST(DeviceJob, ItsTimelineHasEveryInstructionOnOneClockWaveAfterWave) {
   }
 }
 
-/// Every exchange of the timeline must have met its partner: nobody is matched before the other has posted.
 TEST(DeviceJob, AnExchangeIsMatchedWhenTheLastOfItsRanksHasPosted) {
   DeviceOptions options = poisoned(5);
   options.record_timeline = true;
@@ -152,8 +151,12 @@ TEST(DeviceJob, AnExchangeIsMatchedWhenTheLastOfItsRanksHasPosted) {
     if (event.pass == Pass::forward && exchange_of(op) != nullptr) sends.push_back(&event);
   }
   ASSERT_EQ(sends.size(), 2U);
-  EXPECT_EQ(sends[0]->matched_ns, sends[1]->matched_ns);
-  EXPECT_EQ(sends[0]->matched_ns, std::max(sends[0]->posted_ns, sends[1]->posted_ns));
+  const std::int64_t met = std::max(sends[0]->posted_ns, sends[1]->posted_ns);
+  for (const TimelineEvent* event : sends) {
+    // The devices' clocks run unevenly; what that makes impossible must be within the stated error.
+    EXPECT_EQ(event->matched_ns, std::min(met, event->end_ns));
+    EXPECT_LE(met - event->end_ns, result.timeline.clock_error_ns);
+  }
 }
 
 bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // strata run --executor nccl as users start it. Without a GPU every way of launching it ends with one line,
 // the right exit code and no file; a plan for one rank needs no launcher and is checked where there is a GPU.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -20,9 +21,10 @@ class RunNccl : public testing::Test {
   void SetUp() override {
     work_.write("b.jsonl", "{\"step\": 3, \"packs\": [[211, 1, 37]]}\n");
     for (const int ranks : {1, 2}) {
-      const std::string number = std::to_string(ranks);
-      work_.expect(0, "plan --batch b.jsonl --model tiny --element-type bf16 --topology cpu:1x" + number +
-                          " -o p" + number + ".json");
+      work_.expect(0,
+                   fmt::format("plan --batch b.jsonl --model tiny --element-type bf16 --topology cpu:1x{0} "
+                               "-o p{0}.json",
+                               ranks));
     }
   }
   void expect_no_result() const {

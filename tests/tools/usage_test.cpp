@@ -106,7 +106,7 @@ TEST(Usage, MistakesGiveOneLineThatNamesWhatWasFoundAndExpected) {
       {"inspect b.jsonl --pack-tokens 0", "--pack-tokens: found 0, expected at least 1"},
       {"lint p.json --limit 0", "--limit: found 0, expected at least 1"},
       {"simulate p.json --layers -1", "--layers: found -1, expected 0 to 100000"},
-      {"run p.json --executor gpu", "--executor: found 'gpu', expected cpu, cuda or mpi"},
+      {"run p.json --executor gpu", "--executor: found 'gpu', expected cpu, cuda, mpi or nccl"},
       {"run p.json --executor cuda --deadline-s 0", "--deadline-s: found 0, expected 1 to 1000000"},
       {"run p.json --executor cuda --kernels fast", "--kernels: found 'fast', expected auto or plain"},
       {"run p.json --executor cuda --device -1", "--device: found -1, expected 0 to 1000000"},
