@@ -21,7 +21,8 @@ struct LocalRecord {
   Bytes sent;
 
   std::size_t section_of(const TimelineEvent& event) const {
-    return static_cast<std::size_t>(event.repeat * sections + (sections == 1 ? 0 : event.wave));
+    const auto first = static_cast<std::size_t>(event.repeat) * static_cast<std::size_t>(sections);
+    return first + (sections == 1 ? 0 : static_cast<std::size_t>(event.wave));
   }
 };
 
