@@ -61,7 +61,7 @@ void DeviceRun::load(std::size_t w) {
   device_.record(all_streams_.front(), start_);
   wait_until(start_, w, 0, Clock::now());
   std::vector<std::byte> staging;
-  for (const std::size_t r : local_ranks()) {
+  for (const std::size_t r : local_ranks_) {
     upload_inputs(program(w, r), execution_.waves[w].placement.spans.at(r), execution_.model, options_.seed,
                   options_.threads, arenas_[r], device_, staging);
   }
@@ -69,7 +69,7 @@ void DeviceRun::load(std::size_t w) {
 
 std::vector<LocalResults> DeviceRun::store(std::size_t w) {
   std::vector<LocalResults> results(arenas_.size());
-  for (const std::size_t r : local_ranks()) {
+  for (const std::size_t r : local_ranks_) {
     results[r] = download_results(program(w, r), arenas_[r], device_);
   }
   return results;

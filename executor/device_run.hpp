@@ -8,7 +8,6 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <ranges>
 #include <string>
 #include <vector>
 
@@ -66,10 +65,6 @@ class DeviceRun {
   }
   std::byte* allocate(std::int64_t bytes, const std::string& what);
   void place_arenas();
-  /// The numbers of the ranks of this process.
-  std::ranges::iota_view<std::size_t, std::size_t> local_ranks() const {
-    return std::views::iota(static_cast<std::size_t>(local_.begin), static_cast<std::size_t>(local_.end));
-  }
   void add_streams();
   void compile();
   void name_ranges(const ExecutableWave& wave, Pass pass, DevicePass& compiled);
@@ -106,7 +101,8 @@ class DeviceRun {
   const Duration deadline_;
   const bool tracked_;  ///< every instruction's begin and end is an event of its own, in every layer
   RankBlock local_;
-  std::vector<Bytes> arena_bytes_;  ///< of all ranks
+  std::vector<std::size_t> local_ranks_;  ///< the same as indices
+  std::vector<Bytes> arena_bytes_;        ///< of all ranks
   std::int64_t arena_total_ = 0;
   std::vector<std::byte*> arenas_;
   DeviceStreams streams_;

@@ -23,6 +23,9 @@ DeviceRun::DeviceRun(const Execution& execution, const DeviceOptions& options, A
   STRATA_CHECK(!execution.waves.empty(), "an execution without waves");
   const auto ranks = static_cast<std::int32_t>(execution.waves.front().programs.size());
   local_ = job == nullptr ? RankBlock{0, ranks} : job->control.block(job->control.process(), ranks);
+  for (std::int32_t rank = local_.begin; rank < local_.end; ++rank) {
+    local_ranks_.push_back(static_cast<std::size_t>(rank));
+  }
   place_arenas();
   add_streams();
   compile();
@@ -53,7 +56,7 @@ void DeviceRun::place_arenas() {
     }
   }
   std::vector<std::int64_t> offsets;
-  for (const std::size_t r : local_ranks()) {
+  for (const std::size_t r : local_ranks_) {
     offsets.push_back(arena_total_);
     arena_total_ += std::max<std::int64_t>(arena_bytes_[r].count, kArenaAlignment);
   }
@@ -61,7 +64,7 @@ void DeviceRun::place_arenas() {
   std::byte* const base =
       allocate(arena_total_, local_.count() == 1 ? fmt::format("the arena of rank {}", local_.begin)
                                                  : fmt::format("the arenas of {} ranks", local_.count()));
-  for (const std::size_t r : local_ranks()) {
+  for (const std::size_t r : local_ranks_) {
     arenas_[r] = base + offsets[r - static_cast<std::size_t>(local_.begin)];
   }
 }
@@ -76,7 +79,7 @@ void DeviceRun::add_streams() {
     }
   }
   streams_.first.assign(ranks, -1);
-  for (const std::size_t r : local_ranks()) {
+  for (const std::size_t r : local_ranks_) {
     if (options_.serial && !all_streams_.empty()) {
       streams_.first[r] = all_streams_.front();
       continue;
@@ -119,7 +122,7 @@ void DeviceRun::compile() {
 }
 
 void DeviceRun::name_ranges(const ExecutableWave& wave, Pass pass, DevicePass& compiled) {
-  for (const std::size_t r : local_ranks()) {
+  for (const std::size_t r : local_ranks_) {
     const std::vector<Instruction>& list = wave.programs[r].instructions(pass);
     for (std::size_t i = 0; i < list.size(); ++i) {
       compiled.ranks[r][i].range_name =
