@@ -92,11 +92,11 @@ class OpenGpu : public Gpu {
 
   /// A kernel that never ends would hold this up for ever; the process is then about to end anyway.
   ~OpenGpu() override {
-    for (const cudaStream_t stream : streams_) {
+    for (auto* const stream : streams_) {
       if (cudaStreamQuery(stream) == cudaErrorNotReady) return;
     }
-    for (const cudaEvent_t event : events_) static_cast<void>(cudaEventDestroy(event));
-    for (const cudaStream_t stream : streams_) static_cast<void>(cudaStreamDestroy(stream));
+    for (auto* const event : events_) static_cast<void>(cudaEventDestroy(event));
+    for (auto* const stream : streams_) static_cast<void>(cudaStreamDestroy(stream));
     for (void* const memory : memory_) static_cast<void>(cudaFree(memory));
   }
   OpenGpu(const OpenGpu&) = delete;

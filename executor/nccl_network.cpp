@@ -31,7 +31,7 @@ class NcclOfJob : public NcclNetwork {
   /// Ends communicators in good order; what went wrong before has been reported.
   ~NcclOfJob() override {
     try {
-      for (const ncclComm_t each : communicators_) {
+      for (auto* const each : communicators_) {
         check(nccl_.finalize(each), each, "leaving");
         static_cast<void>(nccl_.destroy(each));
       }
@@ -56,7 +56,7 @@ class NcclOfJob : public NcclNetwork {
   }
 
   void exchange(std::int32_t stream, std::int32_t lane, std::span<const NetworkPart> parts) override {
-    const ncclComm_t comm = communicators_.at(static_cast<std::size_t>(lane));
+    auto* const comm = communicators_.at(static_cast<std::size_t>(lane));
     const auto native = static_cast<cudaStream_t>(native_stream_(stream));
     check(nccl_.group_start(), comm, "beginning an exchange");
     for (const NetworkPart& part : parts) {
@@ -74,7 +74,7 @@ class NcclOfJob : public NcclNetwork {
   }
 
   void check() override {
-    for (const ncclComm_t each : communicators_) {
+    for (auto* const each : communicators_) {
       ncclResult_t state = ncclSuccess;
       if (nccl_.async_error(each, &state) != ncclSuccess) state = ncclInternalError;
       if (state != ncclSuccess && state != ncclInProgress) fail(state, each, "a transfer");
@@ -86,7 +86,7 @@ class NcclOfJob : public NcclNetwork {
     const std::vector<ncclComm_t> all = std::exchange(communicators_, {});
     const auto end = nccl_.abort;
     // An abort has been known to hang; the process ends all the same.
-    for (const ncclComm_t each : all) {
+    for (auto* const each : all) {
       try {
         std::thread([each, end, ended] {
           static_cast<void>(end(each));
