@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <string>
+#include <thread>
 
 #include "core/check.hpp"
 #include "executor/check.hpp"
@@ -241,6 +243,26 @@ TEST(DeviceFaults, ALaunchThatNeverEndsIsNamedAtTheDeadline) {
       EXPECT_NE(message.find(" of wave 0, layer 0"), std::string::npos) << message;
     }
   }
+}
+
+/// A device whose thread is stopped for longer than the deadline, once, while it waits.
+class StoppedAccelerator : public HostAccelerator {
+ public:
+  using HostAccelerator::HostAccelerator;
+  bool happened(std::int32_t event) override {
+    if (++looks_ == 2) std::this_thread::sleep_for(std::chrono::milliseconds(2500));
+    return looks_ > 2 && HostAccelerator::happened(event);
+  }
+
+ private:
+  int looks_ = 0;
+};
+
+TEST(DeviceFaults, TimeInWhichTheProcessItselfWasStoppedIsNotHeldAgainstTheDevice) {
+  DeviceOptions options = poisoned();
+  options.deadline = {2'000'000'000};
+  StoppedAccelerator device({.seed = 1});
+  EXPECT_NO_THROW(run_on_device(two_rank_execution(ElementType::f32), options, device));
 }
 
 TEST(DeviceFaults, ARefusedLaunchNamesItsInstruction) {

@@ -197,31 +197,38 @@ TEST(DeviceJob, ANetworkThatFailsWhileARankWaitsEndsItsRun) {
         if (process == 0) own.device.hang_at = 0;  // or rank 1 would not have to wait
         return own;
       });
-  EXPECT_TRUE(has(job.thrown[1], "rank 1: the wire is cut")) << job.thrown[1];
+  EXPECT_TRUE(has(job.thrown[1],
+                  "rank 1: forward instruction 0 (Exchange) of wave 0, layer 0, with rank 0: "
+                  "the wire is cut") ||
+              has(job.thrown[1],
+                  "rank 1: backward instruction 0 (Exchange) of wave 0, layer 0, with rank 0: "
+                  "the wire is cut"))
+      << job.thrown[1];
   EXPECT_TRUE(has(job.thrown[0], "rank 0: ")) << job.thrown[0];
 }
 
-/// What each of `processes` says of a network of two lanes that garbles what arrives at `garbled`.
-std::vector<std::string> probe(std::int32_t processes, std::int32_t garbled, std::int32_t absent) {
-  HostWire wire;
-  return testing::run_job_of_threads(processes, kShort, [&](testing::ThreadControl& control) {
-    HostAccelerator device({.seed = static_cast<std::uint64_t>(control.process())});
-    HostNetwork network(wire, device, control.process());
-    network.garbles = control.process() == garbled;
-    if (control.process() != absent) probe_network(device, control, network, 2);
-  });
-}
-
-TEST(NetworkProbe, PassesOnANetworkOfOneOrSeveral) {
-  for (const std::int32_t processes : {1, 2, 5}) {
-    EXPECT_EQ(probe(processes, -1, -1), std::vector<std::string>(static_cast<std::size_t>(processes)));
+/// Finds out, while it issues an exchange, that another process has ended the job.
+class NetworkOfAnEndedJob : public HostNetwork {
+ public:
+  using HostNetwork::HostNetwork;
+  void exchange(std::int32_t, std::int32_t, std::span<const NetworkPart>) override {
+    throw JobEnded("rank 1 has ended the job with code 2", 2);
   }
-}
+};
 
-TEST(NetworkProbe, NamesWhoGotOtherBytesAndWhoGotNone) {
-  const auto garbled = probe(3, 1, -1);
-  EXPECT_EQ(garbled[1], "rank 1: testing lane 0: found other bytes than rank 0 sent");
-  EXPECT_EQ(probe(3, -1, 2)[0], "rank 0: testing lane 0: nothing from rank 2 for 1 s");
+TEST(DeviceJob, TheEndOfTheJobIsNoErrorOfTheExchangeThatNoticesIt) {
+  HostWire wire;
+  std::vector<int> codes(2, -1);
+  testing::run_job_of_threads(2, kShort, [&](testing::ThreadControl& control) {
+    HostAccelerator device({.seed = 1});
+    NetworkOfAnEndedJob network(wire, device, control.process());
+    try {
+      run_on_devices(two_rank_execution(ElementType::f32), poisoned(1), device, control, network);
+    } catch (const JobEnded& error) {
+      codes[static_cast<std::size_t>(control.process())] = error.code();
+    }
+  });
+  EXPECT_EQ(codes, std::vector<int>(2, 2));
 }
 
 TEST(DeviceJob, ProgramsThatOnlyMeetWhenLanesRunBesideEachOtherAreRefused) {
