@@ -20,6 +20,23 @@ namespace {
 /// An event on an idle stream happens within this time, or something is wrong.
 constexpr std::int64_t kTieNs = 100'000'000;
 
+/// The driver's queue of a stream holds about a thousand launches, waits and records; issuing to a full one
+/// waits, for as long as it takes. Streams share this many queues.
+constexpr std::int32_t kMarkEntries = 128, kQueues = 32, kFewestEntries = 8;
+
+/// Of the driver's queue, for one command; an exchange is a launch with events of the network's own around
+/// it.
+std::int32_t queue_entries(const DevicePass& pass, const DeviceCommand& command) {
+  if (command.kind == DeviceCommand::Kind::exchange) return 8;
+  if (command.kind != DeviceCommand::Kind::launch) return 1;
+  const DeviceLaunch& launch = pass.launches[static_cast<std::size_t>(command.index)];
+  if (std::holds_alternative<TiledLaunch>(launch)) return 2;
+  const auto* const plain = std::get_if<ReferenceLaunch>(&launch);
+  if (plain == nullptr) return 1;
+  return static_cast<std::int32_t>(plain->host_queries.size() +
+                                   (plain->backward ? plain->host_keys.size() : 0));
+}
+
 /// Sleeps longer the longer it has waited.
 void pause(std::chrono::steady_clock::duration waited) {
   using std::chrono::microseconds;
@@ -91,6 +108,7 @@ void DeviceRun::run_wave(std::size_t w, std::int32_t repeat, std::vector<Timelin
     job_->control.barrier("beginning a wave");
     begin = tie_clocks(w, first_tie_);
   }
+  queues_.assign(static_cast<std::size_t>(all_streams_.back()) + 1, {});
   device_.record(front, start_);
   for (const std::int32_t stream : all_streams_) {
     if (stream != front) device_.wait(stream, start_);
@@ -137,23 +155,36 @@ void DeviceRun::note_wave(const ClockTie& begin, const ClockTie& end) {
 void DeviceRun::issue(std::size_t w, std::int32_t number) {
   const DevicePass& pass = compiled(w, number);
   const std::int32_t base = event_base(number);
-  const DeviceCommand* command = nullptr;
+  const DeviceCommand* before = nullptr;
   const PassRun run = pass_run(number);
   device_.begin_range(pass_ranges_[static_cast<std::size_t>(run.pass)], run.layer);
-  try {
-    for (const DeviceCommand& each : pass.commands) {
-      enter_range(pass, command, &each);
-      command = &each;
+  for (const DeviceCommand& each : pass.commands) {
+    enter_range(pass, before, &each);
+    before = &each;
+    try {
       issue(pass, base, each);
+    } catch (const JobEnded&) {
+      throw;  // another process has said why
+    } catch (const DeviceError& error) {
+      const Place place{number, each.rank, each.instruction};
+      throw DeviceError(place.rank, fmt::format("{}: {}", sentence(w, place), words_of(error)));
     }
-    enter_range(pass, command, nullptr);
-    device_.end_range();
-  } catch (const JobEnded&) {
-    throw;  // another process has said why
-  } catch (const DeviceError& error) {
-    const Place place{number, command->rank, command->instruction};
-    throw DeviceError(place.rank, fmt::format("{}: {}", sentence(w, place), words_of(error)));
+    ++issued_part_;
+    limit_queue(w, number, each);
   }
+  issued_part_ = 0;
+  enter_range(pass, before, nullptr);
+  device_.end_range();
+}
+
+void DeviceRun::limit_queue(std::size_t w, std::int32_t number, const DeviceCommand& command) {
+  const auto streams = static_cast<std::int32_t>(all_streams_.size());
+  const std::int32_t most = std::max(kFewestEntries, kMarkEntries * kQueues / std::max(kQueues, streams));
+  StreamQueue& queue = queues_[static_cast<std::size_t>(command.stream)];
+  queue.entries += queue_entries(compiled(w, number), command);
+  if (command.kind != DeviceCommand::Kind::record || queue.entries < most) return;
+  if (queue.mark >= 0) wait_until(queue.mark, w, number);
+  queue = {0, event_base(number) + command.index};
 }
 
 void DeviceRun::enter_range(const DevicePass& pass, const DeviceCommand* before, const DeviceCommand* next) {
@@ -240,16 +271,24 @@ bool DeviceRun::look(std::int32_t event, std::size_t w, std::int32_t issued) {
 }
 
 std::optional<DeviceRun::Place> DeviceRun::find(Awaited what, std::size_t w, std::int32_t issued) {
-  for (std::int32_t number = 0; number < issued; ++number) {
+  for (std::int32_t number = 0; number < issued + (issued_part_ > 0 ? 1 : 0); ++number) {
     const DevicePass& pass = compiled(w, number);
     const std::int32_t base = event_base(number);
+    std::vector<char> recorded(static_cast<std::size_t>(pass.events));
+    for (std::size_t c = 0; c < (number < issued ? pass.commands.size() : issued_part_); ++c) {
+      const DeviceCommand& command = pass.commands[c];
+      if (command.kind == DeviceCommand::Kind::record) recorded[static_cast<std::size_t>(command.index)] = 1;
+    }
+    const auto happened = [&](std::int32_t event) {
+      return recorded[static_cast<std::size_t>(event)] != 0 && device_.happened(base + event);
+    };
     for (std::size_t r = 0; r < pass.ranks.size(); ++r) {
       const auto& list = program(w, r).instructions(pass_run(number).pass);
       for (std::size_t i = 0; i < pass.ranks[r].size(); ++i) {
         const DeviceInstruction& each = pass.ranks[r][i];
+        if (each.begin < 0 || recorded[static_cast<std::size_t>(each.begin)] == 0) continue;
         if (what == Awaited::exchange_under_way && exchange_of(list[i].op) == nullptr) continue;
-        if (device_.happened(base + each.end)) continue;
-        if (device_.happened(base + each.begin) == (what == Awaited::not_begun)) continue;
+        if (happened(each.end) || happened(each.begin) == (what == Awaited::not_begun)) continue;
         return Place{number, static_cast<std::int32_t>(r), static_cast<std::int32_t>(i)};
       }
     }

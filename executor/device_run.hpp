@@ -35,8 +35,7 @@ class DeviceRun {
   LocalRecord& record() { return record_; }
 
  private:
-  /// Passes issued beyond the one that runs: enough to keep the device busy, few enough that no queue of the
-  /// driver fills up and blocks this thread, which has a deadline to keep.
+  /// Passes issued beyond the one that runs: enough to keep the device busy.
   static constexpr std::int32_t kPassesAhead = 2;
 
   using Clock = std::chrono::steady_clock;
@@ -53,6 +52,11 @@ class DeviceRun {
   /// An instruction of the pass `number`.
   struct Place {
     std::int32_t number = 0, rank = 0, instruction = -1;
+  };
+  /// What a stream was given since its last mark, an event of its own that is waited for before the next
+  /// mark.
+  struct StreamQueue {
+    std::int32_t entries = 0, mark = -1;
   };
   enum class Awaited : std::uint8_t { exchange_under_way, under_way, not_begun };
   PassRun pass_run(std::int32_t number) const {
@@ -89,6 +93,9 @@ class DeviceRun {
   /// Ends the range of the instruction that `before` is part of and begins that of `next`; null: of none.
   void enter_range(const DevicePass& pass, const DeviceCommand* before, const DeviceCommand* next);
   void issue(const DevicePass& pass, std::int32_t base, const DeviceCommand& command);
+  /// Waits while the stream of the command just issued holds so much that the driver might soon block this
+  /// thread, which has a deadline to keep.
+  void limit_queue(std::size_t w, std::int32_t number, const DeviceCommand& command);
   std::string sentence(std::size_t w, const Place& place) const;
   /// ", with ranks 1, 2": whom an exchange meets in other processes.
   std::string peers_of(const Operation& op, std::int32_t rank) const;
@@ -102,7 +109,7 @@ class DeviceRun {
   }
   /// Whether the event has happened; throws what has failed meanwhile.
   bool look(std::int32_t event, std::size_t w, std::int32_t issued);
-  /// The first instruction that has not ended and is what is asked for.
+  /// The first instruction that was issued, has not ended and is what is asked for.
   std::optional<Place> find(Awaited what, std::size_t w, std::int32_t issued);
   /// Names an instruction that has begun and not ended, or the first that has not begun.
   [[noreturn]] void fail_late(std::size_t w, std::int32_t issued);
@@ -123,6 +130,8 @@ class DeviceRun {
   std::vector<std::byte*> arenas_;
   DeviceStreams streams_;
   std::vector<std::int32_t> all_streams_;
+  std::vector<StreamQueue> queues_;                ///< [stream]
+  std::size_t issued_part_ = 0;                    ///< commands issued of the pass after those issued whole
   std::vector<std::array<DevicePass, 2>> passes_;  ///< [wave][Pass]
   std::byte* lists_ = nullptr;
   std::int32_t start_ = 0, finish_ = 0, first_event_ = 0;
