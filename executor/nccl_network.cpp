@@ -31,9 +31,11 @@ class NcclOfJob : public NcclNetwork {
   /// Ends communicators in good order; what went wrong before has been reported.
   ~NcclOfJob() override {
     try {
-      for (auto* const each : communicators_) {
-        check(nccl_.finalize(each), each, "leaving");
-        static_cast<void>(nccl_.destroy(each));
+      while (!communicators_.empty()) {
+        auto* const first = communicators_.front();
+        check(nccl_.finalize(first), first, "leaving");
+        communicators_.erase(communicators_.begin());  // it is none to abort any more
+        static_cast<void>(nccl_.destroy(first));
       }
     } catch (const DeviceError&) {
       abort();
