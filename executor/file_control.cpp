@@ -105,7 +105,7 @@ class FileJob final : public Control {
   }
 
  protected:
-  void end_job(int code) override {
+  void announce_end(int code) override {
     try {
       const std::string said_by = std::to_string(process());
       if (!session_.read(kEnded)) session_.publish(kEnded, fmt::format("{} {}", process(), code), said_by);
@@ -113,6 +113,7 @@ class FileJob final : public Control {
       return;  // the others wait until their deadline
     }
   }
+  void end_job(int) override {}
 
  private:
   std::string hello() const { return fmt::format("{} of {}", number_, processes()); }
@@ -161,7 +162,7 @@ void FileJob::join() {
     remove_own_notes();
   } catch (const std::exception& error) {
     // The others need not wait for this one any more.
-    if (!session_.path().empty() && dynamic_cast<const JobEnded*>(&error) == nullptr) end_job(kFailed);
+    if (!session_.path().empty() && dynamic_cast<const JobEnded*>(&error) == nullptr) announce_end(kFailed);
     remove_own_notes();
     throw;
   }

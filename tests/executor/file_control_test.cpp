@@ -259,6 +259,22 @@ TEST(FileControl, TellsEveryWaitWhoEndedTheJob) {
   expect_healthy_job(place, 2);
 }
 
+TEST(FileControl, TellsTheOthersBeforeWhatTheEndDoesToThemCanBeNoticed) {
+  const SharedPlace place;
+  const auto ended = run_file_job(place, 2, kLong, [&](Control& control) {
+    if (control.process() == 0) {
+      control.abort(7, [&] { place.wait_for("other-was-told"); });
+    }
+    try {
+      control.receive(0, "waiting");
+    } catch (const JobEnded&) {
+      std::ofstream(place.path() / "other-was-told") << "yes";
+    }
+    return std::string("told");
+  });
+  EXPECT_EQ(ended, (std::vector<Ended>{{7, ""}, {0, "told"}}));
+}
+
 TEST(FileControl, EndsWaitsWhenTheFolderIsRemoved) {
   const SharedPlace place;
   const auto waiting = start_process(place, 0, 2, kLong, stay),
