@@ -96,6 +96,12 @@ std::vector<std::string> machine_names(Control& control) {
   return control.all_gather(known ? name.data() : "unknown", "finding machines");
 }
 
+std::int32_t number_on_machine(Control& control) {
+  const std::vector<std::string> names = machine_names(control);
+  const auto own = names.begin() + control.process();
+  return static_cast<std::int32_t>(std::count(names.begin(), own, *own));
+}
+
 std::int32_t machine_count(Control& control) { return different(machine_names(control)); }
 
 ProcessRun run_in_processes(const Execution& execution, const CpuOptions& given, Control& control,

@@ -22,6 +22,8 @@ struct ProcessRun {
 
 /// Collective. Of the machine that each process is on, its name.
 std::vector<std::string> machine_names(Control& control);
+/// Collective. How many processes of lower numbers are on this one's machine.
+std::int32_t number_on_machine(Control& control);
 /// Collective. How many machines the processes are on.
 std::int32_t machine_count(Control& control);
 

@@ -206,6 +206,14 @@ TEST(Control, GivesEveryRankToOneProcess) {
   }
 }
 
+TEST(Control, NumbersTheProcessesOfAMachine) {
+  std::vector<std::int32_t> numbers(3, -1);
+  run_job_of_threads(3, kLong, [&](ThreadControl& control) {
+    numbers[static_cast<std::size_t>(control.process())] = number_on_machine(control);
+  });
+  EXPECT_EQ(numbers, (std::vector<std::int32_t>{0, 1, 2}));
+}
+
 TEST(Control, NamesTheProcessThatDoesNotAnswer) {
   const auto thrown = run_job_of_threads(3, kShort, [&](ThreadControl& control) {
     control.set_rank_count(3);
