@@ -2,6 +2,8 @@
 """Rates on the GPU, read off the traces of runs, beside those of PyTorch on the same documents."""
 import json
 import pathlib
+import re
+import shutil
 import sys
 
 from report import last_line, plan, recorded_batch, run_plan, write_batch
@@ -62,6 +64,31 @@ def measure_attention(report):
         backward = tera_flops(last_repeat(trace, ["AttentionBackward"])) * 5 / 7
         report.add(name, "measured" if forward and backward else "FAILED: no attention in the trace",
                    f"forward {forward:.3g}, backward {backward:.3g} TFLOP/s", done.seconds)
+
+
+def profile_attention(report):
+    """What bounds the kernels, in the words of Nsight Compute; the whole of it is in the log."""
+    name = "Nsight Compute, 2 documents of 16K"
+    tool = shutil.which("ncu")
+    if tool is None or report.target.rehearsal:
+        report.add(name, "not run: " + ("no ncu on this machine" if tool is None else "a rehearsal"))
+        return
+    # The clocks of a lent card stay as they are.
+    sections = [word for section in ("SpeedOfLight", "WarpStateStats", "Occupancy", "MemoryWorkloadAnalysis")
+                for word in ("--section", section)]
+    command = [tool, "--clock-control", "none", "--kernel-name", "regex:strata_attention",
+               "--launch-count", "3", *sections, report.bundle / "strata", "run", "rate_1.json",
+               "--executor", report.target.one_gpu, "--serial", "--layers", "1"]
+    done = report.run(name, command, 60)
+    if done.code is None:
+        return
+    kernels = re.findall(r"strata_attention_(forward|grad_q|grad_kv)\w* \(", done.text)
+    busy = re.findall(r"Compute \(SM\) Throughput +% +([\d.]+)", done.text)
+    if done.code != 0 or not busy:
+        report.add(name, "not run: " + last_line(done.text), "", done.seconds)
+        return
+    figures = [f"{kernel} {share} %" for kernel, share in zip(kernels, busy)]
+    report.add(name, "measured", "SM throughput " + ", ".join(figures), done.seconds)
 
 
 def measure_overlap(report):
