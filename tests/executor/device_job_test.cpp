@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <functional>
+#include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "core/check.hpp"
@@ -54,6 +56,7 @@ JobRun run_job(const Execution& execution, const DeviceOptions& options, Duratio
     HostAccelerator device(own.device);
     HostNetwork network(wire, device, control.process());
     network.fails_at = own.network_fails_at;
+    network.healthy = 1;  // the probe's
     ProcessRun run = run_on_devices(execution, options, device, control, network);
     if (control.process() == 0) job.run = std::move(run);
   });
@@ -174,6 +177,33 @@ TEST(DeviceJob, AProcessWithoutMemoryEndsAllOfThemWithTheSameWords) {
   EXPECT_TRUE(has(job.thrown[0], " for the arena of rank 1")) << job.thrown[0];
 }
 
+/// Notes whom each exchange meets.
+class NotingNetwork : public HostNetwork {
+ public:
+  using HostNetwork::HostNetwork;
+  using Ways = std::set<std::tuple<std::int32_t, std::int32_t, bool>>;  ///< lane, peer, whether it sends
+  void exchange(std::int32_t stream, std::int32_t lane, std::span<const NetworkPart> parts) override {
+    Ways& ways = noted.emplace_back();
+    for (const NetworkPart& part : parts) ways.emplace(lane, part.peer, part.sends);
+    HostNetwork::exchange(stream, lane, parts);
+  }
+  std::vector<Ways> noted;  ///< [exchange]
+};
+
+TEST(DeviceJob, RanksThatExchangeMeetOnceBeforeAnythingIsTimed) {
+  HostWire wire;
+  const auto thrown = testing::run_job_of_threads(2, kLong, [&](testing::ThreadControl& control) {
+    HostAccelerator device({.seed = 1});
+    NotingNetwork network(wire, device, control.process());
+    run_on_devices(two_waves(), poisoned(1), device, control, network);
+    const std::int32_t peer = 1 - control.process();
+    ASSERT_GT(network.noted.size(), 4U);
+    EXPECT_EQ(network.noted.front(), (NotingNetwork::Ways{{0, peer, true}, {0, peer, false}}));
+    EXPECT_EQ(network.noted[1].size(), 1U);  // the first of the program, which goes one way
+  });
+  EXPECT_EQ(thrown, std::vector<std::string>(2));
+}
+
 TEST(DeviceJob, ARankThatStandsStillIsMissedByTheRankThatWaitsForIt) {
   const JobRun job =
       run_job(two_rank_execution(ElementType::f32), poisoned(1), kShort, [&](std::int32_t process) {
@@ -211,8 +241,9 @@ TEST(DeviceJob, ANetworkThatFailsWhileARankWaitsEndsItsRun) {
 class NetworkOfAnEndedJob : public HostNetwork {
  public:
   using HostNetwork::HostNetwork;
-  void exchange(std::int32_t, std::int32_t, std::span<const NetworkPart>) override {
-    throw JobEnded("rank 1 has ended the job with code 2", 2);
+  void exchange(std::int32_t stream, std::int32_t lane, std::span<const NetworkPart> parts) override {
+    if (exchanges() > 0) throw JobEnded("rank 1 has ended the job with code 2", 2);
+    HostNetwork::exchange(stream, lane, parts);
   }
 };
 
@@ -229,6 +260,56 @@ TEST(DeviceJob, TheEndOfTheJobIsNoErrorOfTheExchangeThatNoticesIt) {
     }
   });
   EXPECT_EQ(codes, std::vector<int>(2, 2));
+}
+
+/// What each of `processes` says of a network of two lanes that garbles what arrives at `garbled`.
+std::vector<std::string> probe(std::int32_t processes, std::int32_t garbled, std::int32_t absent) {
+  HostWire wire;
+  return testing::run_job_of_threads(processes, kShort, [&](testing::ThreadControl& control) {
+    HostAccelerator device({.seed = static_cast<std::uint64_t>(control.process())});
+    HostNetwork network(wire, device, control.process());
+    network.garbles = control.process() == garbled;
+    if (control.process() != absent) probe_network(device, control, network, 2);
+  });
+}
+
+TEST(NetworkProbe, PassesOnANetworkOfOneOrSeveral) {
+  for (const std::int32_t processes : {1, 2, 5}) {
+    EXPECT_EQ(probe(processes, -1, -1), std::vector<std::string>(static_cast<std::size_t>(processes)));
+  }
+}
+
+TEST(NetworkProbe, OfAnExecutionNamesEveryRankThatNothingCameFrom) {
+  Execution execution = two_rank_execution(ElementType::f32);
+  ExecutableWave& wave = execution.waves.front();
+  for (RankProgram& program : wave.programs) program.forward.clear();
+  wave.programs.push_back(wave.programs.front());
+  wave.programs[2].rank = 2;
+  for (RankProgram& program : wave.programs) {
+    Exchange exchange{0, 1, {}, {}};
+    for (std::int32_t peer = 0; peer < 3; ++peer) {
+      if (peer == program.rank) continue;
+      exchange.sends.push_back({peer, 0, 0, 1});
+      exchange.receives.push_back({peer, 0, 0, 1});
+    }
+    program.backward = {{exchange, lane_stream(1), {}}};
+  }
+  for (const std::int32_t absent : {-1, 1}) {
+    HostWire wire;
+    const auto thrown = testing::run_job_of_threads(3, kShort, [&](testing::ThreadControl& control) {
+      HostAccelerator device({.seed = static_cast<std::uint64_t>(control.process())});
+      HostNetwork network(wire, device, control.process());
+      if (control.process() != absent) probe_peers(device, control, network, execution);
+    });
+    EXPECT_EQ(thrown[0], absent < 0 ? "" : "rank 0: testing lane 1: nothing from ranks 1, 2 for 1 s");
+    EXPECT_EQ(thrown[1], "");
+  }
+}
+
+TEST(NetworkProbe, NamesWhoGotOtherBytesAndWhoGotNone) {
+  const auto garbled = probe(3, 1, -1);
+  EXPECT_EQ(garbled[1], "rank 1: testing lane 0: found other bytes than rank 0 sent");
+  EXPECT_EQ(probe(3, -1, 2)[0], "rank 0: testing lane 0: nothing from rank 2 for 1 s");
 }
 
 TEST(DeviceJob, ProgramsThatOnlyMeetWhenLanesRunBesideEachOtherAreRefused) {
