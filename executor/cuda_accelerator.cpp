@@ -43,7 +43,7 @@ std::string cuda_version(std::int32_t number) {
 struct Launcher {
   cudaStream_t stream;
   std::byte* lists;
-  std::int32_t blocks;  ///< of tiled attention
+  const kernels::AttentionGrid* grid;  ///< of tiled attention
 
   template <typename Functor>
   cuda::RowLaunch<typename Functor::Range> rows(const RowsLaunch<Functor>& launch) const {
@@ -74,7 +74,7 @@ struct Launcher {
     return launch.backward ? cuda::reference_backward(call, stream) : cuda::reference_forward(call, stream);
   }
   cuda::Status operator()(const TiledLaunch& launch) const {
-    return cuda::launch_attention(launch.kind, launch.shape, launch.arguments(lists), blocks, stream);
+    return cuda::launch_attention(launch.kind, launch.shape, launch.arguments(lists), *grid, stream);
   }
 };
 
@@ -140,10 +140,10 @@ class OpenGpu : public Gpu {
                                  std::int32_t spare) override {
     const std::int32_t rows = cuda::attention_tile_rows(kind, shape);
     if (rows == 0) return 0;
-    std::int32_t blocks = 0;
-    check(cuda::prepare_attention(kind, shape, spare, &blocks));
+    kernels::AttentionGrid filling;
+    check(cuda::prepare_attention(kind, shape, spare, &filling));
     std::erase_if(grids_, [&](const Grid& grid) { return grid.is_for(kind, shape); });
-    grids_.push_back({kind, shape, blocks});
+    grids_.push_back({kind, shape, filling});
     return rows;
   }
 
@@ -176,8 +176,9 @@ class OpenGpu : public Gpu {
 
   void launch(std::int32_t stream, const DeviceLaunch& launch, std::byte* lists) override {
     const auto* tiled = std::get_if<TiledLaunch>(&launch);
-    const std::int32_t blocks = tiled == nullptr ? 0 : blocks_of(tiled->kind, tiled->shape);
-    check(std::visit(Launcher{stream_at(stream), lists, blocks}, launch));
+    const kernels::AttentionGrid* const grid =
+        tiled == nullptr ? nullptr : &grid_of(tiled->kind, tiled->shape);
+    check(std::visit(Launcher{stream_at(stream), lists, grid}, launch));
   }
 
   void fill(std::int32_t stream, std::byte* target, std::int64_t bytes, int value) override {
@@ -221,7 +222,7 @@ class OpenGpu : public Gpu {
   struct Grid {
     kernels::WorkKind kind;
     kernels::AttentionShape shape;
-    std::int32_t blocks;
+    kernels::AttentionGrid filling;
 
     bool is_for(kernels::WorkKind which, const kernels::AttentionShape& of) const {
       return kind == which && shape.element == of.element && shape.k_dim == of.k_dim &&
@@ -235,10 +236,10 @@ class OpenGpu : public Gpu {
   cudaStream_t stream_at(std::int32_t stream) const { return streams_[static_cast<std::size_t>(stream)]; }
   cudaEvent_t event_at(std::int32_t event) const { return events_[static_cast<std::size_t>(event)]; }
 
-  std::int32_t blocks_of(kernels::WorkKind kind, const kernels::AttentionShape& shape) const {
+  const kernels::AttentionGrid& grid_of(kernels::WorkKind kind, const kernels::AttentionShape& shape) const {
     const auto grid = std::find_if(grids_.begin(), grids_.end(),
                                    [&](const Grid& each) { return each.is_for(kind, shape); });
-    if (grid != grids_.end()) return grid->blocks;
+    if (grid != grids_.end()) return grid->filling;
     fail("attention", "a kernel that was not made ready");
   }
 

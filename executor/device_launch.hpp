@@ -77,8 +77,8 @@ struct ReferenceLaunch {
   std::vector<kernels::KeyRows> host_keys;
 };
 
-/// Attention on tensor cores: one of forward, grad_q and grad_kv over its own tiles. The counter that
-/// `tickets` holds is the launch's own, so that launches may overlap.
+/// Attention on tensor cores: one of forward, grad_q and grad_kv over its own tiles. The counters that
+/// `tickets` holds are the launch's own, so that launches may overlap.
 struct TiledLaunch {
   kernels::WorkKind kind = kernels::WorkKind::forward;
   kernels::AttentionShape shape;
@@ -87,7 +87,7 @@ struct TiledLaunch {
   ListPlace<kernels::DeviceSegment> segments;
   ListPlace<kernels::QueryRows> queries;
   ListPlace<kernels::KeyRows> keys;
-  ListPlace<std::int32_t> tickets;
+  ListPlace<kernels::AttentionTickets> tickets;
 
   kernels::AttentionArguments arguments(std::byte* lists) const {
     return {tiles.in(lists), segments.in(lists), queries.in(lists),

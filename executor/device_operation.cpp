@@ -169,7 +169,7 @@ DeviceLaunch plain(AttentionCall call, bool backward, DeviceLists& lists) {
 
 DeviceLaunch tiled(const AttentionCall& call, kernels::WorkKind kind, std::int32_t rows, DeviceLists& lists) {
   const kernels::AttentionLists built = kernels::build_attention_lists(call.shape, call.blocks, kind, rows);
-  constexpr std::int32_t kNoTickets = 0;
+  constexpr kernels::AttentionTickets kNoTickets;
   TiledLaunch launch;
   launch.kind = kind;
   launch.shape = call.shape;
@@ -178,7 +178,7 @@ DeviceLaunch tiled(const AttentionCall& call, kernels::WorkKind kind, std::int32
   launch.segments = lists.add<kernels::DeviceSegment>(built.segments);
   launch.queries = lists.add<kernels::QueryRows>(call.queries);
   launch.keys = lists.add<kernels::KeyRows>(call.keys);
-  launch.tickets = lists.add<std::int32_t>(std::span(&kNoTickets, 1));
+  launch.tickets = lists.add<kernels::AttentionTickets>(std::span(&kNoTickets, 1));
   return launch;
 }
 

@@ -61,24 +61,21 @@ std::int32_t attention_tile_rows(WorkKind kind, const AttentionShape& shape) {
   return grad_kv_shape(shape.k_dim, shape.v_dim).rows;
 }
 
-Status prepare_attention(WorkKind kind, const AttentionShape& shape, std::int32_t idle_multiprocessors,
-                         std::int32_t* blocks) {
-  *blocks = 0;
+Status prepare_attention(WorkKind kind, const AttentionShape& shape, std::int32_t left, AttentionGrid* grid) {
+  *grid = {};
   const Entry found = find_entry(kind, shape);
   if (found.prepare == nullptr) return no_kernel();
-  std::int32_t count = 0;
-  std::int32_t resident = 0;
-  Status status = multiprocessors(&count);
-  if (status.ok()) status = found.prepare(&resident);
+  Status status = multiprocessors(&grid->multiprocessors);
+  if (status.ok()) status = found.prepare(&grid->resident);
   if (!status.ok()) return status;
-  *blocks = std::max(count - idle_multiprocessors, 1) * resident;
-  if (*blocks > 0) return status;
+  grid->left = std::clamp(left, 0, grid->multiprocessors - 1);
+  if (grid->resident > 0) return status;
   return {static_cast<int>(cudaErrorInvalidConfiguration), "attention",
           "the kernel does not fit this device"};
 }
 
 Status launch_attention(WorkKind kind, const AttentionShape& shape, const AttentionArguments& arguments,
-                        std::int32_t blocks, void* stream) {
+                        const AttentionGrid& grid, void* stream) {
   const Entry found = find_entry(kind, shape);
   if (found.launch == nullptr) return no_kernel();
   // The softmax takes the largest product for the largest score.
@@ -86,12 +83,15 @@ Status launch_attention(WorkKind kind, const AttentionShape& shape, const Attent
     return {static_cast<int>(cudaErrorInvalidValue), "attention", "the scale of the scores must be positive"};
   }
   if (arguments.tile_count == 0) return {};
-  const cudaError_t error = cudaMemsetAsync(arguments.tickets, 0, sizeof(std::int32_t), stream_of(stream));
+  const cudaError_t error =
+      cudaMemsetAsync(arguments.tickets, 0, sizeof(AttentionTickets), stream_of(stream));
   if (error != cudaSuccess) return status_of(error, "attention tickets");
   AttentionArguments complete = arguments;
   complete.group = shape.group();
   complete.scale = shape.scale;
-  return found.launch(complete, std::min(blocks, arguments.tile_count), stream);
+  complete.first_left = grid.first_left();
+  complete.most_leavers = grid.most_leavers();
+  return found.launch(complete, grid.blocks(arguments.tile_count), stream);
 }
 
 }  // namespace strata::kernels::cuda

@@ -11,6 +11,7 @@
 #include "kernels/cuda/simt.hpp"
 #include "kernels/cuda/tile_memory.cuh"
 #include "kernels/cuda/tile_shapes.hpp"
+#include "kernels/cuda/tile_tickets.cuh"
 
 namespace strata::kernels {
 
@@ -21,7 +22,8 @@ class AttentionForward {
   static_assert(kShape.rows > 0, "no tile shape for these head dimensions");
 
   STRATA_DEVICE static void run(const AttentionArguments& arguments) {
-    if (simt::thread_index() == 0) take_ticket(arguments);
+    // Even the first tile comes from the counter, as a block may start late.
+    if (simt::thread_index() == 0) simt::store_word(ticket_word(), first_ticket(arguments));
     STRATA_NO_UNROLL
     while (true) {
       simt::block_barrier();
@@ -86,10 +88,6 @@ class AttentionForward {
            static_cast<simt::Shared>(kShape.query_bytes() + kShape.slots * kShape.slot_bytes());
   }
   STRATA_DEVICE static simt::Shared current_word() { return ticket_word() + 4; }
-  /// Tells the block its next tile; even the first comes from the counter, as a block may start late.
-  STRATA_DEVICE static void take_ticket(const AttentionArguments& arguments) {
-    simt::store_word(ticket_word(), static_cast<std::uint32_t>(simt::take_ticket(arguments.tickets)));
-  }
   STRATA_DEVICE static simt::Shared slot_begin(int slot) {
     return simt::shared_begin() +
            static_cast<simt::Shared>(kShape.query_bytes() + slot * kShape.slot_bytes());
@@ -179,7 +177,7 @@ class AttentionForward {
       }
     }
     // Late enough for the counter's answer to come while the first rows do.
-    if (simt::thread_index() == 0) take_ticket(arguments);
+    if (simt::thread_index() == 0) simt::store_word(ticket_word(), next_ticket(arguments));
     Cursor cursor;
     cursor.segment = tile.segment_begin;
     enter_segment(arguments, tile, cursor);

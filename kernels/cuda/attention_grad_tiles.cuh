@@ -10,6 +10,7 @@
 #include "kernels/cuda/gradient_shapes.hpp"
 #include "kernels/cuda/simt.hpp"
 #include "kernels/cuda/tile_memory.cuh"
+#include "kernels/cuda/tile_tickets.cuh"
 
 namespace strata::kernels {
 
@@ -199,14 +200,14 @@ STRATA_DEVICE float exponent_of(float lse) {
 
 /// By one thread of the block, while copies are on their way: the number of the next tile into shared memory.
 STRATA_DEVICE void store_ticket(const AttentionArguments& arguments, simt::Shared word) {
-  simt::store_word(word, static_cast<std::uint32_t>(simt::take_ticket(arguments.tickets)));
+  simt::store_word(word, next_ticket(arguments));
 }
 
 /// Calls run_tile(tile), which stores the next ticket, until all tiles are taken.
 template <class RunTile>
 STRATA_DEVICE void take_tiles(const AttentionArguments& arguments, simt::Shared word,
                               const RunTile& run_tile) {
-  if (simt::thread_index() == 0) store_ticket(arguments, word);
+  if (simt::thread_index() == 0) simt::store_word(word, first_ticket(arguments));
   STRATA_NO_UNROLL
   while (true) {
     simt::block_barrier();

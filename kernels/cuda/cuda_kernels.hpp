@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "kernels/attention_work.hpp"
+#include "kernels/cuda/attention_grid.hpp"
 #include "kernels/cuda/attention_reference.hpp"
 #include "kernels/cuda/device_lists.hpp"
 #include "kernels/functors/head_functors.hpp"
@@ -71,15 +72,15 @@ Status reference_backward(const ReferenceLaunch& launch, void* stream);
 /// lists are built; 0 where there is no such kernel (fp32, other dimensions) and the plain one must do.
 std::int32_t attention_tile_rows(WorkKind kind, const AttentionShape& shape);
 
-/// Once per kernel and device before the first launch: lets the kernel have its shared memory and says how
-/// many blocks fill the current device, `idle_multiprocessors` of which are left to communication.
-Status prepare_attention(WorkKind kind, const AttentionShape& shape, std::int32_t idle_multiprocessors,
-                         std::int32_t* blocks);
+/// Once per kernel and device before the first launch: lets the kernel have its shared memory and says what
+/// fills the current device, `left` multiprocessors of which (all but one at most) go to communication.
+Status prepare_attention(WorkKind kind, const AttentionShape& shape, std::int32_t left, AttentionGrid* grid);
 
 /// One launch over lists of `kind` built for `shape`: grad_q and grad_kv are the two halves of backward.
-/// `group` and `scale` of the arguments come from the shape; the counter that `tickets` points to is set to 0
-/// first, so launches that may run at the same time need one each. No more blocks run than there are tiles.
+/// `group` and `scale` of the arguments come from the shape, `first_left` and `most_leavers` from the grid;
+/// the counters that `tickets` points to are set to 0 first, so launches that may run at the same time need
+/// their own.
 Status launch_attention(WorkKind kind, const AttentionShape& shape, const AttentionArguments& arguments,
-                        std::int32_t blocks, void* stream);
+                        const AttentionGrid& grid, void* stream);
 
 }  // namespace strata::kernels::cuda

@@ -38,18 +38,27 @@ static_assert(sizeof(DeviceTile) == 32 && sizeof(DeviceSegment) == 32);
 /// Small enough that the distance of a bound and a position fits 32 bits.
 inline constexpr std::int32_t kDeviceBound = std::int32_t{1} << 29;
 
-/// Arguments of every attention kernel; all pointers are to device memory. `tickets` counts the tiles that
-/// the blocks of the grid take and is 0 at the start.
+/// Counters of one launch, both 0 at its start: tiles that blocks have taken, and blocks that have asked to
+/// leave their multiprocessor to communication.
+struct AttentionTickets {
+  std::int32_t taken = 0;
+  std::int32_t leavers = 0;
+};
+
+/// Arguments of every attention kernel; all pointers are to device memory.
 struct AttentionArguments {
   const DeviceTile* tiles = nullptr;
   const DeviceSegment* segments = nullptr;
   const QueryRows* queries = nullptr;
   const KeyRows* keys = nullptr;
-  std::int32_t* tickets = nullptr;
+  AttentionTickets* tickets = nullptr;
   std::int32_t tile_count = 0;
   std::int32_t group = 1;  // query heads per KV head
   float scale = 1.0F;      // positive
   OutputMode mode = OutputMode::write;
+  // See AttentionGrid: a block on this multiprocessor or a later one leaves, unless so many have left before.
+  std::int32_t first_left = 0;
+  std::int32_t most_leavers = 0;
 };
 
 }  // namespace strata::kernels

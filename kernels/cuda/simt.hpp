@@ -30,6 +30,8 @@ using Shared = std::uint32_t;
 STRATA_DEVICE int thread_index();
 STRATA_DEVICE int block_index();
 STRATA_DEVICE int block_count();
+/// Of the multiprocessor that the block runs on.
+STRATA_DEVICE int multiprocessor_index();
 
 /// The same number, but read anew where it stands: what is derived from it is not held in registers all
 /// through a loop.

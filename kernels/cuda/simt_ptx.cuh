@@ -16,6 +16,11 @@ STRATA_DEVICE int thread_index_here() {
 }
 STRATA_DEVICE int block_index() { return static_cast<int>(blockIdx.x); }
 STRATA_DEVICE int block_count() { return static_cast<int>(gridDim.x); }
+STRATA_DEVICE int multiprocessor_index() {
+  int index = 0;
+  asm volatile("mov.u32 %0, %%smid;\n" : "=r"(index));
+  return index;
+}
 
 STRATA_DEVICE Shared shared_begin() {
   extern __shared__ __align__(1024) unsigned char dynamic_shared[];

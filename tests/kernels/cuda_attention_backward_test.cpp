@@ -110,6 +110,16 @@ TEST(TensorCoreBackward, GivesTheSameBitsForEveryOrderOfThreadsAndNumberOfBlocks
   }
 }
 
+TEST(TensorCoreBackward, GivesTheSameBitsWhenBlocksLeaveMultiprocessorsToCommunication) {
+  Problem problem(ragged_options(32, 64, kLimits), 32);
+  problem.run_with(backward_kernels({1, 1}), 1);
+  const std::vector<Tensor> first = problem.results();
+  for (const Order& order : kOrdersWithLeavers) {
+    problem.run_with(backward_kernels(order), 1);
+    EXPECT_TRUE(problem.results() == first) << "blocks " << order.grid;
+  }
+}
+
 TEST(TensorCoreBackward, RowsWithoutKeysContributeNothingHoweverLargeTheScores) {
   // Bands that leave rows without keys, and scores far from what their lse would be for hidden pairs.
   ProblemOptions options = options_of(Element::bf16, 64, 64, 1, 2);

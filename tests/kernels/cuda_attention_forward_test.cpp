@@ -24,23 +24,23 @@ namespace {
 constexpr RaggedLimits kLimits{200, 2};
 
 void emulate_forward(const AttentionShape& shape, std::span<const AttentionBlock> blocks,
-                     const Operands& operands, OutputMode mode, int grid, std::uint64_t seed) {
+                     const Operands& operands, OutputMode mode, const Order& order) {
   const AttentionLists lists =
       build_attention_lists(shape, blocks, WorkKind::forward, forward_shape(shape.k_dim, shape.v_dim).rows);
-  emulate_lists<AttentionForward>(shape, lists, operands, mode, {grid, seed});
+  emulate_lists<AttentionForward>(shape, lists, operands, mode, order);
 }
 
 void launch_nothing(const AttentionShape&, std::span<const AttentionBlock>, const Operands&, OutputMode) {}
 
-Kernels forward_kernels(int grid, std::uint64_t seed) {
+Kernels forward_kernels(const Order& order) {
   const Launch forward = [=](const auto& shape, auto blocks, const Operands& operands, OutputMode mode) {
-    emulate_forward(shape, blocks, operands, mode, grid, seed);
+    emulate_forward(shape, blocks, operands, mode, order);
   };
   return {forward, Launch(&launch_nothing)};
 }
 
 void expect_forward(Problem& problem, int launches, int grid, std::uint32_t seed) {
-  problem.run_with(forward_kernels(grid, seed), launches);
+  problem.run_with(forward_kernels({grid, seed}), launches);
   EXPECT_LE(problem.forward_error(), problem.tolerance().forward) << "seed " << seed;
   EXPECT_TRUE(problem.untouched()) << "seed " << seed;
 }
@@ -105,7 +105,7 @@ TEST(TensorCoreForward, KeepsRowsThatSeeNoKeyEmptyAndMergesThemAway) {
   options.queries = {100};
   options.keys = {40};
   Problem problem(options, 5);
-  problem.run_with(forward_kernels(1, 5), 1);
+  problem.run_with(forward_kernels({1, 5}), 1);
   QueryArrays& rows = problem.queries[0];
   for (std::int64_t row = 0; row < 60; ++row) {
     EXPECT_EQ(rows.lse.get(row), -std::numeric_limits<double>::infinity());
@@ -113,7 +113,7 @@ TEST(TensorCoreForward, KeepsRowsThatSeeNoKeyEmptyAndMergesThemAway) {
   }
   EXPECT_LE(problem.forward_error(), problem.tolerance().forward);
   // Merging: what is there stays to the bit where nothing new is seen.
-  problem.run_with(forward_kernels(1, 6), 2);
+  problem.run_with(forward_kernels({1, 6}), 2);
   const Tensor out = rows.out;
   const Tensor lse = rows.lse;
   AttentionBlock nothing = problem.blocks[0];
@@ -122,7 +122,8 @@ TEST(TensorCoreForward, KeepsRowsThatSeeNoKeyEmptyAndMergesThemAway) {
       rows.q.data(), rows.out.data(), rows.lse.floats(), nullptr, nullptr, nullptr, rows.rows, 0, 1};
   KeyArrays& keys = problem.keys[0];
   const KeyRows key_rows{keys.kv.data(), nullptr, keys.rows, 0, 1};
-  emulate_forward(options.shape, {&nothing, 1}, {{&query_rows, 1}, {&key_rows, 1}}, OutputMode::merge, 1, 1);
+  emulate_forward(options.shape, {&nothing, 1}, {{&query_rows, 1}, {&key_rows, 1}}, OutputMode::merge,
+                  {1, 1});
   EXPECT_TRUE(rows.out == out);
   EXPECT_TRUE(rows.lse == lse);
 }
@@ -134,7 +135,7 @@ TEST(TensorCoreForward, ShowsNaNInsteadOfAnEmptyRow) {
   Problem problem(options, 5);
   problem.queries[0].q.set(7 * 64 + 3, std::numeric_limits<double>::quiet_NaN());
   for (const int launches : {1, 2}) {
-    problem.run_with(forward_kernels(1, 5), launches);
+    problem.run_with(forward_kernels({1, 5}), launches);
     for (std::int64_t row = 0; row < 40; ++row) {
       EXPECT_EQ(std::isnan(problem.queries[0].lse.get(row)), row == 7) << row;
       EXPECT_EQ(std::isnan(problem.queries[0].out.get(row * 64 + 5)), row == 7) << row;
@@ -186,7 +187,7 @@ TEST(TensorCoreForward, FollowsAKeyStride) {
     const QueryRows query_rows{
         q.data(), out.data(), lse.floats(), nullptr, nullptr, nullptr, kRows + 2 * kMargin, 0, 1};
     const KeyRows key_rows{kv.data(), nullptr, kKeys + 2 * kMargin, 0, 1};
-    emulate_forward(shape, {&block, 1}, {{&query_rows, 1}, {&key_rows, 1}}, OutputMode::write, 1, 1);
+    emulate_forward(shape, {&block, 1}, {{&query_rows, 1}, {&key_rows, 1}}, OutputMode::write, {1, 1});
     const ReferenceOutput expected = reference_forward(
         {kRows, kKeys, 1, 1, kDim, kDim, shape.scale, reference_q, reference_k, reference_v, {}},
         predicate_mask(kRows, kKeys, [&](std::int64_t i, std::int64_t j) {
@@ -211,13 +212,23 @@ TEST(TensorCoreForward, GivesTheSameBitsForEveryOrderOfThreadsAndNumberOfBlocks)
   for (const std::uint32_t seed : {501U, 502U}) {
     Problem problem(ragged_options(seed, seed % 2 == 0 ? 64 : 128, kLimits), seed);
     for (const int launches : {1, 2}) {
-      problem.run_with(forward_kernels(1, 1), launches);
+      problem.run_with(forward_kernels({1, 1}), launches);
       const std::vector<Tensor> first = problem.results();
       for (std::uint64_t order = 2; order < 5; ++order) {
-        problem.run_with(forward_kernels(static_cast<int>(order) - 1, order), launches);
+        problem.run_with(forward_kernels({static_cast<int>(order) - 1, order}), launches);
         EXPECT_TRUE(problem.results() == first) << "seed " << seed << " order " << order;
       }
     }
+  }
+}
+
+TEST(TensorCoreForward, GivesTheSameBitsWhenBlocksLeaveMultiprocessorsToCommunication) {
+  Problem problem(ragged_options(503, 64, kLimits), 503);
+  problem.run_with(forward_kernels({1, 1}), 1);
+  const std::vector<Tensor> first = problem.results();
+  for (const Order& order : kOrdersWithLeavers) {
+    problem.run_with(forward_kernels(order), 1);
+    EXPECT_TRUE(problem.results() == first) << "blocks " << order.grid;
   }
 }
 

@@ -8,6 +8,7 @@
 #include <random>
 #include <stdexcept>
 
+#include "kernels/cuda/attention_grid.hpp"
 #include "kernels/cuda/attention_lists.hpp"
 #include "tests/kernels/block_pairs.hpp"
 
@@ -121,6 +122,23 @@ TEST(AttentionLists, SkipKeysThatNoRowOfATileSees) {
     const DeviceSegment& segment = lists.segments[static_cast<std::size_t>(tile.segment_begin)];
     EXPECT_EQ(segment.row, std::max(0, tile.row - 255));
     EXPECT_EQ(segment.row + segment.count, tile.row + 128);
+  }
+}
+
+TEST(AttentionGrid, HasABlockForEveryTileThatFitsAfterTheLeaversHaveLeft) {
+  EXPECT_EQ((AttentionGrid{132, 2, 0}.blocks(10'000)), 264);
+  EXPECT_EQ((AttentionGrid{132, 2, 0}.blocks(7)), 7);
+  EXPECT_EQ((AttentionGrid{132, 2, 8}.blocks(10'000)), 264);
+  EXPECT_EQ((AttentionGrid{132, 2, 8}.first_left()), 124);
+  for (const std::int32_t resident : {1, 2, 3}) {
+    for (const std::int32_t left : {0, 1, 8, 19}) {
+      const AttentionGrid grid{20, resident, left};
+      for (std::int32_t tiles = 1; tiles < 70; ++tiles) {
+        const std::int32_t staying = grid.blocks(tiles) - grid.most_leavers();
+        EXPECT_EQ(staying, std::min(tiles, (20 - left) * resident));
+        EXPECT_LE(grid.blocks(tiles), 20 * resident);
+      }
+    }
   }
 }
 

@@ -28,39 +28,40 @@ class Device : public ::testing::Test {
 };
 
 void launch_lists(WorkKind kind, const AttentionShape& shape, std::span<const AttentionBlock> blocks,
-                  const DeviceOperands& operands, OutputMode mode) {
+                  const DeviceOperands& operands, OutputMode mode, std::int32_t left) {
   const AttentionLists lists =
       build_attention_lists(shape, blocks, kind, cuda::attention_tile_rows(kind, shape));
   const DeviceArray tiles = upload(lists.tiles);
   const DeviceArray segments = upload(lists.segments);
   const DeviceArray queries = upload(operands.queries());
   const DeviceArray keys = upload(operands.keys());
-  const DeviceArray tickets(nullptr, 4);
+  const DeviceArray tickets(nullptr, sizeof(AttentionTickets));
   AttentionArguments arguments;
   arguments.tiles = tiles.as<DeviceTile>();
   arguments.segments = segments.as<DeviceSegment>();
   arguments.queries = queries.as<QueryRows>();
   arguments.keys = keys.as<KeyRows>();
-  arguments.tickets = tickets.as<std::int32_t>();
+  arguments.tickets = tickets.as<AttentionTickets>();
   arguments.tile_count = static_cast<std::int32_t>(lists.tiles.size());
   arguments.mode = mode;
-  std::int32_t grid = 0;
-  require(cuda::prepare_attention(kind, shape, 0, &grid));
+  AttentionGrid grid;
+  require(cuda::prepare_attention(kind, shape, left, &grid));
   require(cuda::launch_attention(kind, shape, arguments, grid, nullptr));
   wait_for_device();
 }
 
-Kernels tensor_core_kernels() {
+/// `left`: multiprocessors that go to communication.
+Kernels tensor_core_kernels(std::int32_t left = 0) {
   Kernels kernels;
-  kernels.forward = [](const auto& shape, auto blocks, const Operands& operands, OutputMode mode) {
+  kernels.forward = [=](const auto& shape, auto blocks, const Operands& operands, OutputMode mode) {
     const DeviceOperands device(shape, operands, mode);
-    launch_lists(WorkKind::forward, shape, blocks, device, mode);
+    launch_lists(WorkKind::forward, shape, blocks, device, mode, left);
     device.download();
   };
-  kernels.backward = [](const auto& shape, auto blocks, const Operands& operands, OutputMode mode) {
+  kernels.backward = [=](const auto& shape, auto blocks, const Operands& operands, OutputMode mode) {
     const DeviceOperands device(shape, operands, mode);
-    launch_lists(WorkKind::grad_kv, shape, blocks, device, mode);
-    launch_lists(WorkKind::grad_q, shape, blocks, device, mode);
+    launch_lists(WorkKind::grad_kv, shape, blocks, device, mode, left);
+    launch_lists(WorkKind::grad_q, shape, blocks, device, mode, left);
     device.download();
   };
   return kernels;
@@ -132,8 +133,8 @@ TEST(WithoutDevice, CallsFailWithAReason) {
   AttentionShape shape;
   shape.element = Element::bf16;
   shape.k_dim = shape.v_dim = 128;
-  std::int32_t blocks = 0;
-  const cuda::Status prepared = cuda::prepare_attention(WorkKind::forward, shape, 0, &blocks);
+  AttentionGrid grid;
+  const cuda::Status prepared = cuda::prepare_attention(WorkKind::forward, shape, 0, &grid);
   EXPECT_FALSE(prepared.ok());
   EXPECT_GT(std::strlen(prepared.text), 0U);
   CopyRange range;
@@ -156,9 +157,9 @@ TEST(Dispatch, KnowsWhichShapesHaveATensorCoreKernel) {
     }
     shape.k_dim = 80;
     EXPECT_EQ(cuda::attention_tile_rows(kind, shape), 0);
-    std::int32_t blocks = 0;
-    EXPECT_FALSE(cuda::prepare_attention(kind, shape, 0, &blocks).ok());
-    EXPECT_FALSE(cuda::launch_attention(kind, shape, {}, 1, nullptr).ok());
+    AttentionGrid grid;
+    EXPECT_FALSE(cuda::prepare_attention(kind, shape, 0, &grid).ok());
+    EXPECT_FALSE(cuda::launch_attention(kind, shape, {}, grid, nullptr).ok());
   }
 }
 
@@ -200,6 +201,16 @@ TEST_F(Device, TensorCoreAttentionGivesTheSameBitsAHundredTimes) {
   for (int run = 1; run < 100; ++run) {
     problem.run_with(tensor_core_kernels(), 1);
     ASSERT_TRUE(problem.results() == first) << "run " << run;
+  }
+}
+
+TEST_F(Device, TensorCoreAttentionGivesTheSameBitsOnFewerMultiprocessors) {
+  Problem problem(random_options(8, Element::bf16, 128, 128, 600), 8);
+  problem.run_with(tensor_core_kernels(), 1);
+  const std::vector<Tensor> first = problem.results();
+  for (const std::int32_t left : {1, 8, 100'000}) {
+    problem.run_with(tensor_core_kernels(left), 1);
+    EXPECT_TRUE(problem.results() == first) << left << " left to communication";
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <stdexcept>
 
@@ -14,16 +15,25 @@
 
 namespace strata::kernels::test {
 
-/// How many blocks, and the seed of the order in which their threads run.
+/// How many blocks, and the seed of the order in which their threads run; multiprocessors, and how many of
+/// them are left to communication.
 struct Order {
   int grid = 1;
   std::uint64_t seed = 1;
+  int multiprocessors = 1;
+  int left = 0;
+  int most_leavers = 0;
 };
+
+/// Two blocks for each of three multiprocessors, one of which is left by both; and all blocks on one that is
+/// left, where the last must stay.
+inline constexpr Order kOrdersWithLeavers[] = {{6, 2, 3, 1, 2}, {4, 3, 1, 1, 3}};
 
 template <class Kernel>
 void emulate(const AttentionArguments& arguments, const Order& order) {
   emulator::Launch launch;
   launch.blocks = order.grid;
+  launch.multiprocessors = order.multiprocessors;
   launch.threads = Kernel::kShape.threads();
   launch.shared_bytes = static_cast<std::size_t>(Kernel::kShape.shared_bytes());
   launch.seed = order.seed;
@@ -42,11 +52,11 @@ void emulate_dims(const AttentionShape& shape, const AttentionArguments& argumen
   throw std::invalid_argument("no kernel for these head dimensions");
 }
 
-/// Every block must have drawn tickets until there were none.
+/// Every block that did not leave must have drawn tickets until there were none.
 template <template <Element, int, int> class Kernel>
 void emulate_lists(const AttentionShape& shape, const AttentionLists& lists, const Operands& operands,
                    OutputMode mode, const Order& order) {
-  std::int32_t tickets = 0;
+  AttentionTickets tickets;
   AttentionArguments arguments;
   arguments.tiles = lists.tiles.data();
   arguments.segments = lists.segments.data();
@@ -57,12 +67,16 @@ void emulate_lists(const AttentionShape& shape, const AttentionLists& lists, con
   arguments.group = shape.group();
   arguments.scale = shape.scale;
   arguments.mode = mode;
+  arguments.first_left = order.multiprocessors - order.left;
+  arguments.most_leavers = order.most_leavers;
   if (shape.element == Element::bf16) {
     emulate_dims<Kernel, Element::bf16>(shape, arguments, order);
   } else {
     emulate_dims<Kernel, Element::f16>(shape, arguments, order);
   }
-  EXPECT_EQ(tickets, arguments.tile_count + order.grid);
+  const std::int32_t left = std::min(tickets.leavers, order.most_leavers);
+  EXPECT_EQ(left, order.most_leavers);
+  EXPECT_EQ(tickets.taken, arguments.tile_count + order.grid - left);
 }
 
 }  // namespace strata::kernels::test

@@ -79,7 +79,7 @@ void emulate_kind(kernels::WorkKind kind, const kernels::AttentionArguments& arg
 
 void run_tiled(const TiledLaunch& launch, std::byte* lists) {
   using kernels::Element;
-  *launch.tickets.in(lists) = 0;
+  *launch.tickets.in(lists) = {};
   const kernels::AttentionArguments arguments = launch.arguments(lists);
   if (launch.shape.element == Element::bf16) return emulate_kind<Element::bf16>(launch.kind, arguments);
   emulate_kind<Element::f16>(launch.kind, arguments);

@@ -26,8 +26,9 @@ class CurrentMachine {
 }  // namespace
 
 void run(const Launch& launch, const std::function<void()>& kernel) {
-  if (launch.blocks < 1 || launch.threads < 1 || launch.threads % kWarpLanes != 0) {
-    throw EmulationError("a launch has at least one block and a multiple of 32 threads");
+  if (launch.blocks < 1 || launch.multiprocessors < 1 || launch.threads < 1 ||
+      launch.threads % kWarpLanes != 0) {
+    throw EmulationError("a launch has at least one block, a multiprocessor and a multiple of 32 threads");
   }
   Machine machine(launch, kernel);
   const CurrentMachine scope(&machine);
@@ -37,6 +38,7 @@ void run(const Launch& launch, const std::function<void()>& kernel) {
 int thread_index() { return machine().running().thread; }
 int block_index() { return machine().running().block; }
 int block_count() { return machine().block_count(); }
+int multiprocessor_index() { return machine().running().block % machine().multiprocessor_count(); }
 std::uint32_t shared_begin() { return SharedMemory::kBegin; }
 
 void block_barrier() { machine().wait_for_block(); }

@@ -25,7 +25,8 @@ class EmulationError : public std::runtime_error {
 
 struct Launch {
   int blocks = 1;
-  int threads = 32;  // of a block; a multiple of 32
+  int threads = 32;         // of a block; a multiple of 32
+  int multiprocessors = 1;  // block b runs on number b % multiprocessors
   std::size_t shared_bytes = 0;
   std::uint64_t seed = 0;  // of the order in which threads run
   std::size_t stack_bytes = std::size_t{128} << 10;
@@ -39,6 +40,7 @@ void run(const Launch& launch, const std::function<void()>& kernel);
 int thread_index();
 int block_index();
 int block_count();
+int multiprocessor_index();
 std::uint32_t shared_begin();
 void block_barrier();
 void warp_barrier();

@@ -93,6 +93,7 @@ class Machine {
   Fiber& running() { return *running_; }
   SharedMemory& shared_of(const Fiber& fiber) { return shared_[static_cast<std::size_t>(fiber.block)]; }
   [[nodiscard]] int block_count() const { return launch_.blocks; }
+  [[nodiscard]] int multiprocessor_count() const { return launch_.multiprocessors; }
 
   /// Suspends the running fiber until the rest of its warp, or block, has come to the same operation.
   void wait_for_warp(Request& request);

@@ -19,6 +19,7 @@ inline int thread_index() { return emulator::thread_index(); }
 inline int thread_index_here() { return emulator::thread_index(); }
 inline int block_index() { return emulator::block_index(); }
 inline int block_count() { return emulator::block_count(); }
+inline int multiprocessor_index() { return emulator::multiprocessor_index(); }
 inline Shared shared_begin() { return emulator::shared_begin(); }
 inline void block_barrier() { emulator::block_barrier(); }
 inline void warp_barrier() { emulator::warp_barrier(); }
