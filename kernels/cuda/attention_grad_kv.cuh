@@ -7,26 +7,29 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
-#include "kernels/cuda/attention_grad_tiles.cuh"
+#include "kernels/cuda/attention_grad_kv_pairs.cuh"
+#include "kernels/cuda/attention_grad_kv_parts.cuh"
 
 namespace strata::kernels {
 
+/// Every warp has rows of its own and does all their products.
 template <Element kElement, int kKeyDim, int kValueDim>
-class AttentionGradKv {
+class GradKvWarps {
  public:
   static constexpr GradientShape kShape = grad_kv_shape(kKeyDim, kValueDim);
-  static_assert(kShape.rows > 0, "no tile shape for these head dimensions");
 
   STRATA_DEVICE static void run(const AttentionArguments& arguments) {
-    take_tiles(arguments, ticket_word(), [&](const DeviceTile& tile) { run_tile(arguments, tile); });
+    take_tiles(arguments, Parts::ticket_word(), [&](const DeviceTile& tile) { run_tile(arguments, tile); });
   }
 
  private:
-  static constexpr int kRowSteps = kShape.rows / kShape.warps / kMmaRows;
-  using Tile = GradientTile<kElement, kRowSteps, kShape.columns>;
-  using KeyFill = TileFill<kKeyDim, kShape.threads()>;
-  using ValueFill = TileFill<kValueDim, kShape.threads()>;
+  using Parts = GradKvParts<kElement, kKeyDim, kValueDim>;
+  using Tile = typename Parts::Tile;
+  using KeyFill = typename Parts::KeyFill;
+  using ValueFill = typename Parts::ValueFill;
+  static constexpr int kRowSteps = Parts::kRowSteps;
   using KeySums = typename Tile::template Sums<kKeyDim>;
   using ValueSums = typename Tile::template Sums<kValueDim>;
 
@@ -36,39 +39,6 @@ class AttentionGradKv {
     std::int32_t head;
     std::int32_t row;
   };
-  struct Statistics {
-    float exponent;
-    float delta;
-  };
-
-  STRATA_DEVICE static simt::Shared values_begin() {
-    return simt::shared_begin() + static_cast<simt::Shared>(kShape.rows * kKeyDim * 2);
-  }
-  STRATA_DEVICE static simt::Shared slot_begin(int slot) {
-    return simt::shared_begin() +
-           static_cast<simt::Shared>(kShape.owned_bytes() + slot * kShape.slot_bytes());
-  }
-  /// Of the output gradients in a slot.
-  STRATA_DEVICE static simt::Shared slot_values(int slot) {
-    return slot_begin(slot) + static_cast<simt::Shared>(kShape.columns * kKeyDim * 2);
-  }
-  STRATA_DEVICE static simt::Shared statistics_begin(int slot) {
-    return slot_begin(GradientShape::kSlots) + static_cast<simt::Shared>(slot * kShape.statistics_bytes());
-  }
-  STRATA_DEVICE static simt::Shared ticket_word() { return statistics_begin(GradientShape::kSlots); }
-
-  /// The segment's heads that belong to the tile's group.
-  STRATA_DEVICE static std::int32_t first_head(const AttentionArguments& arguments, const DeviceTile& tile,
-                                               const DeviceSegment& segment) {
-    const std::int32_t first = tile.head * arguments.group;
-    return segment.head_begin > first ? segment.head_begin : first;
-  }
-  STRATA_DEVICE static std::int32_t end_head(const AttentionArguments& arguments, const DeviceTile& tile,
-                                             const DeviceSegment& segment) {
-    const std::int32_t end = (tile.head + 1) * arguments.group;
-    const std::int32_t other = segment.head_begin + segment.head_count;
-    return other < end ? other : end;
-  }
 
   /// The first block of the first segment from `segment` on that has one.
   STRATA_DEVICE static Block enter(const AttentionArguments& arguments, const DeviceTile& tile,
@@ -76,8 +46,8 @@ class AttentionGradKv {
     STRATA_NO_UNROLL
     for (; segment < tile.segment_end; ++segment) {
       const DeviceSegment& next = arguments.segments[segment];
-      const std::int32_t head = first_head(arguments, tile, next);
-      if (next.count > 0 && head < end_head(arguments, tile, next)) return {segment, head, 0};
+      const std::int32_t head = Parts::first_head(arguments, tile, next);
+      if (next.count > 0 && head < Parts::end_head(arguments, tile, next)) return {segment, head, 0};
     }
     return {segment, 0, 0};
   }
@@ -88,22 +58,8 @@ class AttentionGradKv {
     if (block.row < segment.count) return block;
     ++block.head;
     block.row = 0;
-    if (block.head < end_head(arguments, tile, segment)) return block;
+    if (block.head < Parts::end_head(arguments, tile, segment)) return block;
     return enter(arguments, tile, block.segment + 1);
-  }
-
-  STRATA_DEVICE static void load_owned(const AttentionArguments& arguments, const DeviceTile& tile) {
-    const KeyRows& source = arguments.keys[tile.source];
-    constexpr std::int32_t kHeadBytes = (kKeyDim + kValueDim) * 2;
-    const std::int64_t row_bytes = std::int64_t{source.head_count} * kHeadBytes;
-    const char* head = static_cast<const char*>(source.kv) + tile.row * row_bytes +
-                       (tile.head - source.head_begin) * kHeadBytes;
-    KeyFill::template start<kShape.rows>(simt::shared_begin(),
-                                         head + KeyFill::row() * row_bytes + KeyFill::chunk() * kChunkBytes,
-                                         row_bytes, tile.count);
-    ValueFill::template start<kShape.rows>(
-        values_begin(), head + kKeyDim * 2 + ValueFill::row() * row_bytes + ValueFill::chunk() * kChunkBytes,
-        row_bytes, tile.count);
   }
 
   STRATA_DEVICE static void load_block(const AttentionArguments& arguments, const Block& block, int slot) {
@@ -114,11 +70,11 @@ class AttentionGradKv {
     const std::int32_t rows = segment.count - block.row;
     const std::int64_t key_bytes = std::int64_t{source.head_count} * (kKeyDim * 2);
     const std::int64_t value_bytes = std::int64_t{source.head_count} * (kValueDim * 2);
-    KeyFill::template start<kShape.columns>(slot_begin(slot),
+    KeyFill::template start<kShape.columns>(Parts::slot_begin(slot),
                                             static_cast<const char*>(source.q) + cell * (kKeyDim * 2) +
                                                 KeyFill::row() * key_bytes + KeyFill::chunk() * kChunkBytes,
                                             key_bytes, rows);
-    ValueFill::template start<kShape.columns>(slot_values(slot),
+    ValueFill::template start<kShape.columns>(Parts::slot_values(slot),
                                               static_cast<const char*>(source.grad_out) +
                                                   cell * (kValueDim * 2) + ValueFill::row() * value_bytes +
                                                   ValueFill::chunk() * kChunkBytes,
@@ -126,7 +82,8 @@ class AttentionGradKv {
   }
 
   /// This thread's query row of the block; rows beyond the segment get weights of 0.
-  STRATA_DEVICE static Statistics load_statistics(const AttentionArguments& arguments, const Block& block) {
+  STRATA_DEVICE static typename Parts::Statistics load_statistics(const AttentionArguments& arguments,
+                                                                  const Block& block) {
     const int column = simt::thread_index_here();
     const DeviceSegment& segment = arguments.segments[block.segment];
     if (column >= kShape.columns || block.row + column >= segment.count) return {__builtin_inff(), 0.0F};
@@ -136,15 +93,9 @@ class AttentionGradKv {
     const float lse = source.lse[cell];
     return {exponent_of(lse), lse == -__builtin_inff() ? 0.0F : source.delta[cell]};
   }
-  STRATA_DEVICE static void store_statistics(int slot, const Statistics& statistics) {
-    if (simt::thread_index_here() >= kShape.columns) return;
-    const simt::Shared to = statistics_begin(slot) + static_cast<simt::Shared>(simt::thread_index_here() * 8);
-    simt::store_float(to, statistics.exponent);
-    simt::store_float(to + 4, statistics.delta);
-  }
 
   STRATA_DEVICE static void run_tile(const AttentionArguments& arguments, const DeviceTile& tile) {
-    load_owned(arguments, tile);
+    Parts::load_owned(arguments, tile);
     KeySums keys;
     ValueSums values;
     if constexpr (kShape.two_walks) {
@@ -169,24 +120,24 @@ class AttentionGradKv {
     int slot = 0;
     if (block.segment < tile.segment_end) {
       load_block(arguments, block, slot);
-      store_statistics(slot, load_statistics(arguments, block));
+      Parts::store_statistics(slot, load_statistics(arguments, block));
     }
     simt::commit_copies();
-    if (kKeys && simt::thread_index_here() == 0) store_ticket(arguments, ticket_word());
+    if (kKeys && simt::thread_index_here() == 0) store_ticket(arguments, Parts::ticket_word());
     STRATA_NO_UNROLL
     while (block.segment < tile.segment_end) {
       simt::wait_copies<0>();
       simt::block_barrier();
       const Block next = after(arguments, tile, block);
       const bool more = next.segment < tile.segment_end;
-      Statistics statistics{};
+      typename Parts::Statistics statistics{};
       if (more) {
         load_block(arguments, next, 1 - slot);
         statistics = load_statistics(arguments, next);
       }
       simt::commit_copies();
       use_block<kKeys, kValues>(arguments, tile, block, slot, keys, values);
-      if (more) store_statistics(1 - slot, statistics);
+      if (more) Parts::store_statistics(1 - slot, statistics);
       block = next;
       slot = 1 - slot;
     }
@@ -201,54 +152,23 @@ class AttentionGradKv {
     const std::int32_t shift = Tile::warp_row() * segment.stride - block.row;
     const BlockBand band{shift - segment.hi, shift - segment.lo, segment.count - block.row, segment.stride,
                          1};
-    int rows = tile.count - Tile::warp_row();
-    rows = rows < kRowSteps * kMmaRows ? rows : kRowSteps * kMmaRows;
-    const Sight sight = band.sight(rows, kShape.columns);
+    const Sight sight = band.sight(Tile::rows_of_warp(tile.count), kShape.columns);
     if (sight == Sight::none) return;
     typename Tile::Scores weights;
-    Tile::template multiply<kKeyDim>(simt::shared_begin(), slot_begin(slot), weights);
+    Tile::template multiply<kKeyDim>(simt::shared_begin(), Parts::slot_begin(slot), weights);
     if (sight == Sight::some) Tile::hide(band, weights);
-    weigh(arguments, slot, weights);
+    Parts::weigh(arguments, slot, weights);
     typename Tile::Operand operand;
     if constexpr (kValues) {
       Tile::round(weights, operand);
-      Tile::template accumulate<kValueDim>(operand, slot_values(slot), values);
+      Tile::template accumulate<kValueDim>(operand, Parts::slot_values(slot), values);
     }
     if constexpr (kKeys) {
       typename Tile::Scores slopes;
-      Tile::template multiply<kValueDim>(values_begin(), slot_values(slot), slopes);
+      Tile::template multiply<kValueDim>(Parts::values_begin(), Parts::slot_values(slot), slopes);
       slope(slot, weights, slopes);
       Tile::round(slopes, operand);
-      Tile::template accumulate<kKeyDim>(operand, slot_begin(slot), keys);
-    }
-  }
-
-  /// exponent, delta of a lane's two columns of fragment n.
-  STRATA_DEVICE static void load_columns(int slot, int n, float (&exponent)[2], float (&delta)[2]) {
-    std::uint32_t words[4];
-    simt::load_words(words, statistics_begin(slot) + static_cast<simt::Shared>(Tile::lane() % 4 * 16) +
-                                static_cast<simt::Shared>(n * kMmaColumns * 8));
-    exponent[0] = float_of_bits(words[0]);
-    delta[0] = float_of_bits(words[1]);
-    exponent[1] = float_of_bits(words[2]);
-    delta[1] = float_of_bits(words[3]);
-  }
-
-  STRATA_DEVICE static void weigh(const AttentionArguments& arguments, int slot,
-                                  typename Tile::Scores& scores) {
-    const float scale = exponent_of(arguments.scale);
-    STRATA_UNROLL
-    for (int n = 0; n < Tile::kColumnSteps; ++n) {
-      float exponent[2];
-      float delta[2];
-      load_columns(slot, n, exponent, delta);
-      STRATA_UNROLL
-      for (int m = 0; m < kRowSteps; ++m) {
-        STRATA_UNROLL
-        for (int i = 0; i < 4; ++i) {
-          scores[m][n][i] = simt::exp2_fast(scores[m][n][i] * scale - exponent[i % 2]);
-        }
-      }
+      Tile::template accumulate<kKeyDim>(operand, Parts::slot_begin(slot), keys);
     }
   }
 
@@ -258,7 +178,7 @@ class AttentionGradKv {
     for (int n = 0; n < Tile::kColumnSteps; ++n) {
       float exponent[2];
       float delta[2];
-      load_columns(slot, n, exponent, delta);
+      Parts::load_columns(slot, n, exponent, delta);
       STRATA_UNROLL
       for (int m = 0; m < kRowSteps; ++m) {
         STRATA_UNROLL
@@ -267,26 +187,25 @@ class AttentionGradKv {
     }
   }
 
-  /// Where the warp's first row of gradients begins.
-  STRATA_DEVICE static float* rows_begin(const KeyRows& target, const DeviceTile& tile) {
-    const std::int64_t row = std::int64_t{tile.row} + Tile::warp_row();
-    return target.grad_kv +
-           (row * target.head_count + (tile.head - target.head_begin)) * (kKeyDim + kValueDim);
-  }
   STRATA_DEVICE static void put_keys(const AttentionArguments& arguments, const DeviceTile& tile,
                                      const KeySums& keys) {
     const KeyRows& target = arguments.keys[tile.source];
-    Tile::template put<kKeyDim>(keys, arguments.scale, arguments.mode, rows_begin(target, tile),
+    Tile::template put<kKeyDim>(keys, arguments.scale, arguments.mode, Parts::rows_begin(target, tile),
                                 std::int64_t{target.head_count} * (kKeyDim + kValueDim),
                                 tile.count - Tile::warp_row());
   }
   STRATA_DEVICE static void put_values(const AttentionArguments& arguments, const DeviceTile& tile,
                                        const ValueSums& values) {
     const KeyRows& target = arguments.keys[tile.source];
-    Tile::template put<kValueDim>(values, 1.0F, arguments.mode, rows_begin(target, tile) + kKeyDim,
+    Tile::template put<kValueDim>(values, 1.0F, arguments.mode, Parts::rows_begin(target, tile) + kKeyDim,
                                   std::int64_t{target.head_count} * (kKeyDim + kValueDim),
                                   tile.count - Tile::warp_row());
   }
 };
+
+template <Element kElement, int kKeyDim, int kValueDim>
+using AttentionGradKv =
+    std::conditional_t<grad_kv_shape(kKeyDim, kValueDim).pairs, GradKvPairs<kElement, kKeyDim, kValueDim>,
+                       GradKvWarps<kElement, kKeyDim, kValueDim>>;
 
 }  // namespace strata::kernels

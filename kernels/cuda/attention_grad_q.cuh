@@ -27,17 +27,13 @@ class AttentionGradQ {
   using ValueFill = TileFill<kValueDim, kShape.threads()>;
   using Sums = typename Tile::template Sums<kKeyDim>;
 
-  /// Keys [row, row + columns) of a segment.
+  /// A block of keys, and what it takes to come to the next one of the segment.
   struct Block {
-    std::int32_t segment;
-    std::int32_t row;
+    const char* from = nullptr;  // this thread's chunk of K in its first row of the block
+    std::int32_t row_bytes = 0;
+    std::int32_t rows = 0;  // left in the segment; none after the last one
+    std::int32_t segment = 0;
   };
-  /// Of this thread's rows.
-  struct Statistics {
-    float exponent[kRowSteps][2];
-    float delta[kRowSteps][2];
-  };
-
   STRATA_DEVICE static simt::Shared gradients_begin() {
     return simt::shared_begin() + static_cast<simt::Shared>(kShape.rows * kKeyDim * 2);
   }
@@ -48,18 +44,36 @@ class AttentionGradQ {
   STRATA_DEVICE static simt::Shared slot_values(int slot) {
     return slot_begin(slot) + static_cast<simt::Shared>(kShape.columns * kKeyDim * 2);
   }
-  STRATA_DEVICE static simt::Shared ticket_word() { return slot_begin(GradientShape::kSlots); }
-
-  STRATA_DEVICE static Block enter(const AttentionArguments& arguments, const DeviceTile& tile,
-                                   std::int32_t segment) {
-    STRATA_NO_UNROLL
-    while (segment < tile.segment_end && arguments.segments[segment].count <= 0) ++segment;
-    return {segment, 0};
+  STRATA_DEVICE static simt::Shared statistics_begin() { return slot_begin(GradientShape::kSlots); }
+  STRATA_DEVICE static simt::Shared ticket_word() {
+    return statistics_begin() + static_cast<simt::Shared>(kShape.statistics_bytes());
   }
-  STRATA_DEVICE static Block after(const AttentionArguments& arguments, const DeviceTile& tile, Block block) {
-    block.row += kShape.columns;
-    if (block.row < arguments.segments[block.segment].count) return block;
-    return enter(arguments, tile, block.segment + 1);
+
+  /// Goes to the first block of the first segment from block.segment on that has one.
+  STRATA_DEVICE static void enter(const AttentionArguments& arguments, const DeviceTile& tile, Block& block) {
+    block.rows = 0;
+    STRATA_NO_UNROLL
+    for (; block.segment < tile.segment_end; ++block.segment) {
+      const DeviceSegment& segment = arguments.segments[block.segment];
+      if (segment.count <= 0) continue;
+      const KeyRows& source = arguments.keys[segment.source];
+      constexpr std::int32_t kHeadBytes = (kKeyDim + kValueDim) * 2;
+      block.row_bytes = source.head_count * kHeadBytes;
+      block.rows = segment.count;
+      block.from = static_cast<const char*>(source.kv) +
+                   (segment.row + KeyFill::row()) * std::int64_t{block.row_bytes} +
+                   (tile.head / arguments.group - source.head_begin) * kHeadBytes +
+                   KeyFill::chunk() * kChunkBytes;
+      return;
+    }
+  }
+  STRATA_DEVICE static void advance(const AttentionArguments& arguments, const DeviceTile& tile,
+                                    Block& block) {
+    block.from += kShape.columns * std::int64_t{block.row_bytes};
+    block.rows -= kShape.columns;
+    if (block.rows > 0) return;
+    ++block.segment;
+    enter(arguments, tile, block);
   }
 
   STRATA_DEVICE static std::int64_t cell_of(const QueryRows& source, const DeviceTile& tile, int row) {
@@ -82,63 +96,53 @@ class AttentionGradQ {
                                            value_bytes, tile.count);
   }
 
-  STRATA_DEVICE static void load_block(const AttentionArguments& arguments, const DeviceTile& tile,
-                                       const Block& block, int slot) {
-    const DeviceSegment& segment = arguments.segments[block.segment];
-    const KeyRows& source = arguments.keys[segment.source];
-    constexpr std::int32_t kHeadBytes = (kKeyDim + kValueDim) * 2;
-    const std::int64_t row_bytes = std::int64_t{source.head_count} * kHeadBytes;
-    const std::int32_t rows = segment.count - block.row;
-    const char* head = static_cast<const char*>(source.kv) + (segment.row + block.row) * row_bytes +
-                       (tile.head / arguments.group - source.head_begin) * kHeadBytes;
-    KeyFill::template start<kShape.columns>(
-        slot_begin(slot), head + KeyFill::row() * row_bytes + KeyFill::chunk() * kChunkBytes, row_bytes,
-        rows);
-    ValueFill::template start<kShape.columns>(
-        slot_values(slot),
-        head + kKeyDim * 2 + ValueFill::row() * row_bytes + ValueFill::chunk() * kChunkBytes, row_bytes,
-        rows);
+  STRATA_DEVICE static void load_block(const Block& block, int slot) {
+    static_assert(KeyFill::kLanes == ValueFill::kLanes, "one pointer serves both");
+    KeyFill::template start<kShape.columns>(slot_begin(slot), block.from, block.row_bytes, block.rows);
+    ValueFill::template start<kShape.columns>(slot_values(slot), block.from + kKeyDim * 2, block.row_bytes,
+                                              block.rows);
   }
 
-  STRATA_DEVICE static Statistics load_statistics(const AttentionArguments& arguments,
-                                                  const DeviceTile& tile) {
+  /// exponent, delta of the tile's rows into shared memory: registers are what the products need.
+  STRATA_DEVICE static void store_statistics(const AttentionArguments& arguments, const DeviceTile& tile) {
+    static_assert(kShape.rows <= kShape.threads());
+    const int row = simt::thread_index_here();
+    if (row >= kShape.rows) return;
     const QueryRows& source = arguments.queries[tile.source];
-    Statistics statistics;
-    STRATA_UNROLL
-    for (int m = 0; m < kRowSteps; ++m) {
-      STRATA_UNROLL
-      for (int r = 0; r < 2; ++r) {
-        const int row = Tile::warp_row() + Tile::row_of(m, r);
-        const std::int64_t cell = cell_of(source, tile, row);
-        const float lse = row < tile.count ? source.lse[cell] : -__builtin_inff();
-        statistics.exponent[m][r] = exponent_of(lse);
-        statistics.delta[m][r] = lse == -__builtin_inff() ? 0.0F : source.delta[cell];
-      }
-    }
-    return statistics;
+    const std::int64_t cell = cell_of(source, tile, row);
+    const float lse = row < tile.count ? source.lse[cell] : -__builtin_inff();
+    const float delta = lse == -__builtin_inff() ? 0.0F : source.delta[cell];
+    const simt::Shared to = statistics_begin() + static_cast<simt::Shared>(row * 4);
+    simt::store_float(to, exponent_of(lse));
+    simt::store_float(to + kShape.rows * 4, delta);
   }
 
   STRATA_DEVICE static void run_tile(const AttentionArguments& arguments, const DeviceTile& tile) {
-    Block block = enter(arguments, tile, tile.segment_begin);
-    if (block.segment < tile.segment_end) {
+    Block block;
+    block.segment = tile.segment_begin;
+    enter(arguments, tile, block);
+    if (block.rows > 0) {
       load_owned(arguments, tile);
-      load_block(arguments, tile, block, 0);
+      load_block(block, 0);
     }
     simt::commit_copies();
     if (simt::thread_index_here() == 0) store_ticket(arguments, ticket_word());
-    const Statistics statistics = load_statistics(arguments, tile);
+    store_statistics(arguments, tile);
     Sums sums;
     Tile::clear(sums);
+    const std::int32_t count = tile.count;
     int slot = 0;
     STRATA_NO_UNROLL
-    while (block.segment < tile.segment_end) {
+    while (block.rows > 0) {
+      // Asked for before the wait, which hides how long the answer takes.
+      const BlockBand band = band_of_warp(arguments, block);
+      const Sight sight = band.sight(Tile::rows_of_warp(count), kShape.columns);
       simt::wait_copies<0>();
       simt::block_barrier();
-      const Block next = after(arguments, tile, block);
-      if (next.segment < tile.segment_end) load_block(arguments, tile, next, 1 - slot);
+      advance(arguments, tile, block);
+      if (block.rows > 0) load_block(block, 1 - slot);
       simt::commit_copies();
-      use_block(arguments, tile, block, slot, statistics, sums);
-      block = next;
+      if (sight != Sight::none) use_block(arguments, band, sight, slot, sums);
       slot = 1 - slot;
     }
     const QueryRows& target = arguments.queries[tile.source];
@@ -147,38 +151,47 @@ class AttentionGradQ {
                                 std::int64_t{target.head_count} * kKeyDim, tile.count - Tile::warp_row());
   }
 
-  STRATA_DEVICE static void use_block(const AttentionArguments& arguments, const DeviceTile& tile,
-                                      const Block& block, int slot, const Statistics& statistics,
-                                      Sums& sums) {
+  /// lo <= j * stride - i <= hi with j the columns and i the rows.
+  STRATA_DEVICE static BlockBand band_of_warp(const AttentionArguments& arguments, const Block& block) {
     const DeviceSegment& segment = arguments.segments[block.segment];
-    // lo <= j * stride - i <= hi with j the columns and i the rows.
-    const std::int32_t shift = Tile::warp_row() - block.row * segment.stride;
-    const BlockBand band{segment.lo + shift, segment.hi + shift, (segment.count - block.row) * segment.stride,
-                         1, segment.stride};
-    int rows = tile.count - Tile::warp_row();
-    rows = rows < kRowSteps * kMmaRows ? rows : kRowSteps * kMmaRows;
-    const Sight sight = band.sight(rows, kShape.columns);
-    if (sight == Sight::none) return;
+    const std::int32_t shift = Tile::warp_row() - (segment.count - block.rows) * segment.stride;
+    return {segment.lo + shift, segment.hi + shift, block.rows * segment.stride, 1, segment.stride};
+  }
+
+  STRATA_DEVICE static void use_block(const AttentionArguments& arguments, const BlockBand& band, Sight sight,
+                                      int slot, Sums& sums) {
     typename Tile::Scores weights;
     Tile::template multiply<kKeyDim>(simt::shared_begin(), slot_begin(slot), weights);
     if (sight == Sight::some) Tile::hide(band, weights);
     typename Tile::Scores slopes;
     Tile::template multiply<kValueDim>(gradients_begin(), slot_values(slot), slopes);
-    const float scale = exponent_of(arguments.scale);
-    STRATA_UNROLL
-    for (int m = 0; m < kRowSteps; ++m) {
-      STRATA_UNROLL
-      for (int n = 0; n < Tile::kColumnSteps; ++n) {
-        STRATA_UNROLL
-        for (int i = 0; i < 4; ++i) {
-          const float weight = simt::exp2_fast(weights[m][n][i] * scale - statistics.exponent[m][i / 2]);
-          slopes[m][n][i] = weight * (slopes[m][n][i] - statistics.delta[m][i / 2]);
-        }
-      }
-    }
+    slope(arguments, weights, slopes);
     typename Tile::Operand operand;
     Tile::round(slopes, operand);
     Tile::template accumulate<kKeyDim>(operand, slot_begin(slot), sums);
+  }
+  STRATA_DEVICE static void slope(const AttentionArguments& arguments, const typename Tile::Scores& scores,
+                                  typename Tile::Scores& slopes) {
+    const float scale = exponent_of(arguments.scale);
+    const simt::Shared statistics =
+        statistics_begin() + static_cast<simt::Shared>((Tile::warp_row() + Tile::row_of(0, 0)) * 4);
+    STRATA_UNROLL
+    for (int m = 0; m < kRowSteps; ++m) {
+      STRATA_UNROLL
+      for (int r = 0; r < 2; ++r) {
+        const simt::Shared from = statistics + static_cast<simt::Shared>((m * kMmaRows + r * 8) * 4);
+        const float exponent = simt::load_float(from);
+        const float delta = simt::load_float(from + kShape.rows * 4);
+        STRATA_UNROLL
+        for (int n = 0; n < Tile::kColumnSteps; ++n) {
+          STRATA_UNROLL
+          for (int i = 2 * r; i < 2 * r + 2; ++i) {
+            const float weight = simt::exp2_fast(scores[m][n][i] * scale - exponent);
+            slopes[m][n][i] = weight * (slopes[m][n][i] - delta);
+          }
+        }
+      }
+    }
   }
 };
 

@@ -37,8 +37,9 @@ struct BlockBand {
 };
 
 /// Products and element-wise steps of a warp that owns kRowSteps times 16 rows against kColumns columns.
-/// `Sums<n>` are n / 8 fragments a row step, as mma leaves them.
-template <Element kElement, int kRowSteps, int kColumns>
+/// `Sums<n>` are n / 8 fragments a row step, as mma leaves them. kSharing consecutive warps own the same
+/// rows.
+template <Element kElement, int kRowSteps, int kColumns, int kSharing = 1>
 struct GradientTile {
   static constexpr int kColumnSteps = kColumns / kMmaColumns;
   static_assert(kColumns % kMmaDepth == 0);
@@ -55,8 +56,14 @@ struct GradientTile {
     return static_cast<int>(static_cast<unsigned>(simt::thread_index_here()) % kWarpLanes);
   }
   STRATA_DEVICE static int warp_row() {
-    const unsigned warp = static_cast<unsigned>(simt::thread_index_here()) / kWarpLanes;
+    const unsigned warp = static_cast<unsigned>(simt::thread_index_here()) / (kSharing * kWarpLanes);
     return static_cast<int>(warp) * (kRowSteps * kMmaRows);
+  }
+
+  /// How many rows of a tile of `count` are the warp's, or less than one.
+  STRATA_DEVICE static int rows_of_warp(int count) {
+    const int rows = count - warp_row();
+    return rows < kRowSteps * kMmaRows ? rows : kRowSteps * kMmaRows;
   }
 
   template <int kSteps>

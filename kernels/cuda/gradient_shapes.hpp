@@ -11,7 +11,9 @@ namespace strata::kernels {
 
 /// A block owns `rows` rows of one side (keys for grad_kv, queries for grad_q) and walks the other side's
 /// rows `columns` at a time, the next ones on their way while one lot is used. `two_walks`: grad_v in a first
-/// walk and grad_k in a second, because the sums of both do not fit the registers.
+/// walk and grad_k in a second, because the sums of both do not fit the registers. `pairs`: two warps share
+/// the rows; one makes the weights and grad_v, the other the slopes, from the weights it is handed, and
+/// grad_k.
 struct GradientShape {
   int k_dim = 0;
   int v_dim = 0;
@@ -19,17 +21,30 @@ struct GradientShape {
   int columns = 0;
   int warps = 0;
   bool two_walks = false;
+  bool pairs = false;
 
   static constexpr int kSlots = 2;
 
   [[nodiscard]] STRATA_HOST_DEVICE constexpr int threads() const { return warps * 32; }
   [[nodiscard]] STRATA_HOST_DEVICE constexpr int owned_bytes() const { return rows * (k_dim + v_dim) * 2; }
   [[nodiscard]] STRATA_HOST_DEVICE constexpr int slot_bytes() const { return columns * (k_dim + v_dim) * 2; }
-  /// lse and delta of the other side's rows.
-  [[nodiscard]] STRATA_HOST_DEVICE constexpr int statistics_bytes() const { return columns * 8; }
-  /// Owned rows, slots, their statistics, and the number of the next tile.
+  /// Exponent and delta of the rows of queries, which fill the slots for grad_kv and are the owned ones for
+  /// grad_q.
+  [[nodiscard]] STRATA_HOST_DEVICE constexpr int slot_statistics_bytes() const { return columns * 8; }
+  [[nodiscard]] STRATA_HOST_DEVICE constexpr int statistics_bytes() const {
+    return kSlots * columns > rows ? kSlots * slot_statistics_bytes() : rows * 8;
+  }
+  /// f32 weights of the block, from one warp of a pair to the other.
+  [[nodiscard]] STRATA_HOST_DEVICE constexpr int weights_bytes() const {
+    return pairs ? rows * columns * 4 : 0;
+  }
+  /// Rows of a warp.
+  [[nodiscard]] STRATA_HOST_DEVICE constexpr int warp_rows() const {
+    return rows / (pairs ? warps / 2 : warps);
+  }
+  /// Owned rows, slots, their statistics, handed weights, and the number of the next tile.
   [[nodiscard]] STRATA_HOST_DEVICE constexpr int shared_bytes() const {
-    return owned_bytes() + kSlots * (slot_bytes() + statistics_bytes()) + 16;
+    return owned_bytes() + kSlots * slot_bytes() + statistics_bytes() + weights_bytes() + 16;
   }
 };
 
@@ -38,7 +53,7 @@ struct GradientShape {
 STRATA_HOST_DEVICE constexpr GradientShape grad_kv_shape(int k_dim, int v_dim) {
   if (k_dim == 64 && v_dim == 64) return {64, 64, 128, 32, 4, false};
   if (k_dim == 96 && v_dim == 96) return {96, 96, 128, 64, 8, false};
-  if (k_dim == 128 && v_dim == 128) return {128, 128, 128, 32, 8, false};
+  if (k_dim == 128 && v_dim == 128) return {128, 128, 64, 32, 4, false, true};
   if (k_dim == 192 && v_dim == 128) return {192, 128, 64, 32, 4, true};
   if (k_dim == 192 && v_dim == 192) return {192, 192, 64, 32, 4, true};
   if (k_dim == 256 && v_dim == 256) return {256, 256, 64, 16, 4, true};

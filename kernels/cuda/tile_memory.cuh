@@ -19,7 +19,10 @@ struct TileFill {
   static_assert(kDim % 32 == 0 && kRows % 8 == 0);
 
   STRATA_DEVICE static int row() { return simt::thread_index_here() / kLanes; }
-  STRATA_DEVICE static int chunk() { return simt::thread_index_here() % kLanes; }
+  // Unsigned: a compiler that thinks of negative threads spends instructions on them.
+  STRATA_DEVICE static int chunk() {
+    return static_cast<int>(static_cast<unsigned>(simt::thread_index_here()) % kLanes);
+  }
 
   /// Starts the copies of kTileRows rows that lie `row_bytes` apart, of which the first `valid` exist; the
   /// rest becomes zero. `from` is this thread's chunk of its first row.
