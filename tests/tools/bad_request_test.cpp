@@ -57,6 +57,35 @@ TEST_F(BadRequest, HeadsThatDoNotDivide) {
   EXPECT_NE(all.out.find("ulysses is rejected: wave 0: 3 query heads cannot be divided"), std::string::npos);
 }
 
+TEST_F(BadRequest, AModelLargerThanAPlanCanHold) {
+  expect_line(2, plan("--heads 65536:1"), "--model tiny: found query_heads = 65536, expected at most 4096");
+  expect_line(2, plan("--head-dim 2000000"),
+              "--model tiny: found head_dim = 2000000, expected at most 1048576");
+  expect_line(2, plan("--layers 1000000000"),
+              "--model tiny: found layers = 1000000000, expected at most 1048576");
+}
+
+TEST_F(BadRequest, AStepTooLongToReckonWith) {
+  work_.write("long.jsonl", "{\"documents\": [2000000000]}\n{\"documents\": [400000000]}\n");
+  const std::string start = " --topology cpu:1x4 --model tiny --strategy per_document ";
+  expect_line(
+      2, "plan --batch long.jsonl:1 -o o.json" + start,
+      "batch: found 2,000,000,000 tokens with 2.0e+18 pairs of query and key in 4 query heads, expected "
+      "at most 4.6e18 pairs x heads");
+  const std::string too_long =
+      "the predicted step: found more than 73 years, expected a shorter one: fewer tokens or layers, or a "
+      "faster profile and topology";
+  expect_line(2, "plan --batch long.jsonl:2 -o o.json --layers 1000000" + start, too_long);
+  work_.expect(0, plan("").replace(plan("").find("o.json"), 6, "p.json"));
+  const JsonDocument made = parsed(work_.read("p.json"));
+  std::string slow = member(made, "inputs.profile.content").canonical_text();
+  slow.replace(slow.find("\"launch_ns\":"), 13, "\"launch_ns\":1e25,\"x\":");
+  slow.erase(slow.find(",\"x\":"), slow.find_first_of(",}", slow.find(",\"x\":") + 1) - slow.find(",\"x\":"));
+  work_.write("slow.json", slow);
+  expect_line(2, plan("--profile slow.json"), too_long);
+  expect_line(2, "simulate p.json --profile slow.json", too_long);
+}
+
 TEST_F(BadRequest, AMemoryCapNothingFitsGivesEveryCandidateItsReason) {
   for (const char* json : {"", " --json"}) {
     const Finished finished = work_.expect(3, plan("--memory-cap 1KiB --strategy all") + json);
