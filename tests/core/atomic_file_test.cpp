@@ -3,10 +3,13 @@
 // an error of the file system.
 #include "core/atomic_file.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <ostream>
@@ -62,6 +65,28 @@ TEST_F(AtomicFile, LeavesNothingBehindWhenWritingThrows) {
   };
   EXPECT_THROW(write_file_atomically(at("plan"), fails), std::runtime_error);
   EXPECT_THROW(write_file_atomically(at("fresh"), fails), std::runtime_error);
+  EXPECT_EQ(content(at("plan")), "old");
+  EXPECT_EQ(names(), std::set<std::string>{"plan"});
+}
+
+TEST_F(AtomicFile, LeavesNothingBehindWhenTheProcessIsKilledHalfWay) {
+  const int unnamed = ::open(directory_.c_str(), O_WRONLY | O_TMPFILE, 0600);
+  if (unnamed < 0) GTEST_SKIP() << "no files without a name here";
+  ::close(unnamed);
+  std::ofstream(at("plan")) << "old";
+  for (const char* name : {"plan", "fresh"}) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      write_file_atomically(at(name), [](std::ostream& out) {
+        out << std::string(1 << 20, 'x') << std::flush;
+        ::kill(::getpid(), SIGKILL);
+      });
+      ::_exit(0);
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFSIGNALED(status));
+  }
   EXPECT_EQ(content(at("plan")), "old");
   EXPECT_EQ(names(), std::set<std::string>{"plan"});
 }

@@ -177,6 +177,16 @@ TEST_F(BadRequest, OutputsThatCannotBeWritten) {
   EXPECT_EQ(nowhere.err.rfind("strata: /proc/strata.json: found ", 0), 0U) << nowhere.err;
 }
 
+TEST_F(BadRequest, AFileLargerThanTheLimitOfTheShell) {
+  work_.expect(0, "plan --batch b.jsonl --topology cpu:1x4 --model tiny -o p.json");
+  const std::vector<std::string> files = work_.files();
+  const Finished finished =
+      work_.script("ulimit -f 4\n" STRATA_BINARY " run p.json --repeat 100 --quiet --timeline t.json");
+  EXPECT_EQ(finished.code, 2);
+  EXPECT_EQ(finished.err, "strata: t.json: found File too large, expected a file that can be written\n");
+  EXPECT_EQ(work_.files(), files);
+}
+
 TEST_F(BadRequest, APlanWhoseInputsWereEditedFailsLintAndIsNotRun) {
   work_.expect(0, "plan --batch b.jsonl --topology cpu:1x4:2 --model tiny --strategy ring -o good.json");
   struct Edit {
