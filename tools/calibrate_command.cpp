@@ -99,7 +99,7 @@ void check_options(const CalibrateOptions& options) {
 }
 
 int calibrate_cpu(const CalibrateOptions& options, Output& output) {
-  expect_writable(options.output);
+  expect_writable({options.output}, {options.model});
   CalibrationRequest request;
   request.model = load_model(options.model.empty() ? "tiny" : options.model);
   request.threads = options.run.threads > 0

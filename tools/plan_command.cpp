@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "core/batch_json.hpp"
 #include "core/json_writer.hpp"
 #include "core/plan_json.hpp"
 #include "tools/inputs.hpp"
@@ -33,7 +34,9 @@ Command plan_command() {
   };
   command.run = [options](Output& output) {
     PlanRequest request = options->inputs.request(output);
-    expect_writable(options->output);
+    const PlanInputs& inputs = options->inputs;
+    expect_writable({options->output}, {parse_batch_reference(options->batch).path, inputs.topology,
+                                        inputs.model, inputs.profile});
     request.batch = load_batch(options->batch, options->inputs.packs_per_step);
     const PlanResult result = plan_batch(request);
     if (!result.plan) throw_no_plan(result.rejections);

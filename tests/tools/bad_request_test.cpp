@@ -4,6 +4,7 @@
 // partial file, and a file that exists stays as it is.
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -185,6 +186,30 @@ TEST_F(BadRequest, AFileLargerThanTheLimitOfTheShell) {
   EXPECT_EQ(finished.code, 2);
   EXPECT_EQ(finished.err, "strata: t.json: found File too large, expected a file that can be written\n");
   EXPECT_EQ(work_.files(), files);
+}
+
+TEST_F(BadRequest, OutputsThatWouldReplaceAnInputOrEachOther) {
+  const std::string reads = ": found a file that this command reads, expected another file to write";
+  const std::string twice = ": found two results in one file, expected a file for each";
+  const std::string start = "plan --topology cpu:1x4 --model tiny ";
+  expect_line(2, start + "--batch b.jsonl -o b.jsonl", "b.jsonl" + reads);
+  expect_line(2, start + "--batch b.jsonl:1 -o ./b.jsonl", "./b.jsonl" + reads);
+  std::filesystem::create_symlink("b.jsonl", work_.path("link"));
+  expect_line(2, start + "--batch link -o b.jsonl", "b.jsonl" + reads);
+  work_.write("model.json", R"({"layers":1,"hidden":8,"ffn":8,"query_heads":1,"kv_heads":1,"head_dim":64,)"
+                            R"("element_type":"f32"})");
+  expect_line(2, "plan --batch b.jsonl --topology cpu:1x4 --model model.json -o model.json",
+              "model.json" + reads);
+  expect_line(2, "calibrate --model model.json -o model.json", "model.json" + reads);
+  work_.expect(0, start + "--batch b.jsonl -o p.json");
+  const std::string before = work_.read("p.json");
+  expect_line(2, "run p.json -o p.json", "p.json" + reads);
+  expect_line(2, "simulate p.json --trace p.json", "p.json" + reads);
+  expect_line(2, "run p.json --timeline t.json --trace t.json", "t.json" + twice);
+  expect_line(2, "simulate p.json --timeline o.json --trace ./o.json", "./o.json" + twice);
+  work_.expect(0, "simulate p.json --timeline /dev/null --trace /dev/null");
+  EXPECT_EQ(work_.read("p.json"), before);
+  EXPECT_EQ(work_.read("b.jsonl"), "{\"step\": 0, \"packs\": [[40, 24], [33]]}\n");
 }
 
 TEST_F(BadRequest, APlanWhoseInputsWereEditedFailsLintAndIsNotRun) {
