@@ -150,7 +150,8 @@ Bytes parse_bytes(const std::string& text, const std::string& what) {
   }
   double value = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-  if (error != std::errc() || end != digits.data() + digits.size() || !(value > 0) || value * factor > 9e18) {
+  if (error != std::errc() || end != digits.data() + digits.size() || !(value * factor >= 1) ||
+      value * factor > 9e18) {
     throw InputError(what, "'" + text + "'", "a size such as 80GiB");
   }
   return {static_cast<std::int64_t>(value * factor)};

@@ -15,6 +15,7 @@ namespace strata::tools {
 namespace {
 
 constexpr std::int64_t kMost = 1'000'000;
+constexpr std::int64_t kMostThreads = 4096;
 
 LevelBytes bytes_by_level(const LoadedPlan& loaded, std::int32_t layers) {
   const RouteTable routes(loaded.plan.topology);
@@ -76,13 +77,14 @@ void check_run_options(const RunOptions& options) {
   only_with("--kernels", options.kernels != "auto", "cuda or nccl");
   only_with("--spare-sms", options.spare_sms.has_value(), "nccl");
   only_with("--rendezvous", !options.rendezvous.empty(), "nccl");
-  const auto at_least = [](const char* name, std::int64_t value, std::int64_t least) {
-    if (value >= least && value <= kMost) return;
-    throw InputError(name, std::to_string(value), fmt::format("{} to {}", least, kMost));
+  const auto at_least = [](const char* name, std::int64_t value, std::int64_t least,
+                           std::int64_t most = kMost) {
+    if (value >= least && value <= most) return;
+    throw InputError(name, std::to_string(value), fmt::format("{} to {}", least, most));
   };
   at_least("--layers", options.layers, options.layers == 0 ? 0 : 1);
   at_least("--repeat", options.repeats, 1);
-  at_least("--threads", options.threads, 0);
+  at_least("--threads", options.threads, 0, kMostThreads);
   at_least("--device", options.device.value_or(0), 0);
   at_least("--spare-sms", options.spare_sms.value_or(0), 0);
   at_least("--deadline-s", options.deadline_s.value_or(1), options.executor == "cpu" ? 0 : 1);
