@@ -5,8 +5,6 @@
 
 #include <array>
 #include <charconv>
-#include <fstream>
-#include <sstream>
 
 #include "core/batch_json.hpp"
 #include "core/model_json.hpp"
@@ -117,12 +115,7 @@ PlanRequest PlanInputs::request(const Output& output) const {
 }
 
 CostProfile load_profile(const std::string& path, const Topology& topology) {
-  if (path.empty()) return default_profile(topology);
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw InputError(path, "no readable file", "a cost profile, as strata calibrate -o writes it");
-  std::ostringstream text;
-  text << file.rdbuf();
-  return read_profile(text.str(), path);
+  return path.empty() ? default_profile(topology) : read_profile_file(path);
 }
 
 Bytes parse_bytes(const std::string& text, const std::string& what) {

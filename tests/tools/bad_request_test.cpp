@@ -146,7 +146,7 @@ TEST_F(BadRequest, InputsThatAreNotThere) {
   expect_line(2, "plan --batch b.jsonl --topology cpu:1x4 --model llama9 -o o.json",
               "llama9: found No such file or directory, expected a readable JSON file");
   expect_line(2, "plan --batch b.jsonl --topology cpu:1x4 --model tiny --profile no.json -o o.json",
-              "no.json: found no readable file, expected a cost profile, as strata calibrate -o writes it");
+              "no.json: found No such file or directory, expected a readable JSON file");
   for (const char* command : {"lint no.json", "explain no.json", "simulate no.json", "run no.json"}) {
     expect_line(2, command, "no.json: found No such file or directory, expected a readable JSON file");
   }
