@@ -59,6 +59,19 @@ TEST_F(Commands, InspectReadsEverySampleFormat) {
   }
 }
 
+TEST_F(Commands, LengthsCanComeThroughAPipe) {
+  for (const std::string& file : {sample("azure_conv_200.csv"), sample("codeparrot_32k.jsonl"),
+                                  sample("distca_prolong_500.json"), sample("wikipedia_1000.txt")}) {
+    const Finished piped = work_.script("cat " + file + " | " STRATA_BINARY " inspect /dev/stdin");
+    EXPECT_EQ(piped.err, "");
+    std::string expected = work_.expect(0, "inspect " + file).out;
+    EXPECT_EQ(piped.out, expected.replace(0, file.size(), "/dev/stdin"));
+  }
+  work_.script("cat b.jsonl | " STRATA_BINARY
+               " plan --batch /dev/stdin --topology cpu:1x4:2 --model tiny --strategy ring -o piped.json");
+  EXPECT_EQ(work_.read("piped.json"), work_.read("plan.json"));
+}
+
 TEST_F(Commands, TopoDrawsTheLevelsAndGivesTheTopologyAsJson) {
   const std::string text = work_.expect(0, "topo cpu:2x4").out;
   EXPECT_TRUE(contains(text, "cpu:2x4: 2 nodes, 2 devices, 8 ranks, 4 links")) << text;
