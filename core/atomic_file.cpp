@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <ostream>
 #include <streambuf>
 #include <vector>
@@ -123,10 +124,13 @@ void write_to(int descriptor, const std::string& path, const std::function<void(
   if (!out || buffer.error() != 0) fail(path, buffer.error() != 0 ? buffer.error() : EIO);
 }
 
-/// A name beside `target` that does not exist: a process writes one file under one name at a time.
+/// A name beside `target` that does not exist: a process writes one file under one name at a time. It does
+/// not grow with the target's, which may be as long as a name can be.
 std::string temporary_name(const std::string& target) {
+  const std::filesystem::path folder = std::filesystem::path(target).parent_path();
   for (int attempt = 0;; ++attempt) {
-    std::string name = fmt::format("{}.{}.{}.tmp", target, ::getpid(), attempt);
+    std::string name =
+        folder / fmt::format(".strata.{}.{:x}.{}.tmp", ::getpid(), std::hash<std::string>()(target), attempt);
     struct stat status {};
     if (::lstat(name.c_str(), &status) != 0) return name;
   }

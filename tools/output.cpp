@@ -103,8 +103,9 @@ void expect_writable(const std::string& path) {
   const auto fail = [&](int error) {
     throw InputError(path, std::strerror(error), "a file that can be written");
   };
-  std::error_code ignored;
-  const std::filesystem::file_status status = std::filesystem::status(path, ignored);
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(path, error);
+  if (error == std::errc::filename_too_long) fail(ENAMETOOLONG);
   if (std::filesystem::is_directory(status)) fail(EISDIR);
   if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) return;  // a pipe
   const std::filesystem::path folder = std::filesystem::path(path).parent_path();

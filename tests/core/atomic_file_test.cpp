@@ -107,6 +107,12 @@ TEST_F(AtomicFile, NamesThePathThatCannotBeWritten) {
             at(".") + ": found Is a directory, expected a file that can be written");
 }
 
+TEST_F(AtomicFile, WritesAFileWithTheLongestNameThereIs) {
+  const std::string longest(255, 'x');
+  write_file_atomically(at(longest), [](std::ostream& out) { out << "new"; });
+  EXPECT_EQ(content(at(longest)), "new");
+}
+
 TEST_F(AtomicFile, ReportsAFullDevice) {
   EXPECT_EQ(
       test::input_error([&] { write_file_atomically("/dev/full", [](std::ostream& out) { out << "x"; }); }),

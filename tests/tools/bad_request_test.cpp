@@ -162,6 +162,9 @@ TEST_F(BadRequest, OutputsThatCannotBeWritten) {
               "no/t.json: found No such file or directory, expected a file that can be written");
   expect_line(2, "run p.json --trace no/t.json",
               "no/t.json: found No such file or directory, expected a file that can be written");
+  const std::string name(300, 'x');
+  expect_line(2, "run p.json --timeline " + name,
+              name + ": found File name too long, expected a file that can be written");
   // Standard output is taken by the report or the document, so "-" is no name for it.
   const std::string dash = "-: found standard output, expected a file name, such as ./- or /dev/stdout";
   expect_line(2, start + "-", dash);
