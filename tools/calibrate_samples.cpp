@@ -51,7 +51,7 @@ void report(const SamplesOptions& options, SamplesFile file, Output& output) {
 }
 
 int calibrate_cuda(const SamplesOptions& options, Output& output) {
-  if (!cuda_available()) throw InputError("--executor", "'cuda'", "cpu or mpi: this build has no CUDA");
+  expect_built_with("cuda");
   expect_writable({options.output}, {options.model});
   const SamplesRequest request = request_of(options, output);
   SamplesFile file;

@@ -9,6 +9,9 @@
 
 #include "core/check.hpp"
 #include "core/plan_json.hpp"
+#include "executor/cuda_accelerator.hpp"
+#include "executor/mpi_job.hpp"
+#include "executor/nccl_network.hpp"
 
 namespace strata::tools {
 
@@ -88,6 +91,26 @@ void check_run_options(const RunOptions& options) {
   at_least("--device", options.device.value_or(0), 0);
   at_least("--spare-sms", options.spare_sms.value_or(0), 0);
   at_least("--deadline-s", options.deadline_s.value_or(1), options.executor == "cpu" ? 0 : 1);
+}
+
+void expect_built_with(std::string_view executor) {
+  struct Part {
+    std::string_view executor, name;
+    bool there;
+  };
+  const std::array<Part, 3> parts{{{"cuda", "CUDA", cuda_available()},
+                                   {"mpi", "MPI", mpi_available()},
+                                   {"nccl", "NCCL", nccl_available()}}};
+  std::string others = "cpu";
+  for (const Part& part : parts) {
+    if (part.there) others += fmt::format(", {}", part.executor);
+  }
+  for (const Part& part : parts) {
+    if (part.executor != executor || part.there) continue;
+    if (const auto comma = others.rfind(", "); comma != std::string::npos) others.replace(comma, 2, " or ");
+    throw InputError("--executor", fmt::format("'{}'", executor),
+                     fmt::format("{}: this build has no {}", others, part.name));
+  }
 }
 
 RunSetup set_up_run(const RunOptions& options, const Output& output) {
