@@ -141,6 +141,15 @@ std::string_view to_string(TokenWorkKind kind) {
 
 std::string_view to_string(Pass pass) { return pass == Pass::forward ? "forward" : "backward"; }
 
+void place_buffers(RankProgram& program) {
+  std::int64_t offset = 0;
+  for (Buffer& buffer : program.buffers) {
+    buffer.arena_offset = offset;
+    offset += (buffer.bytes().count + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
+  }
+  program.arena = {offset};
+}
+
 std::string_view kind_name(const Operation& op) {
   return std::visit(Overloaded{
                         [](const Exchange&) -> std::string_view { return "Exchange"; },

@@ -218,6 +218,9 @@ struct RankProgram {
   }
 };
 
+/// For programs written by hand: places the buffers back to back and sets the arena to what they take.
+void place_buffers(RankProgram& program);
+
 /// "Exchange", "Attention", ...: the IR's name of the operation's kind; TokenWork as "TokenWork.delta" etc.
 std::string_view kind_name(const Operation& op);
 /// The exchange of an Exchange or Collective, else nullptr.

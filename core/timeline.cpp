@@ -11,6 +11,11 @@ bool key_less(const TimelineEvent& a, const TimelineEvent& b) {
          std::tie(b.repeat, b.wave, b.layer, b.pass, b.rank, b.instruction);
 }
 
+std::int32_t Timeline::device(std::int32_t rank) const {
+  if (!rank_device.empty()) return rank_device.at(static_cast<std::size_t>(rank));
+  return static_cast<std::int32_t>(std::int64_t{rank} * device_count / rank_count);
+}
+
 Duration Timeline::makespan(std::int32_t repeat) const {
   Duration end;
   for (const TimelineEvent& event : events) {

@@ -32,14 +32,18 @@ struct Timeline {
   std::string plan_digest;            ///< of the plan that was run
   std::int32_t device_count = 1;      ///< physical devices that served the ranks
   std::int32_t cores_per_device = 1;  ///< execution units of each, as Device::cores: 1 for a GPU
-  std::int32_t rank_count = 0;        ///< rank r was served by device r * device_count / rank_count
+  std::int32_t rank_count = 0;
   std::int32_t layers = 1;
   std::int32_t repeats = 1;
   bool linear_included = false;       ///< whether TokenWork.linear took time
   std::int64_t clock_error_ns = 0;    ///< bound on how far the ranks' clocks are apart; 0: one clock
   std::vector<TimelineEvent> events;  ///< sorted by key
+  /// [rank] the device that served it; empty: equal blocks of neighbours, r * device_count / rank_count.
+  std::vector<std::int32_t> rank_device = {};
   bool operator==(const Timeline&) const = default;
 
+  /// That served `rank`.
+  std::int32_t device(std::int32_t rank) const;
   /// End of the last event of `repeat`.
   Duration makespan(std::int32_t repeat = 0) const;
 };

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <limits>
+#include <optional>
 #include <ostream>
 
 #include "core/atomic_file.hpp"
@@ -65,6 +66,21 @@ TimelineEvent read_event(const JsonValue& row) {
   return event;
 }
 
+/// Where it is stated: of every rank a device.
+std::vector<std::int32_t> read_rank_device(ObjectReader& reader, const Timeline& timeline) {
+  std::vector<std::int32_t> devices;
+  const std::optional<JsonValue> list = reader.find("rank_device");
+  if (!list) return devices;
+  for (const JsonValue item : list->items()) {
+    devices.push_back(static_cast<std::int32_t>(item.integer(0, timeline.device_count - 1)));
+  }
+  if (std::ssize(devices) != timeline.rank_count) {
+    list->fail(fmt::format("{} devices", devices.size()),
+               fmt::format("{}, one per rank", timeline.rank_count));
+  }
+  return devices;
+}
+
 void check_columns(const JsonValue& list) {
   std::size_t column = 0;
   for (const JsonValue item : list.items()) {
@@ -90,6 +106,7 @@ Timeline read_timeline(const JsonValue& root) {
   timeline.device_count = reader.required_int<std::int32_t>("device_count", 1, kMaxInt32);
   timeline.cores_per_device = reader.required_int<std::int32_t>("cores_per_device", 1, kMostCores);
   timeline.rank_count = reader.required_int<std::int32_t>("rank_count", 0, kMaxInt32);
+  timeline.rank_device = read_rank_device(reader, timeline);
   timeline.layers = reader.required_int<std::int32_t>("layers", 1, kMaxInt32);
   timeline.repeats = reader.required_int<std::int32_t>("repeats", 1, kMaxInt32);
   timeline.linear_included = reader.required_bool("linear_included");
@@ -144,6 +161,12 @@ void write_timeline(const Timeline& timeline, std::ostream& stream) {
   out.member("device_count", timeline.device_count);
   out.member("cores_per_device", timeline.cores_per_device);
   out.member("rank_count", timeline.rank_count);
+  if (!timeline.rank_device.empty()) {
+    out.key("rank_device");
+    out.open_array(JsonLayout::compact);
+    for (const std::int32_t device : timeline.rank_device) out.value(device);
+    out.close();
+  }
   out.member("layers", timeline.layers);
   out.member("repeats", timeline.repeats);
   out.member("linear_included", timeline.linear_included);

@@ -65,7 +65,9 @@ Control::Control(std::int32_t process, std::int32_t processes, Duration deadline
                process, processes, deadline.ns);
 }
 
-void Control::abort(int code) {
+void Control::abort(int code, const std::function<void()>& clean_up) {
+  announce_end(code);
+  if (clean_up) clean_up();
   end_job(code);
   std::_Exit(code);
 }

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -83,8 +84,9 @@ class Control {
   virtual std::vector<std::byte> receive(std::int32_t from, std::string_view what) = 0;
   /// Ends every process of the job and does not return: this one with the exit code, at once, the others
   /// as well or with JobEnded out of their next wait. For errors that the others do not know of; print the
-  /// reason first.
-  [[noreturn]] void abort(int code);
+  /// reason first. `clean_up` runs after the others were told, where that is possible: what it does to them
+  /// is then no news.
+  [[noreturn]] void abort(int code, const std::function<void()>& clean_up = nullptr);
   /// Throws JobEnded when another process has ended the job (TransportError when there is no way to tell any
   /// more); never waits, so that long waits for something else can call it at every look. Nothing where the
   /// end of a job ends all of its processes anyway.
@@ -97,7 +99,9 @@ class Control {
   void barrier(std::string_view what) { all_gather("", what); }
 
  protected:
-  /// Does what abort() promises as far as it can.
+  /// Tells the others, without ending this process. Nothing where that cannot be told apart.
+  virtual void announce_end(int) {}
+  /// Does the rest of what abort() promises as far as it can.
   virtual void end_job(int code) = 0;
   /// The error of waiting too long for `peer`, or for several, as text.
   [[noreturn]] void give_up(std::int32_t peer, std::string_view what) const { give_up(name(peer), what); }

@@ -8,6 +8,7 @@
 #include "core/check.hpp"
 #include "executor/agreement.hpp"
 #include "executor/device_run.hpp"
+#include "executor/network_probe.hpp"
 
 namespace strata {
 
@@ -32,6 +33,7 @@ ProcessRun run_on_devices(const Execution& execution, const DeviceOptions& optio
     failure = "found too little memory for what belongs to the run";
   }
   agree_on_success(control, failure, "preparing the run");
+  probe_peers(device, control, network, execution);
   ProcessRun run;
   run.machines = machine_count(control);
   own->record().clock.first = measure_clock(control);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <set>
+#include <string_view>
 #include <thread>
 
 #include "core/check.hpp"
@@ -19,11 +20,36 @@ namespace {
 /// An event on an idle stream happens within this time, or something is wrong.
 constexpr std::int64_t kTieNs = 100'000'000;
 
+/// The driver's queue of a stream holds about a thousand launches, waits and records; issuing to a full one
+/// waits, for as long as it takes. Streams share this many queues.
+constexpr std::int32_t kMarkEntries = 128, kQueues = 32, kFewestEntries = 8;
+
+/// Of the driver's queue, for one command; an exchange is a launch with events of the network's own around
+/// it.
+std::int32_t queue_entries(const DevicePass& pass, const DeviceCommand& command) {
+  if (command.kind == DeviceCommand::Kind::exchange) return 8;
+  if (command.kind != DeviceCommand::Kind::launch) return 1;
+  const DeviceLaunch& launch = pass.launches[static_cast<std::size_t>(command.index)];
+  if (std::holds_alternative<TiledLaunch>(launch)) return 2;
+  const auto* const plain = std::get_if<ReferenceLaunch>(&launch);
+  if (plain == nullptr) return 1;
+  return static_cast<std::int32_t>(plain->host_queries.size() +
+                                   (plain->backward ? plain->host_keys.size() : 0));
+}
+
 /// Sleeps longer the longer it has waited.
 void pause(std::chrono::steady_clock::duration waited) {
   using std::chrono::microseconds;
   if (waited < microseconds(500)) return std::this_thread::yield();
   std::this_thread::sleep_for(waited < std::chrono::milliseconds(50) ? microseconds(50) : microseconds(500));
+}
+
+/// What the error says after its rank.
+std::string_view words_of(const DeviceError& error) {
+  std::string_view text = error.what();
+  const std::string rank = fmt::format("rank {}: ", error.rank());
+  if (text.starts_with(rank)) text.remove_prefix(rank.size());
+  return text;
 }
 
 }  // namespace
@@ -59,7 +85,7 @@ void DeviceRun::load(std::size_t w) {
   std::byte* const arenas = arenas_[static_cast<std::size_t>(local_.begin)];
   device_.fill(all_streams_.front(), arenas, arena_total_, options_.poison ? kPoisonByte : 0);
   device_.record(all_streams_.front(), start_);
-  wait_until(start_, w, 0, Clock::now());
+  wait_until(start_, w, 0);
   std::vector<std::byte> staging;
   for (const std::size_t r : local_ranks_) {
     upload_inputs(program(w, r), execution_.waves[w].placement.spans.at(r), execution_.model, options_.seed,
@@ -82,6 +108,7 @@ void DeviceRun::run_wave(std::size_t w, std::int32_t repeat, std::vector<Timelin
     job_->control.barrier("beginning a wave");
     begin = tie_clocks(w, first_tie_);
   }
+  queues_.assign(static_cast<std::size_t>(all_streams_.back()) + 1, {});
   device_.record(front, start_);
   for (const std::int32_t stream : all_streams_) {
     if (stream != front) device_.wait(stream, start_);
@@ -96,7 +123,7 @@ void DeviceRun::run_wave(std::size_t w, std::int32_t repeat, std::vector<Timelin
     device_.wait(front, event_base(runs - 1) + event);
   }
   device_.record(front, finish_);
-  wait_until(finish_, w, runs, Clock::now());
+  wait_until(finish_, w, runs);
   if (job_ != nullptr) note_wave(begin, tie_clocks(w, first_tie_ + 1));
   if (options_.record_timeline) read_times(w, repeat, events);
   wave_begin_ns_ += device_.elapsed_ns(start_, finish_);
@@ -107,7 +134,7 @@ DeviceRun::ClockTie DeviceRun::tie_clocks(std::size_t w, std::int32_t event) {
   device_.record(all_streams_.front(), event);
   while (!device_.happened(event)) {
     if (monotonic_ns() - before < kTieNs) continue;
-    wait_until(event, w, 0, Clock::now());
+    wait_until(event, w, 0);
   }
   const std::int64_t trip = monotonic_ns() - before;
   return {event, before + trip / 2, (trip + 1) / 2};
@@ -128,22 +155,36 @@ void DeviceRun::note_wave(const ClockTie& begin, const ClockTie& end) {
 void DeviceRun::issue(std::size_t w, std::int32_t number) {
   const DevicePass& pass = compiled(w, number);
   const std::int32_t base = event_base(number);
-  const DeviceCommand* command = nullptr;
+  const DeviceCommand* before = nullptr;
   const PassRun run = pass_run(number);
   device_.begin_range(pass_ranges_[static_cast<std::size_t>(run.pass)], run.layer);
-  try {
-    for (const DeviceCommand& each : pass.commands) {
-      enter_range(pass, command, &each);
-      command = &each;
+  for (const DeviceCommand& each : pass.commands) {
+    enter_range(pass, before, &each);
+    before = &each;
+    try {
       issue(pass, base, each);
+    } catch (const JobEnded&) {
+      throw;  // another process has said why
+    } catch (const DeviceError& error) {
+      const Place place{number, each.rank, each.instruction};
+      throw DeviceError(place.rank, fmt::format("{}: {}", sentence(w, place), words_of(error)));
     }
-    enter_range(pass, command, nullptr);
-    device_.end_range();
-  } catch (const DeviceError& error) {
-    throw DeviceError(
-        command->rank,
-        fmt::format("{}: {}", sentence(w, number, command->rank, command->instruction), error.what()));
+    ++issued_part_;
+    limit_queue(w, number, each);
   }
+  issued_part_ = 0;
+  enter_range(pass, before, nullptr);
+  device_.end_range();
+}
+
+void DeviceRun::limit_queue(std::size_t w, std::int32_t number, const DeviceCommand& command) {
+  const auto streams = static_cast<std::int32_t>(all_streams_.size());
+  const std::int32_t most = std::max(kFewestEntries, kMarkEntries * kQueues / std::max(kQueues, streams));
+  StreamQueue& queue = queues_[static_cast<std::size_t>(command.stream)];
+  queue.entries += queue_entries(compiled(w, number), command);
+  if (command.kind != DeviceCommand::Kind::record || queue.entries < most) return;
+  if (queue.mark >= 0) wait_until(queue.mark, w, number);
+  queue = {0, event_base(number) + command.index};
 }
 
 void DeviceRun::enter_range(const DevicePass& pass, const DeviceCommand* before, const DeviceCommand* next) {
@@ -177,16 +218,15 @@ void DeviceRun::issue(const DevicePass& pass, std::int32_t base, const DeviceCom
   }
 }
 
-std::string DeviceRun::sentence(std::size_t w, std::int32_t number, std::int32_t rank,
-                                std::int32_t instruction) const {
-  const PassRun run = pass_run(number);
-  const std::string place = fmt::format("of wave {}, layer {}", w, run.layer);
-  if (instruction < 0) return fmt::format("{} {}", to_string(run.pass), place);
-  const Operation& op = program(w, static_cast<std::size_t>(rank))
-                            .instructions(run.pass)[static_cast<std::size_t>(instruction)]
+std::string DeviceRun::sentence(std::size_t w, const Place& place) const {
+  const PassRun run = pass_run(place.number);
+  const std::string where = fmt::format("of wave {}, layer {}", w, run.layer);
+  if (place.instruction < 0) return fmt::format("{} {}", to_string(run.pass), where);
+  const Operation& op = program(w, static_cast<std::size_t>(place.rank))
+                            .instructions(run.pass)[static_cast<std::size_t>(place.instruction)]
                             .op;
-  return fmt::format("{} instruction {} ({}) {}{}", to_string(run.pass), instruction, kind_name(op), place,
-                     job_ == nullptr ? "" : peers_of(op, rank));
+  return fmt::format("{} instruction {} ({}) {}{}", to_string(run.pass), place.instruction, kind_name(op),
+                     where, job_ == nullptr ? "" : peers_of(op, place.rank));
 }
 
 std::string DeviceRun::peers_of(const Operation& op, std::int32_t rank) const {
@@ -202,44 +242,86 @@ std::string DeviceRun::peers_of(const Operation& op, std::int32_t rank) const {
 }
 
 void DeviceRun::wait_for_pass(std::size_t w, std::int32_t number, std::int32_t issued) {
-  const Clock::time_point begin = Clock::now();
+  Patience left(deadline_);
   for (const std::int32_t event : compiled(w, number).ended) {
-    wait_until(event_base(number) + event, w, issued, begin);
+    wait_until(event_base(number) + event, w, issued, left);
   }
 }
 
-void DeviceRun::wait_until(std::int32_t event, std::size_t w, std::int32_t issued, Clock::time_point begin) {
-  while (!device_.happened(event)) {
-    const Clock::duration waited = Clock::now() - begin;
-    if (job_ != nullptr) {
-      job_->control.check_alive();
-      job_->network.check();
+void DeviceRun::wait_until(std::int32_t event, std::size_t w, std::int32_t issued, Patience& left) {
+  const Clock::time_point begin = Clock::now();
+  while (true) {
+    // First, or what the end of the job does to the network would be reported in its place.
+    if (job_ != nullptr) job_->control.check_alive();
+    if (look(event, w, issued)) return;
+    if (deadline_.ns > 0 && left.exhausted(monotonic_ns())) fail_late(w, issued);
+    pause(Clock::now() - begin);
+  }
+}
+
+bool DeviceRun::look(std::int32_t event, std::size_t w, std::int32_t issued) {
+  if (job_ == nullptr) return device_.happened(event);
+  try {
+    const bool happened = device_.happened(event);
+    if (!happened) job_->network.check();
+    return happened;
+  } catch (const DeviceError& error) {
+    fail_named(error, w, issued);
+  }
+}
+
+std::optional<DeviceRun::Place> DeviceRun::find(Awaited what, std::size_t w, std::int32_t issued) {
+  for (std::int32_t number = 0; number < issued + (issued_part_ > 0 ? 1 : 0); ++number) {
+    const DevicePass& pass = compiled(w, number);
+    const std::int32_t base = event_base(number);
+    std::vector<char> recorded(static_cast<std::size_t>(pass.events));
+    for (std::size_t c = 0; c < (number < issued ? pass.commands.size() : issued_part_); ++c) {
+      const DeviceCommand& command = pass.commands[c];
+      if (command.kind == DeviceCommand::Kind::record) recorded[static_cast<std::size_t>(command.index)] = 1;
     }
-    if (deadline_.ns > 0 && waited > std::chrono::nanoseconds(deadline_.ns)) fail_late(w, issued);
-    pause(waited);
-  }
-}
-
-[[noreturn]] void DeviceRun::fail_late(std::size_t w, std::int32_t issued) {
-  for (const bool begun : {true, false}) {
-    for (std::int32_t number = 0; number < issued; ++number) {
-      const DevicePass& pass = compiled(w, number);
-      const std::int32_t base = event_base(number);
-      for (std::size_t r = 0; r < pass.ranks.size(); ++r) {
-        for (std::size_t i = 0; i < pass.ranks[r].size(); ++i) {
-          const DeviceInstruction& each = pass.ranks[r][i];
-          if (device_.happened(base + each.end) || device_.happened(base + each.begin) != begun) continue;
-          const auto rank = static_cast<std::int32_t>(r);
-          throw DeviceError(rank,
-                            fmt::format("{} has not {}: nothing has moved for {} s",
-                                        sentence(w, number, rank, static_cast<std::int32_t>(i)),
-                                        begun ? "ended" : "begun", static_cast<double>(deadline_.ns) * 1e-9));
-        }
+    const auto happened = [&](std::int32_t event) {
+      return recorded[static_cast<std::size_t>(event)] != 0 && device_.happened(base + event);
+    };
+    for (std::size_t r = 0; r < pass.ranks.size(); ++r) {
+      const auto& list = program(w, r).instructions(pass_run(number).pass);
+      for (std::size_t i = 0; i < pass.ranks[r].size(); ++i) {
+        const DeviceInstruction& each = pass.ranks[r][i];
+        if (each.begin < 0 || recorded[static_cast<std::size_t>(each.begin)] == 0) continue;
+        if (what == Awaited::exchange_under_way && exchange_of(list[i].op) == nullptr) continue;
+        if (happened(each.end) || happened(each.begin) == (what == Awaited::not_begun)) continue;
+        return Place{number, static_cast<std::int32_t>(r), static_cast<std::int32_t>(i)};
       }
     }
   }
+  return std::nullopt;
+}
+
+[[noreturn]] void DeviceRun::fail_late(std::size_t w, std::int32_t issued) {
+  for (const Awaited what : {Awaited::under_way, Awaited::not_begun}) {
+    const std::optional<Place> place = find(what, w, issued);
+    if (!place) continue;
+    throw DeviceError(place->rank,
+                      fmt::format("{} has not {}: nothing has moved for {} s", sentence(w, *place),
+                                  what == Awaited::not_begun ? "begun" : "ended",
+                                  static_cast<double>(deadline_.ns) * 1e-9));
+  }
   throw DeviceError(-1, fmt::format("{}: not done within {} s, although every instruction has ended",
                                     device_.description(), static_cast<double>(deadline_.ns) * 1e-9));
+}
+
+[[noreturn]] void DeviceRun::fail_named(const DeviceError& error, std::size_t w, std::int32_t issued) {
+  std::string where;
+  try {
+    for (const Awaited what : {Awaited::exchange_under_way, Awaited::under_way, Awaited::not_begun}) {
+      const std::optional<Place> place = find(what, w, issued);
+      if (!place) continue;
+      where = sentence(w, *place) + ": ";
+      break;
+    }
+  } catch (const DeviceError&) {
+    where.clear();  // a device that has failed answers no question
+  }
+  throw DeviceError(local_.begin, fmt::format("{}{}", where, words_of(error)));
 }
 
 void DeviceRun::read_times(std::size_t w, std::int32_t repeat, std::vector<TimelineEvent>& events) {

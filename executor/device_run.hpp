@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,8 +35,7 @@ class DeviceRun {
   LocalRecord& record() { return record_; }
 
  private:
-  /// Passes issued beyond the one that runs: enough to keep the device busy, few enough that no queue of the
-  /// driver fills up and blocks this thread, which has a deadline to keep.
+  /// Passes issued beyond the one that runs: enough to keep the device busy.
   static constexpr std::int32_t kPassesAhead = 2;
 
   using Clock = std::chrono::steady_clock;
@@ -49,6 +49,16 @@ class DeviceRun {
     Pass pass = Pass::forward;
     std::int32_t layer = 0;
   };
+  /// An instruction of the pass `number`.
+  struct Place {
+    std::int32_t number = 0, rank = 0, instruction = -1;
+  };
+  /// What a stream was given since its last mark, an event of its own that is waited for before the next
+  /// mark.
+  struct StreamQueue {
+    std::int32_t entries = 0, mark = -1;
+  };
+  enum class Awaited : std::uint8_t { exchange_under_way, under_way, not_begun };
   PassRun pass_run(std::int32_t number) const {
     if (number < options_.layers) return {Pass::forward, number};
     return {Pass::backward, 2 * options_.layers - 1 - number};
@@ -83,15 +93,28 @@ class DeviceRun {
   /// Ends the range of the instruction that `before` is part of and begins that of `next`; null: of none.
   void enter_range(const DevicePass& pass, const DeviceCommand* before, const DeviceCommand* next);
   void issue(const DevicePass& pass, std::int32_t base, const DeviceCommand& command);
-  std::string sentence(std::size_t w, std::int32_t number, std::int32_t rank, std::int32_t instruction) const;
+  /// Waits while the stream of the command just issued holds so much that the driver might soon block this
+  /// thread, which has a deadline to keep.
+  void limit_queue(std::size_t w, std::int32_t number, const DeviceCommand& command);
+  std::string sentence(std::size_t w, const Place& place) const;
   /// ", with ranks 1, 2": whom an exchange meets in other processes.
   std::string peers_of(const Operation& op, std::int32_t rank) const;
   /// Passes [0, issued) have been issued.
   void wait_for_pass(std::size_t w, std::int32_t number, std::int32_t issued);
-  /// Polls until the event happens; the deadline counts from `begin`.
-  void wait_until(std::int32_t event, std::size_t w, std::int32_t issued, Clock::time_point begin);
+  /// Polls until the event happens, or there is no patience left.
+  void wait_until(std::int32_t event, std::size_t w, std::int32_t issued, Patience& left);
+  void wait_until(std::int32_t event, std::size_t w, std::int32_t issued) {
+    Patience left(deadline_);
+    wait_until(event, w, issued, left);
+  }
+  /// Whether the event has happened; throws what has failed meanwhile.
+  bool look(std::int32_t event, std::size_t w, std::int32_t issued);
+  /// The first instruction that was issued, has not ended and is what is asked for.
+  std::optional<Place> find(Awaited what, std::size_t w, std::int32_t issued);
   /// Names an instruction that has begun and not ended, or the first that has not begun.
   [[noreturn]] void fail_late(std::size_t w, std::int32_t issued);
+  /// Of a job: says it with this rank's number and what it waited for, an exchange if there is one.
+  [[noreturn]] void fail_named(const DeviceError& error, std::size_t w, std::int32_t issued);
   void read_times(std::size_t w, std::int32_t repeat, std::vector<TimelineEvent>& events);
 
   const Execution& execution_;
@@ -107,6 +130,8 @@ class DeviceRun {
   std::vector<std::byte*> arenas_;
   DeviceStreams streams_;
   std::vector<std::int32_t> all_streams_;
+  std::vector<StreamQueue> queues_;                ///< [stream]
+  std::size_t issued_part_ = 0;                    ///< commands issued of the pass after those issued whole
   std::vector<std::array<DevicePass, 2>> passes_;  ///< [wave][Pass]
   std::byte* lists_ = nullptr;
   std::int32_t start_ = 0, finish_ = 0, first_event_ = 0;

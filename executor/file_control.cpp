@@ -36,6 +36,25 @@ constexpr std::chrono::milliseconds kJoinNap(5);
 /// Between two looks for the end of the job.
 constexpr std::int64_t kLookNs = 20'000'000;
 
+/// When a wait stirs the folder it looks into, less and less often.
+class Stirring {
+ public:
+  void begin(std::int64_t now_ns) {
+    gap_ns_ = kFirstGapNs;
+    next_ns_ = now_ns + gap_ns_;
+  }
+  bool is_due(std::int64_t now_ns) {
+    if (now_ns < next_ns_) return false;
+    gap_ns_ = std::min(2 * gap_ns_, kLongestGapNs);
+    next_ns_ = now_ns + gap_ns_;
+    return true;
+  }
+
+ private:
+  static constexpr std::int64_t kFirstGapNs = 10'000'000, kLongestGapNs = 1'000'000'000;
+  std::int64_t gap_ns_ = kFirstGapNs, next_ns_ = 0;
+};
+
 /// A wait yields for a millisecond and then naps, the longer the longer it has lasted.
 void pause_in_wait(std::int64_t waited_ns) {
   constexpr std::int64_t kYieldNs = 1'000'000, kShortestNs = 100'000, kLongestNs = 2'000'000;
@@ -105,7 +124,7 @@ class FileJob final : public Control {
   }
 
  protected:
-  void end_job(int code) override {
+  void announce_end(int code) override {
     try {
       const std::string said_by = std::to_string(process());
       if (!session_.read(kEnded)) session_.publish(kEnded, fmt::format("{} {}", process(), code), said_by);
@@ -113,6 +132,7 @@ class FileJob final : public Control {
       return;  // the others wait until their deadline
     }
   }
+  void end_job(int) override {}
 
  private:
   std::string hello() const { return fmt::format("{} of {}", number_, processes()); }
@@ -138,6 +158,7 @@ class FileJob final : public Control {
       throw TransportError(-1, fmt::format("{}: {}", said(what), error.what()));
     }
   }
+  void stir_while_joining();
   std::vector<std::byte> wait_for(std::int32_t from, std::string_view what);
   void look(std::string_view what);
   void look_for_mark(std::string_view what) const;
@@ -148,6 +169,7 @@ class FileJob final : public Control {
   std::string number_ = random_number();        ///< tells this process from all that ever had its place
   std::vector<std::uint64_t> sent_, received_;  ///< messages, per process
   std::int64_t looked_ns_ = 0;
+  Stirring stirring_;
 };
 
 void FileJob::join() {
@@ -161,7 +183,7 @@ void FileJob::join() {
     remove_own_notes();
   } catch (const std::exception& error) {
     // The others need not wait for this one any more.
-    if (!session_.path().empty() && dynamic_cast<const JobEnded*>(&error) == nullptr) end_job(kFailed);
+    if (!session_.path().empty() && dynamic_cast<const JobEnded*>(&error) == nullptr) announce_end(kFailed);
     remove_own_notes();
     throw;
   }
@@ -197,13 +219,22 @@ void FileJob::remove_own_notes() const {
   }
 }
 
+/// Both folders: the hellos and the welcome are in one, what follows them in the other.
+void FileJob::stir_while_joining() {
+  if (!stirring_.is_due(monotonic_ns())) return;
+  job_.stir(number_);
+  if (!session_.path().empty()) session_.stir(number_);
+}
+
 /// Process 0's side: holds the door open until everybody is in.
 void FileJob::gather() {
   const std::vector<std::string> leftovers = job_.names();
   session_ = SharedFolder(job_.path() / (std::string(kSession) + number_));
   session_.make();
   std::vector<std::string> numbers;
+  stirring_.begin(monotonic_ns());
   for (Patience left(patience());; std::this_thread::sleep_for(kJoinNap)) {
+    stir_while_joining();
     job_.refresh();
     stand_by_hello();
     numbers = heard();
@@ -257,7 +288,9 @@ void FileJob::clear_leftovers(const std::vector<std::string>& names) const {
 
 /// The side of the others.
 void FileJob::attend() {
+  stirring_.begin(monotonic_ns());
   for (Patience left(patience());; std::this_thread::sleep_for(kJoinNap)) {
+    stir_while_joining();
     job_.refresh();
     follow_welcome();
     if (!session_.path().empty() && session_.refresh()) {
@@ -288,15 +321,17 @@ std::vector<std::byte> FileJob::wait_for(std::int32_t from, std::string_view wha
   std::uint64_t& number = received_[static_cast<std::size_t>(from)];
   const std::string file = message_file(from, process(), number);
   Patience left(patience());
+  stirring_.begin(monotonic_ns());
   for (const std::int64_t begin = monotonic_ns();;) {
     if (auto message = session_.read(file)) {
       session_.remove(file);
       ++number;
       return std::move(*message);
     }
+    const std::int64_t now = monotonic_ns();
+    if (stirring_.is_due(now)) session_.stir(number_);
     session_.refresh();
     look(what);
-    const std::int64_t now = monotonic_ns();
     if (left.exhausted(now)) give_up(from, what);
     pause_in_wait(now - begin);
   }
@@ -306,6 +341,7 @@ void FileJob::look(std::string_view what) {
   const std::int64_t now = monotonic_ns();
   if (now - looked_ns_ < kLookNs) return;
   looked_ns_ = now;
+  if (stirring_.is_due(now)) session_.stir(number_);
   const bool is_there = session_.refresh();
   look_for_mark(what);
   if (!is_there) {

@@ -23,8 +23,9 @@ namespace strata {
 ///
 /// Assumed of the file system: rename is atomic, and who opens a file after it was closed and renamed sees
 /// all of it (POSIX, and NFS's close-to-open consistency). A client that caches directories only delays: a
-/// wait opens the folder anew at every look, which makes NFS ask its server. No locks are used. Messages take
-/// room there until they are read; a run gathers its results through them.
+/// wait opens the folder anew at every look, which makes NFS ask its server, and stirs it now and then, so
+/// that the answer is never that nothing has changed. No locks are used. Messages take room there until they
+/// are read; a run gathers its results through them.
 ///
 /// InputError: `directory` is not there or not writable. TransportError: not everybody came within the
 /// deadline, named; or another process took this one's number in a job of the same id.

@@ -20,6 +20,9 @@ namespace strata {
 
 namespace {
 
+/// A wait yields for so long, then naps: what NCCL does in the background of an exchange takes microseconds,
+/// and nothing is issued meanwhile.
+constexpr std::int64_t kYieldNs = 1'000'000;
 constexpr auto kNap = std::chrono::microseconds(100);
 constexpr auto kAbortLimit = std::chrono::seconds(5);
 
@@ -31,9 +34,11 @@ class NcclOfJob : public NcclNetwork {
   /// Ends communicators in good order; what went wrong before has been reported.
   ~NcclOfJob() override {
     try {
-      for (auto* const each : communicators_) {
-        check(nccl_.finalize(each), each, "leaving");
-        static_cast<void>(nccl_.destroy(each));
+      while (!communicators_.empty()) {
+        auto* const first = communicators_.front();
+        check(nccl_.finalize(first), first, "leaving");
+        communicators_.erase(communicators_.begin());  // it is none to abort any more
+        static_cast<void>(nccl_.destroy(first));
       }
     } catch (const DeviceError&) {
       abort();
@@ -132,6 +137,7 @@ class NcclOfJob : public NcclNetwork {
     if (result == ncclSuccess) return;
     if (result != ncclInProgress) fail(result, comm, what);
     Patience left(control_.patience());
+    const std::int64_t begin = monotonic_ns();
     while (true) {
       ncclResult_t state = ncclInProgress;
       const ncclResult_t asked = nccl_.async_error(comm, &state);
@@ -139,11 +145,16 @@ class NcclOfJob : public NcclNetwork {
       if (state == ncclSuccess) return;
       if (state != ncclInProgress) fail(state, comm, what);
       control_.check_alive();
-      if (left.exhausted(monotonic_ns())) {
+      const std::int64_t now = monotonic_ns();
+      if (left.exhausted(now)) {
         throw TransportError(control_.process(), fmt::format("NCCL: {}: not all ranks took part within {} s",
                                                              what, control_.deadline().ns / 1'000'000'000));
       }
-      std::this_thread::sleep_for(kNap);
+      if (now - begin < kYieldNs) {
+        std::this_thread::yield();
+      } else {
+        std::this_thread::sleep_for(kNap);
+      }
     }
   }
 

@@ -8,11 +8,15 @@
 #include "executor/accelerator.hpp"
 #include "executor/control.hpp"
 #include "executor/device_network.hpp"
+#include "executor/run.hpp"
 
 namespace strata {
 
 /// Collective, over lanes [0, lanes). Throws TransportError naming rank, peer and lane when the bytes that
 /// arrive are not those that were sent, or nothing does within the control's deadline.
 void probe_network(Accelerator& device, Control& control, DeviceNetwork& network, std::int32_t lanes);
+/// The same between all ranks that exchange anything in `execution`, rank by rank and lane by lane: a network
+/// connects two ranks when they first meet, which takes a multiple of what an exchange takes.
+void probe_peers(Accelerator& device, Control& control, DeviceNetwork& network, const Execution& execution);
 
 }  // namespace strata

@@ -33,12 +33,12 @@ std::int32_t usable_cores() {
 
 /// Which machine every process is on and what this one may use of its own.
 struct Machines {
+  std::vector<std::string> hosts;  ///< [process]
   std::int32_t count = 1;
   std::int32_t sharing = 1;  ///< processes on this machine
   std::int32_t cores = 1;    ///< of this machine, hardware threads
 
-  explicit Machines(Control& control) {
-    const std::vector<std::string> hosts = machine_names(control);
+  explicit Machines(Control& control) : hosts(machine_names(control)) {
     const std::string& own = hosts[static_cast<std::size_t>(control.process())];
     count = different(hosts);
     sharing = static_cast<std::int32_t>(std::count(hosts.begin(), hosts.end(), own));
@@ -96,6 +96,32 @@ std::vector<std::string> machine_names(Control& control) {
   return control.all_gather(known ? name.data() : "unknown", "finding machines");
 }
 
+std::vector<std::int32_t> machines_of_ranks(const Control& control, const std::vector<std::string>& names,
+                                            std::int32_t ranks) {
+  std::vector<std::string> known;
+  std::vector<std::int32_t> machines;
+  for (std::int32_t process = 0; process < control.processes(); ++process) {
+    const std::string& name = names[static_cast<std::size_t>(process)];
+    const auto found = std::find(known.begin(), known.end(), name);
+    const auto number = static_cast<std::int32_t>(found - known.begin());
+    if (found == known.end()) known.push_back(name);
+    machines.insert(machines.end(), static_cast<std::size_t>(control.block(process, ranks).count()), number);
+  }
+  bool equal_blocks = true;
+  for (std::int32_t rank = 0; rank < ranks; ++rank) {
+    equal_blocks =
+        equal_blocks && machines[static_cast<std::size_t>(rank)] == rank * std::ssize(known) / ranks;
+  }
+  if (equal_blocks) machines.clear();
+  return machines;
+}
+
+std::int32_t number_on_machine(Control& control) {
+  const std::vector<std::string> names = machine_names(control);
+  const auto own = names.begin() + control.process();
+  return static_cast<std::int32_t>(std::count(names.begin(), own, *own));
+}
+
 std::int32_t machine_count(Control& control) { return different(machine_names(control)); }
 
 ProcessRun run_in_processes(const Execution& execution, const CpuOptions& given, Control& control,
@@ -134,6 +160,7 @@ ProcessRun run_in_processes(const Execution& execution, const CpuOptions& given,
   result.results = std::move(local->prepared.results);
   state_run(execution, source, options.layers, options.repeats, result.timeline);
   result.timeline.device_count = machines.count;
+  result.timeline.rank_device = machines_of_ranks(control, machines.hosts, ranks);
   result.timeline.cores_per_device = std::min(machines.cores, machines.sharing * options.threads);
   gather_results(control, execution, std::move(record), result);
   return run;

@@ -22,6 +22,12 @@ struct ProcessRun {
 
 /// Collective. Of the machine that each process is on, its name.
 std::vector<std::string> machine_names(Control& control);
+/// [rank] the number of its machine, in the order of their first processes; `names` is machine_names's. Empty
+/// where machines serve equal blocks of neighbouring ranks; see Timeline::rank_device.
+std::vector<std::int32_t> machines_of_ranks(const Control& control, const std::vector<std::string>& names,
+                                            std::int32_t ranks);
+/// Collective. How many processes of lower numbers are on this one's machine.
+std::int32_t number_on_machine(Control& control);
 /// Collective. How many machines the processes are on.
 std::int32_t machine_count(Control& control);
 

@@ -104,6 +104,11 @@ void SharedFolder::remove(const std::string& name) const {
   if (::unlink(place.c_str()) != 0 && !is_absent(errno)) fail(place, errno);
 }
 
+void SharedFolder::stir(std::string_view by) const {
+  const std::string place = path_ / (std::string("stir.") += by);
+  if (Descriptor(place, O_WRONLY | O_CREAT | O_NOFOLLOW).is_open()) ::unlink(place.c_str());
+}
+
 std::vector<std::string> SharedFolder::names() const {
   std::vector<std::string> names;
   std::error_code gone;

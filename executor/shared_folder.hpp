@@ -34,6 +34,10 @@ class SharedFolder {
   std::optional<std::string> read_text(const std::string& name) const;
   /// No error when it is not there.
   void remove(const std::string& name) const;
+  /// Changes the folder and leaves it as it was; no error when that cannot be done. A network file system
+  /// tells by a folder's time of change whether a name that was not there may be now, and two changes within
+  /// a tick of its server's clock have one time: who looked between them would go on missing the second.
+  void stir(std::string_view by) const;
   /// Everything in it, in no order; nothing when it is gone.
   std::vector<std::string> names() const;
 

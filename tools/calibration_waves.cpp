@@ -117,14 +117,7 @@ void WaveWriter::set_inputs(std::int32_t rank, const LocalBuffers& local, std::i
 }
 
 ExecutableWave WaveWriter::finish() {
-  for (RankProgram& program : programs_) {
-    std::int64_t offset = 0;
-    for (Buffer& buffer : program.buffers) {
-      buffer.arena_offset = offset;
-      offset += (buffer.bytes().count + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
-    }
-    program.arena = {offset};
-  }
+  for (RankProgram& program : programs_) place_buffers(program);
   return {std::move(programs_), std::move(placement_)};
 }
 

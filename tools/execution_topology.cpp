@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include "core/check.hpp"
 #include "core/counts.hpp"
@@ -26,13 +27,17 @@ void expect_sound(const Timeline& timeline, const std::string& where) {
 
 /// Whether the devices of the run served the very ranks that `groups` ([rank]) puts together.
 bool served(const Timeline& timeline, const std::vector<std::int32_t>& groups) {
-  const auto device = [&](std::size_t rank) {
-    return static_cast<std::int64_t>(rank) * timeline.device_count / timeline.rank_count;
-  };
-  for (std::size_t rank = 1; rank < groups.size(); ++rank) {
-    if ((groups[rank] == groups[rank - 1]) != (device(rank) == device(rank - 1))) return false;
+  std::set<std::int32_t> used, devices;
+  std::set<std::pair<std::int32_t, std::int32_t>> pairs;
+  for (std::int32_t rank = 0; rank < timeline.rank_count; ++rank) {
+    const std::int32_t group = groups[static_cast<std::size_t>(rank)], device = timeline.device(rank);
+    used.insert(group);
+    devices.insert(device);
+    pairs.emplace(group, device);
   }
-  return std::ssize(std::set<std::int32_t>(groups.begin(), groups.end())) == timeline.device_count;
+  // A device for each group and the other way round.
+  return pairs.size() == used.size() && pairs.size() == devices.size() &&
+         std::ssize(devices) == timeline.device_count;
 }
 
 /// A topology whose devices differ states all of them; a timeline states the largest.
@@ -87,8 +92,9 @@ ExecutionTopology execution_topology(const Timeline& timeline, const Topology& p
   if (!served(timeline, nodes)) {
     throw InputError(
         where,
-        fmt::format("{} on {}", counted(timeline.rank_count, "rank"),
-                    counted(timeline.device_count, "device")),
+        fmt::format("{} on {}{}", counted(timeline.rank_count, "rank"),
+                    counted(timeline.device_count, "device"),
+                    timeline.rank_device.empty() ? "" : " that did not serve equal blocks of neighbours"),
         fmt::format("all on one, or the layout of the plan's topology {}: {}", planned.name, layout));
   }
   execution.description = fmt::format(

@@ -3,8 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "executor/agreement.hpp"
 #include "executor/cuda_accelerator.hpp"
 #include "executor/device_executor.hpp"
@@ -59,6 +57,8 @@ class NcclProcessJob : public ProcessJob {
 
   void open() override {
     if (gpu_ != nullptr) return;
+    const std::int32_t number = number_on_machine(*control_);
+    if (local_process_ < 0) local_process_ = number;
     std::string failure;
     try {
       const std::int64_t device = options_.device.value_or(local_process_ % gpu_count());
@@ -93,7 +93,7 @@ class NcclProcessJob : public ProcessJob {
 
  private:
   RunOptions options_;
-  std::int32_t local_process_;
+  std::int32_t local_process_;  ///< among those of this machine; -1: not yet known
   std::unique_ptr<Control> control_;
   std::unique_ptr<Gpu> gpu_;
   std::unique_ptr<NcclNetwork> network_;
@@ -125,7 +125,7 @@ std::unique_ptr<ProcessJob> join_nccl_job(const RunOptions& options, Duration de
                                           const JobCommand& command) {
   expect_built_with("nccl");
   const Launch launch = find_launch(!options.rendezvous.empty() || !mpi_available());
-  return std::make_unique<NcclProcessJob>(options, std::max(launch.local_process, 0),
+  return std::make_unique<NcclProcessJob>(options, launch.local_process,
                                           control_of(launch, options, deadline, command));
 }
 

@@ -87,7 +87,8 @@ std::optional<Launch> read_mpi(const Environment& environment) {
                  launch);
     return launch;
   }
-  if (!environment.has("PMIX_RANK")) return std::nullopt;
+  // srun with PMIx may have started torchrun, whose processes would then all bear its number.
+  if (!environment.has("PMIX_RANK") || environment.has("TORCHELASTIC_RUN_ID")) return std::nullopt;
   read_numbers(environment, {"PMIX_RANK", slurm_count(environment), "SLURM_LOCALID"}, launch);
   return launch;
 }
@@ -101,12 +102,13 @@ std::string slurm_job(const Environment& environment) {
 }
 
 /// What all of its processes have in common. The run id is often the default of every run; the port is then
-/// what tells runs apart.
+/// what tells runs apart. Not the number of restarts: a machine whose own processes did not fail does not
+/// count one.
 std::string torchrun_job(const Environment& environment) {
   std::string job = "torchrun";
   const std::string slurm = slurm_job(environment);
   if (!environment.has("TORCHELASTIC_RUN_ID") && !slurm.empty()) job = slurm;
-  for (const char* name : {"TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_PORT"}) {
+  for (const char* name : {"TORCHELASTIC_RUN_ID", "MASTER_PORT"}) {
     if (environment.has(name)) job += '.' + environment.text(name);
   }
   return job;

@@ -33,8 +33,7 @@ void finish(Control& control) {
   } catch (...) {
     code = report_current_exception();
   }
-  job.abandon();
-  job.control().abort(code);
+  job.control().abort(code, [&] { job.abandon(); });
 }
 
 void check_count(ProcessJob& job, std::int32_t ranks, const std::string& name) {

@@ -200,7 +200,7 @@ class TraceWriter {
 
   std::string device_text(std::int32_t rank) const {
     if (timeline_.rank_count <= 0 || timeline_.device_count <= 0) return "";
-    return fmt::format(" on device {}", std::int64_t{rank} * timeline_.device_count / timeline_.rank_count);
+    return fmt::format(" on device {}", timeline_.device(rank));
   }
 
   void write_slice(const TimelineEvent& event) {

@@ -50,6 +50,21 @@ TEST(TimelineJson, ReadsBackWhatItWrote) {
   EXPECT_EQ(read(text_of(Timeline{})), Timeline{});
 }
 
+TEST(TimelineJson, StatesTheDevicesOfRanksThatWereNotSplitEvenly) {
+  EXPECT_EQ(text_of(sample()).find("rank_device"), std::string::npos);
+  EXPECT_EQ(sample().device(3), 0);
+  EXPECT_EQ(sample().device(4), 1);
+  Timeline uneven = sample();
+  uneven.rank_device = {0, 0, 0, 0, 0, 0, 1, 1};
+  EXPECT_EQ(uneven.device(4), 0);
+  EXPECT_EQ(read(text_of(uneven)), uneven);
+  const auto error = [&](const std::string& to) {
+    return test::input_error([&] { read(test::edited(text_of(uneven), "[0,0,0,0,0,0,1,1]", to)); });
+  };
+  EXPECT_EQ(error("[0,0,0,0,0,0,1]"), "t.json: rank_device: found 7 devices, expected 8, one per rank");
+  EXPECT_EQ(error("[0,0,0,0,0,0,1,2]"), "t.json: rank_device[7]: found 2, expected an integer from 0 to 1");
+}
+
 TEST(TimelineJson, PutsOneEventOnALine) {
   EXPECT_NE(text_of(sample()).find("\n    [0,0,1,0,0,1,100,105,150,4096,1.5e+18],\n"), std::string::npos);
 }

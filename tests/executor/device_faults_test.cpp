@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <string>
+#include <thread>
 
 #include "core/check.hpp"
 #include "executor/check.hpp"
@@ -241,6 +243,58 @@ TEST(DeviceFaults, ALaunchThatNeverEndsIsNamedAtTheDeadline) {
       EXPECT_NE(message.find(" of wave 0, layer 0"), std::string::npos) << message;
     }
   }
+}
+
+/// Both ranks cast their key gradients again and again, more often than a queue of the driver has entries.
+Execution long_execution(std::size_t casts) {
+  Execution execution = two_rank_execution(ElementType::f32, {.first_rows = 3, .second_rows = 2});
+  for (RankProgram& program : execution.waves.front().programs) {
+    program.backward.insert(program.backward.end(), casts, Instruction(program.backward.back()));
+  }
+  return execution;
+}
+
+TEST(DeviceFaults, ALaunchThatNeverEndsIsNamedHoweverMuchThereIsToIssueBehindIt) {
+  DeviceOptions options = poisoned();
+  options.deadline = {20'000'000};
+  for (const std::int64_t launch : {0, 3, 9, 700}) {
+    int rank = -2;
+    const std::string message =
+        message_of(long_execution(2000), options, {.hang_at = launch, .queue_limit = 1000}, &rank);
+    EXPECT_TRUE(rank == 0 || rank == 1) << message;
+    EXPECT_EQ(message.find(" instruction "), message.rfind(" instruction ")) << message;
+    EXPECT_NE(message.find("has not ended: nothing has moved for 0.02 s"), std::string::npos) << message;
+  }
+}
+
+TEST(DeviceFaults, LongProgramsGiveTheSameResultsInQueuesOfAnySize) {
+  const Execution execution = long_execution(1000);
+  DeviceOptions options = poisoned();
+  options.layers = 2;
+  const RunResult roomy = run(execution, options, {.seed = 1});
+  EXPECT_EQ(run(execution, options, {.seed = 2, .queue_limit = 1000}).results, roomy.results);
+  options.record_timeline = false;
+  EXPECT_EQ(run(execution, options, {.seed = 3, .queue_limit = 1000}).results, roomy.results);
+}
+
+/// A device whose thread is stopped for longer than the deadline, once, while it waits.
+class StoppedAccelerator : public HostAccelerator {
+ public:
+  using HostAccelerator::HostAccelerator;
+  bool happened(std::int32_t event) override {
+    if (++looks_ == 2) std::this_thread::sleep_for(std::chrono::milliseconds(2500));
+    return looks_ > 2 && HostAccelerator::happened(event);
+  }
+
+ private:
+  int looks_ = 0;
+};
+
+TEST(DeviceFaults, TimeInWhichTheProcessItselfWasStoppedIsNotHeldAgainstTheDevice) {
+  DeviceOptions options = poisoned();
+  options.deadline = {2'000'000'000};
+  StoppedAccelerator device({.seed = 1});
+  EXPECT_NO_THROW(run_on_device(two_rank_execution(ElementType::f32), options, device));
 }
 
 TEST(DeviceFaults, ARefusedLaunchNamesItsInstruction) {

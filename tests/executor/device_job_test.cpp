@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <functional>
+#include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "core/check.hpp"
@@ -54,6 +56,7 @@ JobRun run_job(const Execution& execution, const DeviceOptions& options, Duratio
     HostAccelerator device(own.device);
     HostNetwork network(wire, device, control.process());
     network.fails_at = own.network_fails_at;
+    network.healthy = 1;  // the probe's
     ProcessRun run = run_on_devices(execution, options, device, control, network);
     if (control.process() == 0) job.run = std::move(run);
   });
@@ -174,6 +177,33 @@ TEST(DeviceJob, AProcessWithoutMemoryEndsAllOfThemWithTheSameWords) {
   EXPECT_TRUE(has(job.thrown[0], " for the arena of rank 1")) << job.thrown[0];
 }
 
+/// Notes whom each exchange meets.
+class NotingNetwork : public HostNetwork {
+ public:
+  using HostNetwork::HostNetwork;
+  using Ways = std::set<std::tuple<std::int32_t, std::int32_t, bool>>;  ///< lane, peer, whether it sends
+  void exchange(std::int32_t stream, std::int32_t lane, std::span<const NetworkPart> parts) override {
+    Ways& ways = noted.emplace_back();
+    for (const NetworkPart& part : parts) ways.emplace(lane, part.peer, part.sends);
+    HostNetwork::exchange(stream, lane, parts);
+  }
+  std::vector<Ways> noted;  ///< [exchange]
+};
+
+TEST(DeviceJob, RanksThatExchangeMeetOnceBeforeAnythingIsTimed) {
+  HostWire wire;
+  const auto thrown = testing::run_job_of_threads(2, kLong, [&](testing::ThreadControl& control) {
+    HostAccelerator device({.seed = 1});
+    NotingNetwork network(wire, device, control.process());
+    run_on_devices(two_waves(), poisoned(1), device, control, network);
+    const std::int32_t peer = 1 - control.process();
+    ASSERT_GT(network.noted.size(), 4U);
+    EXPECT_EQ(network.noted.front(), (NotingNetwork::Ways{{0, peer, true}, {0, peer, false}}));
+    EXPECT_EQ(network.noted[1].size(), 1U);  // the first of the program, which goes one way
+  });
+  EXPECT_EQ(thrown, std::vector<std::string>(2));
+}
+
 TEST(DeviceJob, ARankThatStandsStillIsMissedByTheRankThatWaitsForIt) {
   const JobRun job =
       run_job(two_rank_execution(ElementType::f32), poisoned(1), kShort, [&](std::int32_t process) {
@@ -197,8 +227,39 @@ TEST(DeviceJob, ANetworkThatFailsWhileARankWaitsEndsItsRun) {
         if (process == 0) own.device.hang_at = 0;  // or rank 1 would not have to wait
         return own;
       });
-  EXPECT_TRUE(has(job.thrown[1], "rank 1: the wire is cut")) << job.thrown[1];
+  EXPECT_TRUE(has(job.thrown[1],
+                  "rank 1: forward instruction 0 (Exchange) of wave 0, layer 0, with rank 0: "
+                  "the wire is cut") ||
+              has(job.thrown[1],
+                  "rank 1: backward instruction 0 (Exchange) of wave 0, layer 0, with rank 0: "
+                  "the wire is cut"))
+      << job.thrown[1];
   EXPECT_TRUE(has(job.thrown[0], "rank 0: ")) << job.thrown[0];
+}
+
+/// Finds out, while it issues an exchange, that another process has ended the job.
+class NetworkOfAnEndedJob : public HostNetwork {
+ public:
+  using HostNetwork::HostNetwork;
+  void exchange(std::int32_t stream, std::int32_t lane, std::span<const NetworkPart> parts) override {
+    if (exchanges() > 0) throw JobEnded("rank 1 has ended the job with code 2", 2);
+    HostNetwork::exchange(stream, lane, parts);
+  }
+};
+
+TEST(DeviceJob, TheEndOfTheJobIsNoErrorOfTheExchangeThatNoticesIt) {
+  HostWire wire;
+  std::vector<int> codes(2, -1);
+  testing::run_job_of_threads(2, kShort, [&](testing::ThreadControl& control) {
+    HostAccelerator device({.seed = 1});
+    NetworkOfAnEndedJob network(wire, device, control.process());
+    try {
+      run_on_devices(two_rank_execution(ElementType::f32), poisoned(1), device, control, network);
+    } catch (const JobEnded& error) {
+      codes[static_cast<std::size_t>(control.process())] = error.code();
+    }
+  });
+  EXPECT_EQ(codes, std::vector<int>(2, 2));
 }
 
 /// What each of `processes` says of a network of two lanes that garbles what arrives at `garbled`.
@@ -215,6 +276,33 @@ std::vector<std::string> probe(std::int32_t processes, std::int32_t garbled, std
 TEST(NetworkProbe, PassesOnANetworkOfOneOrSeveral) {
   for (const std::int32_t processes : {1, 2, 5}) {
     EXPECT_EQ(probe(processes, -1, -1), std::vector<std::string>(static_cast<std::size_t>(processes)));
+  }
+}
+
+TEST(NetworkProbe, OfAnExecutionNamesEveryRankThatNothingCameFrom) {
+  Execution execution = two_rank_execution(ElementType::f32);
+  ExecutableWave& wave = execution.waves.front();
+  for (RankProgram& program : wave.programs) program.forward.clear();
+  wave.programs.push_back(wave.programs.front());
+  wave.programs[2].rank = 2;
+  for (RankProgram& program : wave.programs) {
+    Exchange exchange{0, 1, {}, {}};
+    for (std::int32_t peer = 0; peer < 3; ++peer) {
+      if (peer == program.rank) continue;
+      exchange.sends.push_back({peer, 0, 0, 1});
+      exchange.receives.push_back({peer, 0, 0, 1});
+    }
+    program.backward = {{exchange, lane_stream(1), {}}};
+  }
+  for (const std::int32_t absent : {-1, 1}) {
+    HostWire wire;
+    const auto thrown = testing::run_job_of_threads(3, kShort, [&](testing::ThreadControl& control) {
+      HostAccelerator device({.seed = static_cast<std::uint64_t>(control.process())});
+      HostNetwork network(wire, device, control.process());
+      if (control.process() != absent) probe_peers(device, control, network, execution);
+    });
+    EXPECT_EQ(thrown[0], absent < 0 ? "" : "rank 0: testing lane 1: nothing from ranks 1, 2 for 1 s");
+    EXPECT_EQ(thrown[1], "");
   }
 }
 

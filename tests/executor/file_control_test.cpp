@@ -259,6 +259,45 @@ TEST(FileControl, TellsEveryWaitWhoEndedTheJob) {
   expect_healthy_job(place, 2);
 }
 
+TEST(FileControl, TellsTheOthersBeforeWhatTheEndDoesToThemCanBeNoticed) {
+  const SharedPlace place;
+  const auto ended = run_file_job(place, 2, kLong, [&](Control& control) {
+    if (control.process() == 0) {
+      control.abort(7, [&] { place.wait_for("other-was-told"); });
+    }
+    try {
+      control.receive(0, "waiting");
+    } catch (const JobEnded&) {
+      std::ofstream(place.path() / "other-was-told") << "yes";
+    }
+    return std::string("told");
+  });
+  EXPECT_EQ(ended, (std::vector<Ended>{{7, ""}, {0, "told"}}));
+}
+
+/// Whether somebody changes the folder that holds the file whose path ends so, though nothing happens.
+bool is_stirred(const SharedPlace& place, const std::string& end) {
+  place.wait_for(end);
+  std::filesystem::path folder;
+  for (const std::string& file : place.files()) {
+    if (file.ends_with(end)) folder = (place.path() / file).parent_path();
+  }
+  const auto first = std::filesystem::last_write_time(folder);
+  for (int look = 0; look < 5000; ++look) {
+    if (std::filesystem::last_write_time(folder) != first) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return false;
+}
+
+TEST(FileControl, AWaitStirsItsFolderSoThatNoNetworkFileSystemHidesAFileFromIt) {
+  const SharedPlace place;
+  const auto first = start_process(place, 0, 2, kLong, stay);
+  EXPECT_TRUE(is_stirred(place, "welcome"));
+  const auto second = start_process(place, 1, 2, kLong, stay);
+  EXPECT_TRUE(is_stirred(place, "complete"));
+}
+
 TEST(FileControl, EndsWaitsWhenTheFolderIsRemoved) {
   const SharedPlace place;
   const auto waiting = start_process(place, 0, 2, kLong, stay),

@@ -160,15 +160,6 @@ ModelShape hand_model(ElementType type) {
   return model;
 }
 
-void place_buffers(RankProgram& program) {
-  std::int64_t offset = 0;
-  for (Buffer& buffer : program.buffers) {
-    buffer.arena_offset = offset;
-    offset += (buffer.bytes().count + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
-  }
-  program.arena = {offset};
-}
-
 ExecutableWave two_rank_wave(const ModelShape& model, const TwoRankOptions& options) {
   const std::int64_t middle = options.first_rows, end = middle + options.second_rows;
   SequenceLayout placement;

@@ -25,7 +25,4 @@ Execution two_rank_execution(ElementType type, const TwoRankOptions& options = {
 /// with rendezvous.
 Execution execution_that_waits_in_a_circle();
 
-/// Places the buffers back to back and sets the arena to what they take.
-void place_buffers(RankProgram& program);
-
 }  // namespace strata::testing

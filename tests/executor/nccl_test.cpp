@@ -163,6 +163,20 @@ TEST(NcclNetwork, AbortEndsEveryCommunicatorAndLeavesNoneToClose) {
   EXPECT_EQ(fakes[0].finalized, 0);
 }
 
+TEST(NcclNetwork, ACommunicatorThatWasClosedIsNotAbortedWhenTheNextCannotBeClosed) {
+  std::vector<FakeNccl> fakes(1);
+  fakes[0].looks_until_ready = 0;
+  const auto thrown = run_fakes(1, fakes, [&](auto&, auto&, NcclNetwork& network) {
+    network.connect(3);
+    fakes[0].looks_until_ready = 3;
+    fakes[0].fails_at = fakes[0].looks + 5;  // the second one's
+  });
+  EXPECT_EQ(thrown[0], "");
+  EXPECT_EQ(fakes[0].destroyed, 1);
+  EXPECT_EQ(fakes[0].aborted, 2);
+  EXPECT_EQ(fakes[0].used_after_end, 0);
+}
+
 class NcclOnGpu : public ::testing::Test {
  protected:
   void SetUp() override {

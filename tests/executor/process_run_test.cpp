@@ -206,6 +206,28 @@ TEST(Control, GivesEveryRankToOneProcess) {
   }
 }
 
+TEST(Control, TellsWhichMachinesServeTheRanksUnlessTheySplitThemEvenly) {
+  testing::Mailboxes boxes;
+  const auto machines = [&](const std::vector<std::string>& names, std::int32_t ranks) {
+    const ThreadControl control(boxes, 0, static_cast<std::int32_t>(names.size()), kLong);
+    return machines_of_ranks(control, names, ranks);
+  };
+  using Numbers = std::vector<std::int32_t>;
+  EXPECT_EQ(machines({"a"}, 4), Numbers());
+  EXPECT_EQ(machines({"b", "b", "a", "a"}, 8), Numbers());
+  EXPECT_EQ(machines({"a", "a", "a", "b"}, 4), (Numbers{0, 0, 0, 1}));
+  EXPECT_EQ(machines({"b", "a", "b", "a"}, 4), (Numbers{0, 1, 0, 1}));
+  EXPECT_EQ(machines({"a", "b", "b"}, 6), (Numbers{0, 0, 1, 1, 1, 1}));
+}
+
+TEST(Control, NumbersTheProcessesOfAMachine) {
+  std::vector<std::int32_t> numbers(3, -1);
+  run_job_of_threads(3, kLong, [&](ThreadControl& control) {
+    numbers[static_cast<std::size_t>(control.process())] = number_on_machine(control);
+  });
+  EXPECT_EQ(numbers, (std::vector<std::int32_t>{0, 1, 2}));
+}
+
 TEST(Control, NamesTheProcessThatDoesNotAnswer) {
   const auto thrown = run_job_of_threads(3, kShort, [&](ThreadControl& control) {
     control.set_rank_count(3);

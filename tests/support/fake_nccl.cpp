@@ -3,6 +3,7 @@
 
 #include <cstring>
 #include <memory>
+#include <utility>
 
 namespace strata::testing {
 
@@ -12,6 +13,7 @@ struct FakeCommunicator {
   FakeNccl* owner = nullptr;
   std::int32_t lane = 0;
   int looks_left = 0;
+  bool ended = false;
 };
 
 /// The process's own, and the group that it is in the middle of.
@@ -46,7 +48,7 @@ ncclResult_t init_rank(ncclComm_t* communicator, int, ncclUniqueId id, int, nccl
   if (id.internal[0] != 7 || config->blocking != 0) return ncclInvalidArgument;
   if (current->init_result != ncclInProgress) return current->init_result;
   communicators.push_back(
-      std::make_unique<FakeCommunicator>(FakeCommunicator{current, current->opened++, 0}));
+      std::make_unique<FakeCommunicator>(FakeCommunicator{current, current->opened++, 0, false}));
   *communicator = reinterpret_cast<ncclComm_t>(communicators.back().get());
   return in_background(*communicators.back());
 }
@@ -95,16 +97,22 @@ ncclResult_t group_end() {
   return in_background(*group_communicator);
 }
 
+void end(FakeCommunicator& communicator) {
+  if (std::exchange(communicator.ended, true)) ++communicator.owner->used_after_end;
+}
+
 ncclResult_t finalize(ncclComm_t communicator) {
   ++of(communicator).owner->finalized;
   return in_background(of(communicator));
 }
 ncclResult_t destroy(ncclComm_t communicator) {
   ++of(communicator).owner->destroyed;
+  end(of(communicator));
   return ncclSuccess;
 }
 ncclResult_t abort(ncclComm_t communicator) {
   ++of(communicator).owner->aborted;
+  end(of(communicator));
   return ncclSuccess;
 }
 

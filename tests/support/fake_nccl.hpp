@@ -19,6 +19,7 @@ struct FakeNccl {
   std::int64_t fails_at = -1;  ///< this look, counted from 0, and all later ones, find a remote error
 
   int opened = 0, exchanges = 0, finalized = 0, destroyed = 0, aborted = 0;
+  int used_after_end = 0;  ///< calls with a communicator that was destroyed or aborted
   std::int64_t looks = 0;
 
   void use();

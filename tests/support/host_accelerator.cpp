@@ -216,6 +216,9 @@ void HostAccelerator::push_external(std::int32_t stream, std::function<bool()> a
 
 /// Under some seeds something runs while the host still issues.
 void HostAccelerator::push(std::int32_t stream, const Action& action) {
+  while (streams_.at(static_cast<std::size_t>(stream)).size() >= options_.queue_limit) {
+    if (!step()) throw std::logic_error("a full queue blocks the thread that issues for ever");
+  }
   streams_.at(static_cast<std::size_t>(stream)).push_back(action);
   if (options_.seed % 2 == 1 && engine_() % 2 == 0) step();
 }

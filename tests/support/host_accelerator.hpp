@@ -24,6 +24,8 @@ struct HostAcceleratorOptions {
   bool tensor_cores = false;    ///< emulated, for 16-bit types and head dimension 64
   std::int64_t hang_at = -1;    ///< this launch, counted from 0, never ends
   std::int64_t refuse_at = -1;  ///< this launch is refused
+  /// Actions that a stream holds at most; the thread that issues one more waits for its turn.
+  std::size_t queue_limit = std::numeric_limits<std::size_t>::max();
 };
 
 class HostAccelerator : public Accelerator {

@@ -41,8 +41,9 @@ class HostNetwork : public DeviceNetwork {
   void exchange(std::int32_t stream, std::int32_t lane, std::span<const NetworkPart> parts) override;
   void check() override;
 
-  /// check() throws from its n-th call on; -1: never.
+  /// check() throws at its n-th call after the first `healthy` exchanges; -1: never.
   std::int64_t fails_at = -1;
+  std::int64_t healthy = 0;
   /// The first byte of every part that arrives here is another one.
   bool garbles = false;
   std::int64_t exchanges() const { return exchanges_; }

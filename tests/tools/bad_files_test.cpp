@@ -247,7 +247,8 @@ TEST_F(BadFile, ATimelineIsRefusedWithTheFieldAndWhatItHolds) {
           {R"("repeats": 1,)", R"("repeats": 1, "colour": 1,)",
            ": colour: found an unknown field, expected one of format_version, source, plan_digest, "
            "device_count, "
-           "cores_per_device, rank_count, layers, repeats, linear_included, clock_error_ns, columns, events"},
+           "cores_per_device, rank_count, rank_device, layers, repeats, linear_included, clock_error_ns, "
+           "columns, events"},
           {R"("repeats": 1,)", "", ": found no field 'repeats', expected an integer"},
           {R"("repeats": 1)", R"("repeats": 1, "repeats": 1)",
            ": repeats: found field 'repeats' twice, expected every field once"},

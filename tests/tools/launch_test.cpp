@@ -77,7 +77,7 @@ TEST(Launch, ReadsEachLauncher) {
   expect_launch(read(mpirun()), Kind::mpi, 5, 8, 1, "");
   expect_launch(read(together({{"PMIX_RANK", "9"}}, srun())), Kind::mpi, 9, 16, 1, "");
   expect_launch(read({{"PMIX_RANK", "9"}}), Kind::mpi, 9, 0, -1, "");
-  expect_launch(read(torchrun()), Kind::files, 3, 4, 1, "torchrun.night.2");
+  expect_launch(read(torchrun()), Kind::files, 3, 4, 1, "torchrun.night");
   expect_launch(read(srun()), Kind::files, 9, 16, 1, "slurm.77.2");
 }
 
@@ -85,7 +85,9 @@ TEST(Launch, TakesTheInnermostOfSeveralLaunchers) {
   // mpirun starts its daemons with srun, whose variables count daemons; srun starts torchrun on every
   // machine.
   expect_launch(read(together(mpirun(), srun())), Kind::mpi, 5, 8, 1, "");
-  expect_launch(read(together(torchrun(), srun())), Kind::files, 3, 4, 1, "torchrun.night.2");
+  expect_launch(read(together(torchrun(), srun())), Kind::files, 3, 4, 1, "torchrun.night");
+  expect_launch(read(together(torchrun(), together({{"PMIX_RANK", "0"}}, srun()))), Kind::files, 3, 4, 1,
+                "torchrun.night");
   expect_launch(read(together(mpirun(), torchrun())), Kind::mpi, 5, 8, 1, "");
 }
 
@@ -120,11 +122,17 @@ TEST(Launch, CountsTheTasksOfTheStepNotOfTheAllocation) {
 }
 
 TEST(Launch, TellsJobsApartByWhatTheirLauncherGives) {
-  EXPECT_EQ(read(together(torchrun(), {{"MASTER_PORT", "29500"}})).job, "torchrun.night.2.29500");
+  EXPECT_EQ(read(together(torchrun(), {{"MASTER_PORT", "29500"}})).job, "torchrun.night.29500");
   const Variables by_hand{{"RANK", "0"}, {"WORLD_SIZE", "2"}, {"MASTER_PORT", "29500"}};
   expect_launch(read(by_hand), Kind::files, 0, 2, -1, "torchrun.29500");
   EXPECT_EQ(read(together(by_hand, srun())).job, "slurm.77.2.29500");
   EXPECT_EQ(read({{"RANK", "0"}}).kind, Kind::none);  // somebody else's variable
+}
+
+TEST(Launch, ARestartByTorchrunIsOneJobThoughOnlyTheMachineThatFailedCountsIt) {
+  Variables other = torchrun();
+  other["TORCHELASTIC_RESTART_COUNT"] = "0";
+  EXPECT_EQ(read(torchrun()).job, read(other).job);
 }
 
 TEST(Launch, RefusesValuesThatAreNoNumbersOrOutOfRange) {

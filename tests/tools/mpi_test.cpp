@@ -87,6 +87,22 @@ TEST_F(Mpi, WithoutALauncherTheLineToUseIsPrinted) {
       "--executor mpi, or srun --mpi=pmix -n 4 strata run plan.json --executor mpi\n");
 }
 
+TEST_F(Mpi, AWrongOptionIsSaidOnceAndAlsoWhenOnlyTheLastProcessHasIt) {
+  plan("plan.json", "--topology cpu:1x4 --strategy ring");
+  const std::string line = "strata: --check: found 'ful', expected none, sampled or full\n";
+  const Finished all = run_job(work_, 4, "run plan.json --executor mpi --check ful");
+  EXPECT_EQ(all.code, 2);
+  EXPECT_TRUE(has(all.err, line)) << all.err;
+  EXPECT_EQ(reports(all.err), 1) << all.err;
+  MpiJobUnderTest job(work_, {{3, strata_command("run plan.json --executor mpi --timeline m.json")},
+                              {1, strata_command("run plan.json --executor mpi --check ful")}});
+  const Finished last = job.wait();
+  EXPECT_EQ(last.code, 2);
+  EXPECT_TRUE(has(last.err, line)) << last.err;
+  EXPECT_EQ(reports(last.err), 1) << last.err;
+  expect_no_result();
+}
+
 TEST_F(Mpi, MoreProcessesThanRanksAreBadUsage) {
   plan("plan.json", "--topology cpu:1x2 --strategy ring");
   const Finished finished = run_job(work_, 3, "run plan.json --executor mpi");

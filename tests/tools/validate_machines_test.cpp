@@ -94,5 +94,19 @@ TEST_F(ValidateMachines, OtherLayoutsThanThePlansAreRefused) {
   }
 }
 
+TEST_F(ValidateMachines, HostsThatServedOtherRanksThanThePlansAreRefused) {
+  plan("cpu:2x2", kSimulate);
+  const std::string original = work_.read("t.json");
+  for (const char* devices : {"[0,0,0,1]", "[0,1,0,1]"}) {
+    work_.write("t.json", original);
+    work_.edit("t.json", "\"layers\"", std::string("\"rank_device\": ") + devices + ", \"layers\"");
+    const Finished finished = work_.expect(2, "validate plan.json t.json");
+    EXPECT_EQ(finished.err,
+              "strata: t.json: found 4 ranks on 2 devices that did not serve equal blocks of neighbours, "
+              "expected all on one, or the layout of the plan's topology cpu:2x2: 4 ranks on 2 devices of 2 "
+              "nodes\n");
+  }
+}
+
 }  // namespace
 }  // namespace strata::test
