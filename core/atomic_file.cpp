@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <ostream>
 #include <streambuf>
 #include <vector>
@@ -73,30 +74,46 @@ class DescriptorBuffer : public std::streambuf {
   std::vector<char> block_;
 };
 
-/// Closes the descriptor and removes the file unless told to keep it.
+/// Where a descriptor can be given a name.
+std::string link_of(int descriptor) { return fmt::format("/proc/self/fd/{}", descriptor); }
+
+/// Has no name until it is whole, where the file system can do that: a process that is killed then leaves
+/// nothing. Elsewhere it has `name` from the start. Closes the descriptor and removes the file unless it took
+/// its target's place.
 class TemporaryFile {
  public:
   TemporaryFile(std::string name, const std::string& target) : name_(std::move(name)) {
+    const std::filesystem::path folder = std::filesystem::path(name_).parent_path();
+    descriptor_ = ::open(folder.empty() ? "." : folder.c_str(), O_WRONLY | O_TMPFILE | O_CLOEXEC, 0666);
+    if (descriptor_ >= 0 && ::access(link_of(descriptor_).c_str(), F_OK) == 0) return;
+    if (descriptor_ >= 0) ::close(descriptor_);
     descriptor_ = ::open(name_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (descriptor_ < 0) fail(target, errno);
+    named_ = true;
   }
   TemporaryFile(const TemporaryFile&) = delete;
   TemporaryFile& operator=(const TemporaryFile&) = delete;
   ~TemporaryFile() {
     ::close(descriptor_);
-    if (!kept_) ::unlink(name_.c_str());
+    if (named_) ::unlink(name_.c_str());
   }
   int descriptor() const { return descriptor_; }
   void rename_to(const std::string& target) {
     if (::fsync(descriptor_) != 0 && errno != EINVAL) fail(target, errno);
+    if (!named_) {
+      const std::string link = link_of(descriptor_);
+      if (::linkat(AT_FDCWD, link.c_str(), AT_FDCWD, name_.c_str(), AT_SYMLINK_FOLLOW) != 0)
+        fail(target, errno);
+      named_ = true;
+    }
     if (::rename(name_.c_str(), target.c_str()) != 0) fail(target, errno);
-    kept_ = true;
+    named_ = false;
   }
 
  private:
   std::string name_;
   int descriptor_ = -1;
-  bool kept_ = false;
+  bool named_ = false;  ///< there is a file `name_` to remove
 };
 
 void write_to(int descriptor, const std::string& path, const std::function<void(std::ostream&)>& write) {
@@ -107,10 +124,13 @@ void write_to(int descriptor, const std::string& path, const std::function<void(
   if (!out || buffer.error() != 0) fail(path, buffer.error() != 0 ? buffer.error() : EIO);
 }
 
-/// A name beside `target` that does not exist: a process writes one file under one name at a time.
+/// A name beside `target` that does not exist: a process writes one file under one name at a time. It does
+/// not grow with the target's, which may be as long as a name can be.
 std::string temporary_name(const std::string& target) {
+  const std::filesystem::path folder = std::filesystem::path(target).parent_path();
   for (int attempt = 0;; ++attempt) {
-    std::string name = fmt::format("{}.{}.{}.tmp", target, ::getpid(), attempt);
+    std::string name =
+        folder / fmt::format(".strata.{}.{:x}.{}.tmp", ::getpid(), std::hash<std::string>()(target), attempt);
     struct stat status {};
     if (::lstat(name.c_str(), &status) != 0) return name;
   }

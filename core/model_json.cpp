@@ -14,7 +14,6 @@ namespace strata {
 
 namespace {
 
-constexpr std::int64_t kMaxCount = 1 << 20;
 constexpr std::int64_t kMaxTokens = std::numeric_limits<std::int32_t>::max();
 
 AttentionKind read_attention(ObjectReader& reader) {
@@ -30,13 +29,13 @@ AttentionKind read_attention(ObjectReader& reader) {
 ModelShape read_own(const JsonValue& value) {
   ModelShape model;
   ObjectReader reader(value);
-  model.layers = reader.required_int<std::int32_t>("layers", 1, kMaxCount);
+  model.layers = reader.required_int<std::int32_t>("layers", 1, kMaxModelSize);
   model.hidden = reader.required_int("hidden", 1, kMaxTokens);
   model.ffn = reader.required_int("ffn", 1, kMaxTokens);
-  model.query_heads = reader.required_int<std::int32_t>("query_heads", 1, kMaxCount);
-  model.kv_heads = reader.required_int<std::int32_t>("kv_heads", 1, kMaxCount);
-  model.head_dim = reader.required_int<std::int32_t>("head_dim", 1, kMaxCount);
-  model.value_head_dim = reader.optional_int("value_head_dim", 1, kMaxCount, model.head_dim);
+  model.query_heads = reader.required_int<std::int32_t>("query_heads", 1, kMaxQueryHeads);
+  model.kv_heads = reader.required_int<std::int32_t>("kv_heads", 1, kMaxQueryHeads);
+  model.head_dim = reader.required_int<std::int32_t>("head_dim", 1, kMaxModelSize);
+  model.value_head_dim = reader.optional_int("value_head_dim", 1, kMaxModelSize, model.head_dim);
   model.element_type = reader.required_choice<ElementType>("element_type", {{"f32", ElementType::f32},
                                                                             {"bf16", ElementType::bf16},
                                                                             {"f16", ElementType::f16},
@@ -74,14 +73,14 @@ void read_sliding_window(ObjectReader& reader, ModelShape& model) {
 ModelShape read_hugging_face(const JsonValue& value) {
   ModelShape model;
   ObjectReader reader(value);
-  model.layers = reader.required_int<std::int32_t>("num_hidden_layers", 1, kMaxCount);
+  model.layers = reader.required_int<std::int32_t>("num_hidden_layers", 1, kMaxModelSize);
   model.hidden = reader.required_int("hidden_size", 1, kMaxTokens);
   model.ffn = reader.required_int("intermediate_size", 1, kMaxTokens);
-  model.query_heads = reader.required_int<std::int32_t>("num_attention_heads", 1, kMaxCount);
-  model.kv_heads = reader.optional_int("num_key_value_heads", 1, kMaxCount, model.query_heads);
+  model.query_heads = reader.required_int<std::int32_t>("num_attention_heads", 1, kMaxQueryHeads);
+  model.kv_heads = reader.optional_int("num_key_value_heads", 1, kMaxQueryHeads, model.query_heads);
   const auto head_dim = reader.find("head_dim");
   if (head_dim && !head_dim->is_null()) {
-    model.head_dim = static_cast<std::int32_t>(head_dim->integer(1, kMaxCount));
+    model.head_dim = static_cast<std::int32_t>(head_dim->integer(1, kMaxModelSize));
   } else if (model.hidden % model.query_heads == 0) {
     model.head_dim = static_cast<std::int32_t>(model.hidden / model.query_heads);
   } else {

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <limits>
 #include <utility>
 
 #include "core/check.hpp"
@@ -33,9 +34,11 @@ std::array<std::pair<std::string_view, ModelShape>, 3> shipped_models() {
            {"llama3_70b", shape(80, 8192, 28672, 64, 8, 128, ElementType::bf16)}}};
 }
 
-void require_positive(std::string_view where, std::string_view name, std::int64_t value) {
-  if (value >= 1) return;
-  throw InputError(std::string(where), fmt::format("{} = {}", name, value), "at least 1");
+void require_size(std::string_view where, std::string_view name, std::int64_t value,
+                  std::int64_t most = std::numeric_limits<std::int32_t>::max()) {
+  if (value >= 1 && value <= most) return;
+  throw InputError(std::string(where), fmt::format("{} = {}", name, value),
+                   value < 1 ? "at least 1" : fmt::format("at most {}", most));
 }
 
 }  // namespace
@@ -53,19 +56,21 @@ std::string_view to_string(ElementType type) {
 }
 
 void validate(const ModelShape& model, std::string_view where) {
-  require_positive(where, "layers", model.layers);
-  require_positive(where, "hidden", model.hidden);
-  require_positive(where, "ffn", model.ffn);
-  require_positive(where, "query_heads", model.query_heads);
-  require_positive(where, "kv_heads", model.kv_heads);
-  require_positive(where, "head_dim", model.head_dim);
-  require_positive(where, "value_head_dim", model.value_head_dim);
+  require_size(where, "layers", model.layers, kMaxModelSize);
+  require_size(where, "hidden", model.hidden);
+  require_size(where, "ffn", model.ffn);
+  require_size(where, "query_heads", model.query_heads, kMaxQueryHeads);
+  require_size(where, "kv_heads", model.kv_heads, kMaxQueryHeads);
+  require_size(where, "head_dim", model.head_dim, kMaxModelSize);
+  require_size(where, "value_head_dim", model.value_head_dim, kMaxModelSize);
   if (model.query_heads % model.kv_heads != 0) {
     throw InputError(std::string(where),
                      fmt::format("{} query heads and {} KV heads", model.query_heads, model.kv_heads),
                      "query heads that are a multiple of the KV heads");
   }
-  if (model.attention == AttentionKind::window) require_positive(where, "window", model.window);
+  if (model.attention == AttentionKind::window) {
+    require_size(where, "window", model.window, std::numeric_limits<std::int64_t>::max());
+  }
   if (model.attention == AttentionKind::dense && model.window != 0) {
     throw InputError(std::string(where), fmt::format("window = {} with dense attention", model.window),
                      "a window only with \"attention\": \"window\"");

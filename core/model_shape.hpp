@@ -15,6 +15,10 @@ enum class ElementType : std::uint8_t { f32, bf16, f16 };
 enum class AttentionKind : std::uint8_t { dense, window };
 enum class MaskKind : std::uint8_t { document_causal, full_causal };
 
+/// Bounds that keep every product of sizes inside int64.
+inline constexpr std::int64_t kMaxModelSize = std::int64_t{1} << 20;  ///< layers, a head's dimension
+inline constexpr std::int64_t kMaxQueryHeads = 4096;
+
 constexpr std::int64_t element_bytes(ElementType type) { return type == ElementType::f32 ? 4 : 2; }
 /// "f32", "bf16" or "f16".
 std::string_view to_string(ElementType type);
@@ -41,7 +45,8 @@ struct ModelShape {
   }
 };
 
-/// Throws InputError naming `where` unless all counts are positive and query_heads % kv_heads == 0.
+/// Throws InputError naming `where` unless all counts are positive and within the bounds above, and
+/// query_heads % kv_heads == 0.
 void validate(const ModelShape& model, std::string_view where);
 
 /// Multiply-add FLOPs of the linear layers (q, k, v, o projections and a gated FFN of three matrices) for one

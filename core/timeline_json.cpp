@@ -11,6 +11,7 @@
 #include "core/check.hpp"
 #include "core/json_reader.hpp"
 #include "core/json_writer.hpp"
+#include "core/topology.hpp"
 
 namespace strata {
 
@@ -103,7 +104,7 @@ Timeline read_timeline(const JsonValue& root) {
   timeline.source = reader.required_string("source");
   timeline.plan_digest = reader.required_string("plan_digest");
   timeline.device_count = reader.required_int<std::int32_t>("device_count", 1, kMaxInt32);
-  timeline.cores_per_device = reader.required_int<std::int32_t>("cores_per_device", 1, kMaxInt32);
+  timeline.cores_per_device = reader.required_int<std::int32_t>("cores_per_device", 1, kMostCores);
   timeline.rank_count = reader.required_int<std::int32_t>("rank_count", 0, kMaxInt32);
   timeline.rank_device = read_rank_device(reader, timeline);
   timeline.layers = reader.required_int<std::int32_t>("layers", 1, kMaxInt32);

@@ -24,8 +24,7 @@ using Distance = std::pair<std::int64_t, std::int32_t>;
 constexpr Distance kFar{std::numeric_limits<std::int64_t>::max(), 0};
 /// A thousand seconds: keeps every sum over a path inside int64.
 constexpr std::int64_t kMaxLatencyNs = 1'000'000'000'000;
-// Wider than any machine, and narrow enough that every time is an integer of nanoseconds.
-constexpr std::int32_t kMostCores = 65536;
+// As kMostCores: wider than any machine, and narrow enough that every time is an integer of nanoseconds.
 constexpr double kMostSpeed = 1000;
 constexpr double kLeastBandwidth = 1e3;  // bytes per second
 constexpr double kMostBandwidth = 1e15;

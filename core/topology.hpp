@@ -58,6 +58,8 @@ Topology with_ranks(const Topology& topology, std::int32_t rank_count);
 Topology named_topology(std::string_view spec);
 bool is_named_topology(std::string_view spec);
 
+/// Wider than any machine, and narrow enough for the simulator's clock.
+inline constexpr std::int32_t kMostCores = 65536;
 /// Routes grow with the square of the devices that serve ranks.
 inline constexpr std::int32_t kMaxRankDevices = 4096;
 

@@ -32,6 +32,13 @@ constexpr Duration operator-(Duration a, Duration b) { return {a.ns - b.ns}; }
 constexpr Duration operator*(Duration a, std::int64_t n) { return {a.ns * n}; }
 constexpr Duration operator*(std::int64_t n, Duration a) { return {a.ns * n}; }
 
+/// The longest time that is reckoned with, 73 years: two such times still add up within int64.
+inline constexpr std::int64_t kLongestNs = std::int64_t{1} << 61;
+/// Whole nanoseconds, rounded up: an event never ends early. What is longer than kLongestNs becomes that.
+inline std::int64_t whole_ns(double ns) {
+  return ns < static_cast<double>(kLongestNs) ? static_cast<std::int64_t>(std::ceil(ns)) : kLongestNs;
+}
+
 /// Floating point operations (a multiply-add counts two).
 struct Flops {
   double count = 0;
@@ -50,12 +57,12 @@ struct FlopsPerSecond {
   auto operator<=>(const FlopsPerSecond&) const = default;
 };
 
-/// Time to move or compute at a rate, rounded up to the next nanosecond: an event never ends early.
+/// Time to move or compute at a rate.
 inline Duration operator/(Bytes bytes, BytesPerSecond rate) {
-  return {static_cast<std::int64_t>(std::ceil(static_cast<double>(bytes.count) / rate.value * 1e9))};
+  return {whole_ns(static_cast<double>(bytes.count) / rate.value * 1e9)};
 }
 inline Duration operator/(Flops flops, FlopsPerSecond rate) {
-  return {static_cast<std::int64_t>(std::ceil(flops.count / rate.value * 1e9))};
+  return {whole_ns(flops.count / rate.value * 1e9)};
 }
 
 }  // namespace strata

@@ -19,7 +19,6 @@
 namespace strata::detail {
 
 /// Bounds that keep every product of the verifier inside int64 and its memory proportional to the plan.
-inline constexpr std::int32_t kMaxHeads = 4096;
 inline constexpr std::int32_t kMaxLanes = 16;
 inline constexpr std::int64_t kMaxDocumentTokens = std::numeric_limits<std::int32_t>::max();
 inline constexpr std::int64_t kMaxDocumentRanks = std::int64_t{1}

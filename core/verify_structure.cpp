@@ -158,9 +158,6 @@ void verify_model(const ModelShape& model, Findings& findings) {
     findings.add("model", "", error.what());
     return;
   }
-  if (model.query_heads > kMaxHeads) {
-    findings.add("model", "", fmt::format("{} query heads, at most {}", model.query_heads, kMaxHeads));
-  }
   if (model.window >= kUnbounded) {
     findings.add("model", "", fmt::format("a window of {} tokens, below {}", model.window, kUnbounded));
   }

@@ -77,8 +77,8 @@ InstructionCost attention_cost(const std::vector<AttentionBlock>& blocks, bool m
     const auto bytes = static_cast<double>(merged_rows * (model.value_head_dim + 1) * 4 * 2);
     work += bytes / profile.merge.bytes_per_second * 1e9;
   }
-  cost.work_ns = static_cast<std::int64_t>(std::ceil(work + table.launch_ns));
-  cost.extrapolated_ns = static_cast<std::int64_t>(outside);
+  cost.work_ns = whole_ns(work + table.launch_ns);
+  cost.extrapolated_ns = whole_ns(std::floor(outside));
   cost.parallelism = std::max<std::int64_t>(1, items);
   return cost;
 }

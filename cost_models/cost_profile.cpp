@@ -166,6 +166,11 @@ void validate(const CostProfile& profile, std::string_view where) {
   check_at_least(static_cast<double>(profile.row_chunk_bytes), 0, root + ": rows.chunk_bytes");
   check_positive(profile.linear_flops_per_second, root + ": linear_flops_per_second");
   check_at_least(profile.memory_bytes_per_second, 0, root + ": memory_bytes_per_second");
+  constexpr double kMostBytesPerSecond = 1e17;  // more than the simulator can share out
+  if (profile.memory_bytes_per_second > kMostBytesPerSecond) {
+    throw InputError(root + ": memory_bytes_per_second", fmt::format("{}", profile.memory_bytes_per_second),
+                     fmt::format("at most {}", kMostBytesPerSecond));
+  }
   check_at_least(profile.exchange.launch_ns, 0, root + ": exchange.launch_ns");
   check_at_least(profile.exchange.part_ns, 0, root + ": exchange.part_ns");
   check_at_least(profile.exchange.peer_bytes_per_second, 0, root + ": exchange.peer_bytes_per_second");

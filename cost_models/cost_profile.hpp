@@ -131,6 +131,8 @@ double best_ns_per_pair(const AttentionTable& table);
 void validate(const CostProfile& profile, std::string_view where);
 /// Reads and validates. Throws InputError naming `where`.
 CostProfile read_profile(std::string_view text, std::string_view where);
+/// The same for a file.
+CostProfile read_profile_file(const std::string& path);
 /// Canonical text: equal profiles give equal bytes.
 std::string profile_text(const CostProfile& profile);
 

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/check.hpp"
+#include "core/units.hpp"
 
 namespace strata {
 namespace {
@@ -181,7 +182,7 @@ void FluidSystem::set_rate(std::int32_t flow, double rate, std::int64_t now_ns) 
   ++changed.generation;
   const double left = changed.work / rate;
   const double whole = std::ceil(left * (1 - kForgivenShare) - kForgivenNs);
-  changed.end_ns = now_ns + std::max<std::int64_t>(0, static_cast<std::int64_t>(whole));
+  changed.end_ns = now_ns + std::max<std::int64_t>(0, whole_ns(whole));
 }
 
 /// Only the flows of a component that end first: their end settles all the others of the component anew.

@@ -24,9 +24,8 @@ std::int64_t row_bytes(const Buffer& buffer, std::int64_t rows, HeadRange heads)
 InstructionCost row_cost(const RowRate& rate, std::int64_t ranges, std::int64_t bytes,
                          const CostProfile& profile) {
   InstructionCost cost;
-  cost.work_ns =
-      static_cast<std::int64_t>(std::ceil(rate.launch_ns + static_cast<double>(ranges) * rate.range_ns +
-                                          static_cast<double>(bytes) / rate.bytes_per_second * 1e9));
+  cost.work_ns = whole_ns(rate.launch_ns + static_cast<double>(ranges) * rate.range_ns +
+                          static_cast<double>(bytes) / rate.bytes_per_second * 1e9);
   cost.memory_bytes = bytes;
   if (profile.row_chunk_bytes > 0) {
     cost.parallelism =

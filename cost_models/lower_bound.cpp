@@ -2,6 +2,7 @@
 #include "cost_models/lower_bound.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/check.hpp"
 #include "cost_models/memory_cost.hpp"
@@ -12,7 +13,7 @@ namespace {
 /// Covers what rounding of sums and the simulator's forgiven fractions of a nanosecond can take away.
 constexpr double kRoundingSlack = 1e-9;
 
-Duration rounded_down(double ns) { return {static_cast<std::int64_t>(ns * (1 - kRoundingSlack))}; }
+Duration rounded_down(double ns) { return {whole_ns(std::floor(ns * (1 - kRoundingSlack)))}; }
 
 struct MachineRate {
   double units = 0;       ///< execution units at the profile's speed, all devices that serve ranks

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The file form of a cost profile; cost_profile.hpp lists the fields.
+#include <fmt/format.h>
+
 #include <limits>
 #include <sstream>
 
@@ -153,11 +155,20 @@ void write_rows(JsonWriter& out, std::string_view name, const RowRate& rate) {
 
 }  // namespace
 
-CostProfile read_profile(std::string_view text, std::string_view where) {
-  const JsonDocument document = JsonDocument::parse_text(text, std::string(where));
-  ObjectReader reader(document.root());
+namespace {
+
+CostProfile read_root(JsonValue root, std::string_view where) {
+  ObjectReader reader(root);
+  if (reader.find("exchanges")) {
+    root.fail("samples, as strata calibrate --executor mpi, cuda or nccl writes them",
+              "a cost profile: nothing is fitted to samples yet");
+  }
   CostProfile profile;
-  reader.required_int("format_version", kProfileFormatVersion, kProfileFormatVersion);
+  const JsonValue version = reader.required("format_version", "1: is this a cost profile?");
+  if (version.integer(0, std::numeric_limits<std::int32_t>::max()) != kProfileFormatVersion) {
+    version.fail(
+        fmt::format("{}, the only profile format that this version of Strata reads", kProfileFormatVersion));
+  }
   profile.name = reader.required_string("name");
   profile.provenance = read_provenance(reader.required("provenance", "where the numbers come from"));
   for (const JsonValue item : reader.required("attention", "a list of tables").items()) {
@@ -178,6 +189,16 @@ CostProfile read_profile(std::string_view text, std::string_view where) {
   reader.finish();
   validate(profile, where);
   return profile;
+}
+
+}  // namespace
+
+CostProfile read_profile(std::string_view text, std::string_view where) {
+  return read_root(JsonDocument::parse_text(text, std::string(where)).root(), where);
+}
+
+CostProfile read_profile_file(const std::string& path) {
+  return read_root(JsonDocument::read_file(path).root(), path);
 }
 
 std::string profile_text(const CostProfile& profile) {

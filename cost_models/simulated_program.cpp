@@ -12,6 +12,11 @@
 namespace strata {
 namespace {
 
+void add_time(std::int64_t& sum, std::int64_t ns) {
+  if (ns > kLongestNs - sum) throw_too_long();
+  sum += ns;
+}
+
 std::size_t at(std::int32_t i) { return static_cast<std::size_t>(i); }
 
 class WaveCompiler {
@@ -64,8 +69,8 @@ class WaveCompiler {
       made.flops = operation_flops(program, op).count;
       if (pass == Pass::forward) totals_.rank_pairs[at(rank)] += attention_pairs(op);
       set_work(cost, machine, made);
-      totals_.device_work_ns[at(device)] += made.work_ns;
-      totals_.work_ns += cost.work_ns;
+      add_time(totals_.device_work_ns[at(device)], made.work_ns);
+      add_time(totals_.work_ns, cost.work_ns);
       totals_.extrapolated_ns += cost.extrapolated_ns;
     }
   }
@@ -73,8 +78,7 @@ class WaveCompiler {
   static void set_work(const InstructionCost& cost, const Device& machine, SimulatedInstruction& made) {
     made.work_ns = cost.work_ns;
     if (cost.scales_with_speed && machine.relative_speed != 1.0) {
-      made.work_ns =
-          static_cast<std::int64_t>(std::ceil(static_cast<double>(cost.work_ns) / machine.relative_speed));
+      made.work_ns = whole_ns(static_cast<double>(cost.work_ns) / machine.relative_speed);
     }
     made.cap = static_cast<double>(std::min<std::int64_t>(machine.cores, cost.parallelism));
     if (cost.memory_bytes > 0 && made.work_ns > 0) {
@@ -233,6 +237,11 @@ class WaveCompiler {
 };
 
 }  // namespace
+
+void throw_too_long() {
+  throw InputError("the predicted step", "more than 73 years",
+                   "a shorter one: fewer tokens or layers, or a faster profile and topology");
+}
 
 SimulatedWave compile_wave(const std::vector<RankProgram>& programs, const Topology& topology,
                            const RouteTable& routes, const ModelShape& model, const CostProfile& profile,

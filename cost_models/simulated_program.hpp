@@ -61,7 +61,10 @@ struct ProgramTotals {
   Bytes kv_bytes;             ///< forward, tensor kv
 };
 
-/// Throws via STRATA_CHECK when the ranks' Exchanges do not fit together.
+/// An InputError: a time beyond kLongestNs would not add up with others.
+[[noreturn]] void throw_too_long();
+
+/// Throws via STRATA_CHECK when the ranks' Exchanges do not fit together, and when the work is too long.
 SimulatedWave compile_wave(const std::vector<RankProgram>& programs, const Topology& topology,
                            const RouteTable& routes, const ModelShape& model, const CostProfile& profile,
                            bool include_linear, ProgramTotals& totals);

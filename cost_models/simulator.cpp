@@ -29,6 +29,7 @@ double imbalance(const std::vector<std::int64_t>& pairs) {
 Duration device_floor(const ProgramTotals& totals, const Topology& topology, std::int32_t layers) {
   std::int64_t floor = 0;
   for (std::size_t d = 0; d < topology.devices.size(); ++d) {
+    if (totals.device_work_ns[d] > kLongestNs / layers) throw_too_long();
     floor = std::max(floor, totals.device_work_ns[d] * layers / topology.devices[d].cores);
   }
   return {floor};
@@ -39,6 +40,12 @@ std::vector<RankLoad> rank_loads(const std::vector<RankTimes>& times, const Prog
   std::vector<RankLoad> loads;
   for (std::size_t rank = 0; rank < times.size(); ++rank) {
     const RankTimes& time = times[rank];
+    const auto more = static_cast<double>(more_layers);
+    const auto steady =
+        static_cast<double>(time.steady_forward_ns) + static_cast<double>(time.steady_backward_ns);
+    if (static_cast<double>(time.end_ns) + more * steady > static_cast<double>(kLongestNs)) {
+      throw_too_long();
+    }
     RankLoad load;
     load.end = {time.end_ns + more_layers * (time.steady_forward_ns + time.steady_backward_ns)};
     load.busy = {time.busy_ns + more_layers * time.steady_busy_ns};

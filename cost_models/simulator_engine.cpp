@@ -52,6 +52,7 @@ void SimulatorEngine::run() {
     if (queue_.empty()) break;
     const SimulatorEvent event = queue_.pop();
     if (event.kind == EventKind::flow_end && !fluid_.is_current(event.subject, event.detail)) continue;
+    if (event.time_ns > kLongestNs) throw_too_long();
     now_ns_ = event.time_ns;
     switch (event.kind) {
       case EventKind::flow_end:

@@ -49,14 +49,13 @@ std::vector<PeerTraffic> peer_traffic(const RankProgram& program, const Exchange
 
 Duration issue_time(const Exchange& exchange, const CostProfile& profile) {
   const auto parts = static_cast<double>(exchange.sends.size() + exchange.receives.size());
-  return {
-      static_cast<std::int64_t>(std::ceil(profile.exchange.launch_ns + parts * profile.exchange.part_ns))};
+  return {whole_ns(profile.exchange.launch_ns + parts * profile.exchange.part_ns)};
 }
 
 InstructionCost device_transfer_cost(std::int64_t bytes, const CostProfile& profile) {
   InstructionCost cost;
   const double time = static_cast<double>(2 * bytes) / profile.copy.bytes_per_second * 1e9;
-  cost.work_ns = static_cast<std::int64_t>(std::ceil(time * profile.exchange.copy_units));
+  cost.work_ns = whole_ns(time * profile.exchange.copy_units);
   cost.memory_bytes = 2 * bytes;
   return cost;
 }

@@ -178,7 +178,7 @@ StrategyOutcome plan_with(const Strategy& strategy, const Batch& batch, const Pl
   return outcome;
 }
 
-PlanResult plan_batch(const PlanRequest& request) {
+PlanResult plan_batch(const PlanRequest& request, const std::function<void()>& considered) {
   validate(request);
   const Batch batch = masked_batch(request.batch, request.model, "batch");
   std::vector<Candidate> candidates;
@@ -187,6 +187,7 @@ PlanResult plan_batch(const PlanRequest& request) {
   StrategyOutcome best;
   for (const Strategy& strategy : strategies_named(request.options.strategies)) {
     StrategyOutcome outcome = plan_with(strategy, batch, request);
+    if (considered) considered();
     Candidate& candidate = candidates.emplace_back();
     candidate.strategy = strategy.name;
     if (outcome.rejection) {

@@ -3,6 +3,7 @@
 // fastest within the memory cap wins.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -48,7 +49,8 @@ Wave make_wave(const Strategy& strategy, const WaveRequest& request, const PlanO
 StrategyOutcome plan_with(const Strategy& strategy, const Batch& batch, const PlanRequest& request);
 
 /// Throws InputError for a batch, topology, model, profile or strategy name that is not valid. Equal requests
-/// give equal plans. Ties go to the strategy that the table lists first.
-PlanResult plan_batch(const PlanRequest& request);
+/// give equal plans. Ties go to the strategy that the table lists first. `considered` is called after each
+/// strategy.
+PlanResult plan_batch(const PlanRequest& request, const std::function<void()>& considered = {});
 
 }  // namespace strata

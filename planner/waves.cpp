@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "planner/waves.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <numeric>
 
 #include "core/check.hpp"
+#include "core/counts.hpp"
+#include "core/mask.hpp"
 #include "cost_models/memory_cost.hpp"
 
 namespace strata {
@@ -13,8 +17,29 @@ std::int64_t WaveDocuments::token_count() const {
   return std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0});
 }
 
+namespace {
+
+void check_countable(const Batch& batch, const ModelShape& model, std::string_view where) {
+  constexpr auto kMost = static_cast<double>(std::int64_t{1} << 62);
+  double pairs = 0;  // exact enough: a document alone has at most 2^61
+  for (const std::int64_t length : batch.document_lengths()) {
+    pairs += static_cast<double>(document_pair_count(model.mask(), length));
+  }
+  if (pairs * model.query_heads <= kMost) return;
+  throw InputError(
+      std::string(where),
+      fmt::format("{} with {:.1e} pairs of query and key in {}", counted(batch.token_count(), "token"), pairs,
+                  counted(model.query_heads, "query head")),
+      "at most 4.6e18 pairs x heads");
+}
+
+}  // namespace
+
 Batch masked_batch(const Batch& batch, const ModelShape& model, std::string_view where) {
-  if (model.mask_kind == MaskKind::document_causal) return batch;
+  if (model.mask_kind == MaskKind::document_causal) {
+    check_countable(batch, model, where);
+    return batch;
+  }
   if (!batch.fixed_packs) {
     throw InputError(std::string(where), "free documents with the mask full_causal",
                      "fixed packs, each of which is one sequence under full_causal");
@@ -22,6 +47,7 @@ Batch masked_batch(const Batch& batch, const ModelShape& model, std::string_view
   Batch masked = batch;
   for (auto& pack : masked.packs) pack = {std::accumulate(pack.begin(), pack.end(), std::int64_t{0})};
   validate(masked, where);
+  check_countable(masked, model, where);
   return masked;
 }
 

@@ -36,8 +36,6 @@ std::string today() { return fmt::format("{:%Y-%m-%d}", fmt::gmtime(std::chrono:
 
 namespace {
 
-constexpr std::int64_t kMostThreads = 4096;
-
 struct CalibrateOptions {
   std::string output, model;
   bool quick = false, thorough = false;
@@ -89,9 +87,6 @@ void write_document(JsonWriter& json, const std::string& path, const std::vector
 
 void check_options(const CalibrateOptions& options) {
   check_run_options(options.run);
-  if (options.run.threads > kMostThreads) {
-    throw InputError("--threads", std::to_string(options.run.threads), fmt::format("0 to {}", kMostThreads));
-  }
   if (options.quick && options.run.executor == "cpu") {
     throw InputError("--quick", "--executor cpu", "--executor cuda, mpi or nccl");
   }
@@ -99,7 +94,7 @@ void check_options(const CalibrateOptions& options) {
 }
 
 int calibrate_cpu(const CalibrateOptions& options, Output& output) {
-  expect_writable(options.output);
+  expect_writable({options.output}, {options.model});
   CalibrationRequest request;
   request.model = load_model(options.model.empty() ? "tiny" : options.model);
   request.threads = options.run.threads > 0

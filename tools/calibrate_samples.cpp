@@ -51,8 +51,8 @@ void report(const SamplesOptions& options, SamplesFile file, Output& output) {
 }
 
 int calibrate_cuda(const SamplesOptions& options, Output& output) {
-  if (!cuda_available()) throw InputError("--executor", "'cuda'", "cpu or mpi: this build has no CUDA");
-  expect_writable(options.output);
+  expect_built_with("cuda");
+  expect_writable({options.output}, {options.model});
   const SamplesRequest request = request_of(options, output);
   SamplesFile file;
   try {
@@ -90,7 +90,7 @@ class JobCalibration {
 
   RunSetup set_up(std::size_t number, CalibrationPart& part) {
     if (number == 0) {
-      if (job_.reports()) expect_writable(options_.output);
+      if (job_.reports()) expect_writable({options_.output}, {options_.model});
       request_ = request_of(options_, output_);
       models_ = calibrated_models(request_.model, request_.fineness);
     }

@@ -202,11 +202,17 @@ void write_provenance(JsonWriter& json, const SamplesFile& file) {
   json.close();
 }
 
+/// Three digits that mean something, like every time and size beside it: 97.0, not 97.
+std::string three_digits(double value) {
+  if (value < 1) return fmt::format("{:#.3g}", value);
+  return fmt::format("{:.{}f}", value, value < 10 ? 2 : value < 100 ? 1 : 0);
+}
+
 /// Median, its distance to the extremes, rate in 10^9 per second.
 std::vector<std::string> measured_columns(const Sample& sample) {
   const auto spread = static_cast<double>(sample.max_ns - sample.min_ns) /
                       static_cast<double>(std::max<std::int64_t>(1, sample.median_ns));
-  return {human(Duration{sample.median_ns}), percent(spread), fmt::format("{:.3g}", sample.rate() * 1e-9)};
+  return {human(Duration{sample.median_ns}), percent(spread), three_digits(sample.rate() * 1e-9)};
 }
 
 std::string shape_text(const ModelShape& model) {

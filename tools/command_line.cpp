@@ -50,12 +50,13 @@ class ParsedOptions : public Options {
     const Declared declared(names, help);
     CLI::Option* option = app_.add_option(declared.names, target, help);
     describe(option, declared, option->get_positional() ? "" : " (required)");
-    required_.push_back({option, declared});
+    texts_.push_back({option, declared, target, true});
   }
   void add(const std::string& names, std::string& target, const std::string& help) override {
     const Declared declared(names, help);
     CLI::Option* option = app_.add_option(declared.names, target, help);
     describe(option, declared, target.empty() ? "" : " [" + target + "]");
+    texts_.push_back({option, declared, target, false});
   }
   void add(const std::string& names, std::int64_t& target, const std::string& help) override {
     add_integer(names, target, help, fmt::format(" [{}]", target));
@@ -77,14 +78,16 @@ class ParsedOptions : public Options {
   }
 
   /// After parsing; not left to the parser, which would miss a required option before it sees that the user
-  /// misspelt it.
-  void check_required() const {
-    for (const auto& [option, declared] : required_) {
-      if (option->count() > 0) continue;
+  /// misspelt it. An empty text is a shell variable that was not set: nobody asks for nothing.
+  void check_texts() const {
+    for (const auto& [option, declared, target, required] : texts_) {
+      if (option->count() > 0 ? !target.empty() : !required) continue;
       std::string meaning = declared.help;
       if (!meaning.empty()) meaning[0] = static_cast<char>(std::tolower(meaning[0]));
       const std::string use = declared.value.empty() ? declared.shown : declared.shown + " " + declared.value;
-      throw InputError(app_.get_name(), "no " + declared.shown, fmt::format("{} ({})", use, meaning));
+      const std::string expected = fmt::format("{} ({})", use, meaning);
+      if (option->count() > 0) throw InputError(declared.shown, "an empty text", expected);
+      throw InputError(app_.get_name(), "no " + declared.shown, expected);
     }
   }
 
@@ -111,7 +114,13 @@ class ParsedOptions : public Options {
   }
 
   CLI::App& app_;
-  std::vector<std::pair<CLI::Option*, Declared>> required_;
+  struct Text {
+    CLI::Option* option;
+    Declared declared;
+    const std::string& target;
+    bool required;
+  };
+  std::vector<Text> texts_;
 };
 
 /// The parser's exception as one line in the words of every other bad input.
@@ -129,6 +138,10 @@ InputError usage_error(const std::string& where, const CLI::ParseError& error) {
       }
       return {where, "'" + message + "'", "only what " + help + " lists"};
     }
+  }
+  constexpr std::string_view kTwice = ": At Most 1 required but received ";
+  if (const auto at = message.find(kTwice); at != std::string::npos) {
+    return {message.substr(0, at), message.substr(at + kTwice.size()) + " values", "one"};
   }
   return {where, message, "what " + help + " lists"};
 }
@@ -210,7 +223,7 @@ class CommandLine {
     }
     for (std::size_t i = 0; i < commands_.size(); ++i) {
       if (!parsers_[i]->parsed()) continue;
-      options_[i]->check_required();
+      options_[i]->check_texts();
       return commands_[i].run(output_);
     }
     throw InputError("", "no command", known());

@@ -35,8 +35,10 @@ int report_current_exception() {
   } catch (const DeviceError& error) {
     return report(4, error.what());
   } catch (const std::bad_alloc&) {
-    return report(4,
-                  "found too little memory for this input, expected a machine with more or a smaller batch");
+    return report(
+        4,
+        "found too little memory for this input, expected a machine with more, a smaller batch, or fewer "
+        "layers or repeats");
   } catch (const std::exception& error) {
     return report(70, fmt::format("internal error: {}\nThis is a bug in Strata {}. Please report it with the "
                                   "command line and the input files.",

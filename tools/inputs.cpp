@@ -5,8 +5,6 @@
 
 #include <array>
 #include <charconv>
-#include <fstream>
-#include <sstream>
 
 #include "core/batch_json.hpp"
 #include "core/model_json.hpp"
@@ -117,12 +115,7 @@ PlanRequest PlanInputs::request(const Output& output) const {
 }
 
 CostProfile load_profile(const std::string& path, const Topology& topology) {
-  if (path.empty()) return default_profile(topology);
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw InputError(path, "no readable file", "a cost profile, as strata calibrate -o writes it");
-  std::ostringstream text;
-  text << file.rdbuf();
-  return read_profile(text.str(), path);
+  return path.empty() ? default_profile(topology) : read_profile_file(path);
 }
 
 Bytes parse_bytes(const std::string& text, const std::string& what) {
@@ -150,7 +143,8 @@ Bytes parse_bytes(const std::string& text, const std::string& what) {
   }
   double value = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-  if (error != std::errc() || end != digits.data() + digits.size() || !(value > 0) || value * factor > 9e18) {
+  if (error != std::errc() || end != digits.data() + digits.size() || !(value * factor >= 1) ||
+      value * factor > 9e18) {
     throw InputError(what, "'" + text + "'", "a size such as 80GiB");
   }
   return {static_cast<std::int64_t>(value * factor)};

@@ -35,7 +35,7 @@ std::unique_ptr<MpiJob> start_launched_mpi(Duration deadline, const Launch& laun
 }
 
 std::unique_ptr<ProcessJob> join_mpi_job(Duration deadline, const JobCommand& command) {
-  if (!mpi_available()) throw InputError("--executor", "'mpi'", "cpu: this build has no MPI");
+  expect_built_with("mpi");
   const Launch launch = find_launch();
   if (launch.kind != Launch::Kind::mpi) {
     throw InputError("--executor mpi", "no launcher",

@@ -123,7 +123,7 @@ std::unique_ptr<Control> control_of(const Launch& launch, const RunOptions& opti
 
 std::unique_ptr<ProcessJob> join_nccl_job(const RunOptions& options, Duration deadline,
                                           const JobCommand& command) {
-  if (!nccl_available()) throw InputError("--executor", "'nccl'", "cpu, cuda or mpi: this build has no NCCL");
+  expect_built_with("nccl");
   const Launch launch = find_launch(!options.rendezvous.empty() || !mpi_available());
   return std::make_unique<NcclProcessJob>(options, launch.local_process,
                                           control_of(launch, options, deadline, command));

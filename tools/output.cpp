@@ -96,18 +96,50 @@ void Progress::draw() const {
             << std::flush;
 }
 
+namespace {
+
 void expect_writable(const std::string& path) {
-  if (path.empty()) return;
   if (path == "-") throw InputError(path, "standard output", "a file name, such as ./- or /dev/stdout");
   const auto fail = [&](int error) {
     throw InputError(path, std::strerror(error), "a file that can be written");
   };
-  std::error_code ignored;
-  const std::filesystem::file_status status = std::filesystem::status(path, ignored);
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(path, error);
+  if (error == std::errc::filename_too_long) fail(ENAMETOOLONG);
   if (std::filesystem::is_directory(status)) fail(EISDIR);
   if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) return;  // a pipe
   const std::filesystem::path folder = std::filesystem::path(path).parent_path();
   if (access(folder.empty() ? "." : folder.c_str(), W_OK) != 0) fail(errno);
+}
+
+/// Whether writing one would replace the other. Pipes and devices take everything one after another.
+bool same_file(const std::string& one, const std::string& other) {
+  std::error_code error;
+  if (std::filesystem::exists(one, error) && std::filesystem::exists(other, error)) {
+    return std::filesystem::is_regular_file(one, error) && std::filesystem::equivalent(one, other, error);
+  }
+  const std::filesystem::path whole = std::filesystem::weakly_canonical(one, error);
+  return !error && whole == std::filesystem::weakly_canonical(other, error);
+}
+
+}  // namespace
+
+void expect_writable(const std::vector<std::string>& outputs, const std::vector<std::string>& inputs) {
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    const std::string& path = outputs[i];
+    if (path.empty()) continue;
+    expect_writable(path);
+    for (std::size_t j = 0; j < i; ++j) {
+      if (!outputs[j].empty() && same_file(outputs[j], path)) {
+        throw InputError(path, "two results in one file", "a file for each");
+      }
+    }
+    for (const std::string& input : inputs) {
+      if (!input.empty() && same_file(input, path)) {
+        throw InputError(path, "a file that this command reads", "another file to write");
+      }
+    }
+  }
 }
 
 std::string wrapped(std::string_view text, std::size_t indent) {

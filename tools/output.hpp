@@ -58,9 +58,10 @@ class Progress {
   bool visible_ = false;
 };
 
-/// Throws the InputError that writing `path` would end in, before the work is done whose result goes there.
-/// An empty path is fine. "-" is refused: standard output is where the report or the JSON document goes.
-void expect_writable(const std::string& path);
+/// Throws the InputError that writing `outputs` would end in, before the work is done whose results go there.
+/// An empty path is none. "-" is refused: standard output is where the report or the JSON document goes. So
+/// are two outputs in one file, and a file that is among `inputs`, which may also be names of something else.
+void expect_writable(const std::vector<std::string>& outputs, const std::vector<std::string>& inputs);
 
 /// Broken at spaces into lines of at most 110 columns, all but the first indented.
 std::string wrapped(std::string_view text, std::size_t indent);

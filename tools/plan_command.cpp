@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <memory>
 
+#include "core/batch_json.hpp"
 #include "core/json_writer.hpp"
 #include "core/plan_json.hpp"
+#include "planner/strategy_table.hpp"
 #include "tools/inputs.hpp"
 #include "tools/plan_report.hpp"
 
@@ -18,6 +20,12 @@ struct PlanCommandOptions {
   PlanInputs inputs;
   std::string batch, output;
 };
+
+/// A strategy takes milliseconds, or minutes for a thousand ranks.
+PlanResult plan_with_progress(const PlanRequest& request, const Output& output) {
+  Progress progress(output, "planning", std::ssize(strategies_named(request.options.strategies)));
+  return plan_batch(request, [&] { progress.advance(); });
+}
 
 }  // namespace
 
@@ -33,9 +41,11 @@ Command plan_command() {
   };
   command.run = [options](Output& output) {
     PlanRequest request = options->inputs.request(output);
-    expect_writable(options->output);
+    const PlanInputs& inputs = options->inputs;
+    expect_writable({options->output}, {parse_batch_reference(options->batch).path, inputs.topology,
+                                        inputs.model, inputs.profile});
     request.batch = load_batch(options->batch, options->inputs.packs_per_step);
-    const PlanResult result = plan_batch(request);
+    const PlanResult result = plan_with_progress(request, output);
     if (!result.plan) throw_no_plan(result.rejections);
     const Plan& plan = *result.plan;
     write_plan(plan, options->output);

@@ -98,7 +98,7 @@ int report(const RunOptions& options, const RunSetup& setup, const RunResult& re
 }
 
 int run_cpu(const RunOptions& options, Output& output) {
-  for (const std::string& path : {options.timeline, options.trace}) expect_writable(path);
+  expect_writable({options.timeline, options.trace}, {options.plan});
   const RunSetup setup = set_up_run(options, output);
   const RunResult result = run_on_cpu(setup.execution, setup.cpu);
   const Plan& plan = setup.loaded.plan;
@@ -120,7 +120,7 @@ int run_in_job(const RunOptions& options, Output& output) {
   const int code = in_job(*job, [&] {
     setup = load_in_job(*job, options.plan, [&] {
       if (job->reports()) {
-        for (const std::string& path : {options.timeline, options.trace}) expect_writable(path);
+        expect_writable({options.timeline, options.trace}, {options.plan});
       }
       return set_up();
     });
@@ -142,7 +142,7 @@ int run_in_job(const RunOptions& options, Output& output) {
 }
 
 int run_cuda(const RunOptions& options, Output& output) {
-  for (const std::string& path : {options.timeline, options.trace}) expect_writable(path);
+  expect_writable({options.timeline, options.trace}, {options.plan});
   const CudaOutcome outcome = run_with_cuda(options, output);
   return report(options, outcome.setup, outcome.result, output);
 }

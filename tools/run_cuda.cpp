@@ -40,7 +40,7 @@ std::string attention_name(const DeviceOptions& options, const ModelShape& model
 }
 
 CudaOutcome run_with_cuda(const RunOptions& options, const Output& output) {
-  if (!cuda_available()) throw InputError("--executor", "'cuda'", "cpu or mpi: this build has no CUDA");
+  expect_built_with("cuda");
   CudaOutcome outcome;
   outcome.setup = set_up_run(options, output);
   const Plan& plan = outcome.setup.loaded.plan;

@@ -9,12 +9,16 @@
 
 #include "core/check.hpp"
 #include "core/plan_json.hpp"
+#include "executor/cuda_accelerator.hpp"
+#include "executor/mpi_job.hpp"
+#include "executor/nccl_network.hpp"
 
 namespace strata::tools {
 
 namespace {
 
 constexpr std::int64_t kMost = 1'000'000;
+constexpr std::int64_t kMostThreads = 4096;
 
 LevelBytes bytes_by_level(const LoadedPlan& loaded, std::int32_t layers) {
   const RouteTable routes(loaded.plan.topology);
@@ -76,16 +80,37 @@ void check_run_options(const RunOptions& options) {
   only_with("--kernels", options.kernels != "auto", "cuda or nccl");
   only_with("--spare-sms", options.spare_sms.has_value(), "nccl");
   only_with("--rendezvous", !options.rendezvous.empty(), "nccl");
-  const auto at_least = [](const char* name, std::int64_t value, std::int64_t least) {
-    if (value >= least && value <= kMost) return;
-    throw InputError(name, std::to_string(value), fmt::format("{} to {}", least, kMost));
+  const auto at_least = [](const char* name, std::int64_t value, std::int64_t least,
+                           std::int64_t most = kMost) {
+    if (value >= least && value <= most) return;
+    throw InputError(name, std::to_string(value), fmt::format("{} to {}", least, most));
   };
   at_least("--layers", options.layers, options.layers == 0 ? 0 : 1);
   at_least("--repeat", options.repeats, 1);
-  at_least("--threads", options.threads, 0);
+  at_least("--threads", options.threads, 0, kMostThreads);
   at_least("--device", options.device.value_or(0), 0);
   at_least("--spare-sms", options.spare_sms.value_or(0), 0);
   at_least("--deadline-s", options.deadline_s.value_or(1), options.executor == "cpu" ? 0 : 1);
+}
+
+void expect_built_with(std::string_view executor) {
+  struct Part {
+    std::string_view executor, name;
+    bool there;
+  };
+  const std::array<Part, 3> parts{{{"cuda", "CUDA", cuda_available()},
+                                   {"mpi", "MPI", mpi_available()},
+                                   {"nccl", "NCCL", nccl_available()}}};
+  std::string others = "cpu";
+  for (const Part& part : parts) {
+    if (part.there) others += fmt::format(", {}", part.executor);
+  }
+  for (const Part& part : parts) {
+    if (part.executor != executor || part.there) continue;
+    if (const auto comma = others.rfind(", "); comma != std::string::npos) others.replace(comma, 2, " or ");
+    throw InputError("--executor", fmt::format("'{}'", executor),
+                     fmt::format("{}: this build has no {}", others, part.name));
+  }
 }
 
 RunSetup set_up_run(const RunOptions& options, const Output& output) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "executor/cpu_executor.hpp"
 #include "tools/output.hpp"
@@ -27,6 +28,8 @@ struct RunOptions {
 
 /// Throws InputError for values that make no sense whatever the plan says.
 void check_run_options(const RunOptions& options);
+/// Throws InputError when this build lacks the executor, and names those that it has.
+void expect_built_with(std::string_view executor);
 
 /// A plan that is ready to run.
 struct RunSetup {

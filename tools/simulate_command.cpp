@@ -90,7 +90,7 @@ Command simulate_command() {
     if (options->layers < 0 || options->layers > kMostLayers) {
       throw InputError("--layers", std::to_string(options->layers), fmt::format("0 to {}", kMostLayers));
     }
-    for (const std::string& path : {options->timeline, options->trace}) expect_writable(path);
+    expect_writable({options->timeline, options->trace}, {options->plan, options->profile});
     const LoadedPlan loaded = load_plan(options->plan);
     const CostProfile profile = profile_of(loaded.plan, options->profile);
     SimulatorOptions settings;

@@ -2,6 +2,7 @@
 // The program: runs the command and turns what it throws into one line and an exit code. 0 fine; 1 a check
 // failed; 2 bad input or usage; 3 no feasible plan; 4 device or transport failure; 70 a bug in Strata.
 #include <chrono>
+#include <csignal>
 #include <iostream>
 #include <thread>
 
@@ -27,6 +28,7 @@ void let_the_first_process_speak() {
 
 int main(int argc, char** argv) {
   std::ios::sync_with_stdio(false);
+  std::signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes is an error of that file, like a full disk
   try {
     const int code = strata::tools::run_command_line(argc, argv);
     if (!std::cout.flush()) {

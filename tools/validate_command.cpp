@@ -35,8 +35,9 @@ void write_errors(JsonWriter& json, const ErrorSummary& error) {
   json.member("bias", error.bias);
 }
 
-void write_document(JsonWriter& json, const TimelineComparison& comparison) {
+void write_document(JsonWriter& json, const TimelineComparison& comparison, const std::string& source) {
   json.open_object(JsonLayout::lines);
+  json.member("source", std::string_view(source));
   json.key("step");
   json.open_object(JsonLayout::compact);
   json.member("predicted_ns", comparison.step.predicted_ns);
@@ -100,9 +101,13 @@ Command validate_command() {
     simulation.timeline.plan_digest = digest;
     const TimelineComparison comparison = compare_timelines(simulation.timeline, measured, loaded.programs);
     output.line(wrapped(fmt::format("predicted for {}; {}", machine.description, profile_label(profile)), 2));
+    if (measured.source == "simulator") {
+      output.line(fmt::format("{} was simulated: two predictions are compared, nothing was measured",
+                              options->measured));
+    }
     output.line(to_text(comparison));
     if (!measured.linear_included) output.line("linear layers were neither run nor predicted here");
-    output.document([&](JsonWriter& json) { write_document(json, comparison); });
+    output.document([&](JsonWriter& json) { write_document(json, comparison, measured.source); });
     const double error = std::abs(comparison.step.relative_error) * 100;
     const bool passed =
         options->tolerance_percent <= 0 || error <= static_cast<double>(options->tolerance_percent);

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <sstream>
 #include <string_view>
 
 #include "core/check.hpp"
@@ -64,6 +65,18 @@ LengthSource read_index_lengths(std::istream& in, const std::string& name) {
       {}};
 }
 
+/// What a pipe brings, which cannot go back to its beginning when its format is known.
+std::istringstream whole_pipe(std::istream& in, const std::string& name) {
+  constexpr std::size_t kMost = std::size_t{1} << 30;
+  std::string text;
+  std::array<char, 65536> block;
+  while (in.read(block.data(), block.size()) || in.gcount() > 0) {
+    text.append(block.data(), static_cast<std::size_t>(in.gcount()));
+    if (text.size() > kMost) throw InputError(name, "more than 1 GiB from a pipe", "a file, or less");
+  }
+  return std::istringstream(std::move(text));
+}
+
 LengthSource read_by_content(std::istream& in, const std::string& name) {
   std::array<char, 256> start;
   in.read(start.data(), start.size());
@@ -92,6 +105,10 @@ LengthSource read_by_content(std::istream& in, const std::string& name) {
 }  // namespace
 
 LengthSource read_length_source(std::istream& in, const std::string& name) {
+  if (in.tellg() == std::istream::pos_type(-1)) {
+    std::istringstream whole = whole_pipe(in, name);
+    return read_length_source(whole, name);
+  }
   LengthSource source = read_by_content(in, name);
   for (const Batch& batch : source.batches) {
     for (const auto& pack : batch.packs)

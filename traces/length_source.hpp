@@ -36,7 +36,7 @@ struct LengthSource {
 /// InputError naming file and line, item or JSON path for anything else, for lengths out of range and for no
 /// lengths.
 LengthSource read_length_source(const std::filesystem::path& path);
-/// The same from a stream that can seek; `name` stands for the file in messages.
+/// The same from a stream; `name` stands for the file in messages. At most 1 GiB when it cannot seek.
 LengthSource read_length_source(std::istream& in, const std::string& name);
 
 }  // namespace strata

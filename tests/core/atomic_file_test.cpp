@@ -3,10 +3,13 @@
 // an error of the file system.
 #include "core/atomic_file.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <ostream>
@@ -66,6 +69,28 @@ TEST_F(AtomicFile, LeavesNothingBehindWhenWritingThrows) {
   EXPECT_EQ(names(), std::set<std::string>{"plan"});
 }
 
+TEST_F(AtomicFile, LeavesNothingBehindWhenTheProcessIsKilledHalfWay) {
+  const int unnamed = ::open(directory_.c_str(), O_WRONLY | O_TMPFILE, 0600);
+  if (unnamed < 0) GTEST_SKIP() << "no files without a name here";
+  ::close(unnamed);
+  std::ofstream(at("plan")) << "old";
+  for (const char* name : {"plan", "fresh"}) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      write_file_atomically(at(name), [](std::ostream& out) {
+        out << std::string(1 << 20, 'x') << std::flush;
+        ::kill(::getpid(), SIGKILL);
+      });
+      ::_exit(0);
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFSIGNALED(status));
+  }
+  EXPECT_EQ(content(at("plan")), "old");
+  EXPECT_EQ(names(), std::set<std::string>{"plan"});
+}
+
 TEST_F(AtomicFile, WritesLargeFilesWhole) {
   std::string text;
   for (int i = 0; i < 200'000; ++i) text += std::to_string(i) + ",";
@@ -80,6 +105,12 @@ TEST_F(AtomicFile, NamesThePathThatCannotBeWritten) {
             at("no/plan") + ": found No such file or directory, expected a file that can be written");
   EXPECT_EQ(test::input_error([&] { write_file_atomically(at("."), [](std::ostream&) {}); }),
             at(".") + ": found Is a directory, expected a file that can be written");
+}
+
+TEST_F(AtomicFile, WritesAFileWithTheLongestNameThereIs) {
+  const std::string longest(255, 'x');
+  write_file_atomically(at(longest), [](std::ostream& out) { out << "new"; });
+  EXPECT_EQ(content(at(longest)), "new");
 }
 
 TEST_F(AtomicFile, ReportsAFullDevice) {

@@ -90,6 +90,8 @@ TEST(ModelJson, NamesWhatIsWrong) {
             "\"fp16\"");
   EXPECT_EQ(error_of("\"layers\": 32", "\"layers\": 0"),
             "m.json: layers: found 0, expected an integer from 1 to 1048576");
+  EXPECT_EQ(error_of("\"query_heads\": 32", "\"query_heads\": 8192"),
+            "m.json: query_heads: found 8192, expected an integer from 1 to 4096");
   EXPECT_EQ(error_of("\"layers\": 32, ", ""), "m.json: found no field 'layers', expected an integer");
   EXPECT_EQ(error_of("\"layers\"", "\"layer\""), "m.json: found no field 'layers', expected an integer");
   EXPECT_EQ(error_of("\"mask\"", "\"masks\""), "m.json: masks: found an unknown field, expected 'mask'");

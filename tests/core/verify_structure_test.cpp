@@ -28,7 +28,7 @@ TEST(VerifyWave, NamesAModelThatCannotBe) {
   expect_only(verify(multicast_wave(), model), "model", "", "multiple of the KV heads");
   model = hand_built_model();
   model.query_heads = model.kv_heads = 1 << 20;
-  expect_only(verify(multicast_wave(), model), "model", "", "1048576 query heads, at most 4096");
+  expect_only(verify(multicast_wave(), model), "model", "", "query_heads = 1048576, expected at most 4096");
   model = hand_built_model();
   model.attention = AttentionKind::window;
   model.window = std::int64_t{1} << 62;

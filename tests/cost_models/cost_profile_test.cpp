@@ -149,6 +149,9 @@ TEST(ProfileFile, EveryMistakeIsNamed) {
   says(complaint("\"bytes_per_second\":1000000000", "\"bytes_per_second\":0"), "rows.copy.bytes_per_second");
   says(complaint("\"linear_flops_per_second\": 1000000000", "\"linear_flops_per_second\": NaN"), "p.json");
   says(complaint("\"chunk_bytes\"", "\"chunk_byte\""), "chunk_byte");
+  says(complaint("\"memory_bytes_per_second\": 0", "\"memory_bytes_per_second\": 1e18"),
+       "p.json: memory_bytes_per_second: found 1e+18, expected at most 1e+17");
+  says(complaint("\"name\"", "\"exchanges\": [], \"name\""), "p.json: found samples, as strata calibrate");
 }
 
 TEST(ProfileFile, TablesGivenTwiceAreRefused) {

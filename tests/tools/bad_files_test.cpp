@@ -259,8 +259,10 @@ TEST_F(BadFile, ATimelineIsRefusedWithTheFieldAndWhatItHolds) {
           {R"("repeats": 1)", R"("repeats": 1e99)",
            ": repeats: found 1e+99, expected an integer from 1 to 2147483647"},
           {R"("rank_count": 4)", R"("rank_count": 0)", ": found 0 ranks, expected 4, the ranks of the plan"},
+          {R"("cores_per_device": 2)", R"("cores_per_device": 2147483647)",
+           ": cores_per_device: found 2147483647, expected an integer from 1 to 65536"},
           {R"("cores_per_device": 2)", R"("cores_per_device": 0)",
-           ": cores_per_device: found 0, expected an integer from 1 to 2147483647"},
+           ": cores_per_device: found 0, expected an integer from 1 to 65536"},
           {R"("device_count": 1)", R"("device_count": 2)",
            ": found 4 ranks on 2 devices, expected all on one, or the layout of the plan's topology "
            "cpu:1x4:2: "

@@ -4,6 +4,7 @@
 // partial file, and a file that exists stays as it is.
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -55,6 +56,35 @@ TEST_F(BadRequest, HeadsThatDoNotDivide) {
       0, "plan --batch b.jsonl --topology cpu:1x4:2 --model tiny -o p.json --heads 3:3 --strategy all");
   EXPECT_NE(all.out.find("\nulysses                 -        -  rejected\n"), std::string::npos) << all.out;
   EXPECT_NE(all.out.find("ulysses is rejected: wave 0: 3 query heads cannot be divided"), std::string::npos);
+}
+
+TEST_F(BadRequest, AModelLargerThanAPlanCanHold) {
+  expect_line(2, plan("--heads 65536:1"), "--model tiny: found query_heads = 65536, expected at most 4096");
+  expect_line(2, plan("--head-dim 2000000"),
+              "--model tiny: found head_dim = 2000000, expected at most 1048576");
+  expect_line(2, plan("--layers 1000000000"),
+              "--model tiny: found layers = 1000000000, expected at most 1048576");
+}
+
+TEST_F(BadRequest, AStepTooLongToReckonWith) {
+  work_.write("long.jsonl", "{\"documents\": [2000000000]}\n{\"documents\": [400000000]}\n");
+  const std::string start = " --topology cpu:1x4 --model tiny --strategy per_document ";
+  expect_line(
+      2, "plan --batch long.jsonl:1 -o o.json" + start,
+      "batch: found 2,000,000,000 tokens with 2.0e+18 pairs of query and key in 4 query heads, expected "
+      "at most 4.6e18 pairs x heads");
+  const std::string too_long =
+      "the predicted step: found more than 73 years, expected a shorter one: fewer tokens or layers, or a "
+      "faster profile and topology";
+  expect_line(2, "plan --batch long.jsonl:2 -o o.json --layers 1000000" + start, too_long);
+  work_.expect(0, plan("").replace(plan("").find("o.json"), 6, "p.json"));
+  const JsonDocument made = parsed(work_.read("p.json"));
+  std::string slow = member(made, "inputs.profile.content").canonical_text();
+  slow.replace(slow.find("\"launch_ns\":"), 13, "\"launch_ns\":1e25,\"x\":");
+  slow.erase(slow.find(",\"x\":"), slow.find_first_of(",}", slow.find(",\"x\":") + 1) - slow.find(",\"x\":"));
+  work_.write("slow.json", slow);
+  expect_line(2, plan("--profile slow.json"), too_long);
+  expect_line(2, "simulate p.json --profile slow.json", too_long);
 }
 
 TEST_F(BadRequest, AMemoryCapNothingFitsGivesEveryCandidateItsReason) {
@@ -116,7 +146,7 @@ TEST_F(BadRequest, InputsThatAreNotThere) {
   expect_line(2, "plan --batch b.jsonl --topology cpu:1x4 --model llama9 -o o.json",
               "llama9: found No such file or directory, expected a readable JSON file");
   expect_line(2, "plan --batch b.jsonl --topology cpu:1x4 --model tiny --profile no.json -o o.json",
-              "no.json: found no readable file, expected a cost profile, as strata calibrate -o writes it");
+              "no.json: found No such file or directory, expected a readable JSON file");
   for (const char* command : {"lint no.json", "explain no.json", "simulate no.json", "run no.json"}) {
     expect_line(2, command, "no.json: found No such file or directory, expected a readable JSON file");
   }
@@ -132,6 +162,9 @@ TEST_F(BadRequest, OutputsThatCannotBeWritten) {
               "no/t.json: found No such file or directory, expected a file that can be written");
   expect_line(2, "run p.json --trace no/t.json",
               "no/t.json: found No such file or directory, expected a file that can be written");
+  const std::string name(300, 'x');
+  expect_line(2, "run p.json --timeline " + name,
+              name + ": found File name too long, expected a file that can be written");
   // Standard output is taken by the report or the document, so "-" is no name for it.
   const std::string dash = "-: found standard output, expected a file name, such as ./- or /dev/stdout";
   expect_line(2, start + "-", dash);
@@ -146,6 +179,40 @@ TEST_F(BadRequest, OutputsThatCannotBeWritten) {
   // Where nobody can write, root included.
   const Finished nowhere = work_.expect(2, start + "/proc/strata.json");
   EXPECT_EQ(nowhere.err.rfind("strata: /proc/strata.json: found ", 0), 0U) << nowhere.err;
+}
+
+TEST_F(BadRequest, AFileLargerThanTheLimitOfTheShell) {
+  work_.expect(0, "plan --batch b.jsonl --topology cpu:1x4 --model tiny -o p.json");
+  const std::vector<std::string> files = work_.files();
+  const Finished finished =
+      work_.script("ulimit -f 4\n" STRATA_BINARY " run p.json --repeat 100 --quiet --timeline t.json");
+  EXPECT_EQ(finished.code, 2);
+  EXPECT_EQ(finished.err, "strata: t.json: found File too large, expected a file that can be written\n");
+  EXPECT_EQ(work_.files(), files);
+}
+
+TEST_F(BadRequest, OutputsThatWouldReplaceAnInputOrEachOther) {
+  const std::string reads = ": found a file that this command reads, expected another file to write";
+  const std::string twice = ": found two results in one file, expected a file for each";
+  const std::string start = "plan --topology cpu:1x4 --model tiny ";
+  expect_line(2, start + "--batch b.jsonl -o b.jsonl", "b.jsonl" + reads);
+  expect_line(2, start + "--batch b.jsonl:1 -o ./b.jsonl", "./b.jsonl" + reads);
+  std::filesystem::create_symlink("b.jsonl", work_.path("link"));
+  expect_line(2, start + "--batch link -o b.jsonl", "b.jsonl" + reads);
+  work_.write("model.json", R"({"layers":1,"hidden":8,"ffn":8,"query_heads":1,"kv_heads":1,"head_dim":64,)"
+                            R"("element_type":"f32"})");
+  expect_line(2, "plan --batch b.jsonl --topology cpu:1x4 --model model.json -o model.json",
+              "model.json" + reads);
+  expect_line(2, "calibrate --model model.json -o model.json", "model.json" + reads);
+  work_.expect(0, start + "--batch b.jsonl -o p.json");
+  const std::string before = work_.read("p.json");
+  expect_line(2, "run p.json -o p.json", "p.json" + reads);
+  expect_line(2, "simulate p.json --trace p.json", "p.json" + reads);
+  expect_line(2, "run p.json --timeline t.json --trace t.json", "t.json" + twice);
+  expect_line(2, "simulate p.json --timeline o.json --trace ./o.json", "./o.json" + twice);
+  work_.expect(0, "simulate p.json --timeline /dev/null --trace /dev/null");
+  EXPECT_EQ(work_.read("p.json"), before);
+  EXPECT_EQ(work_.read("b.jsonl"), "{\"step\": 0, \"packs\": [[40, 24], [33]]}\n");
 }
 
 TEST_F(BadRequest, APlanWhoseInputsWereEditedFailsLintAndIsNotRun) {

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <sstream>
+#include <string>
 #include <tuple>
 
 #include "core/check.hpp"
@@ -312,6 +314,13 @@ TEST(CalibrationSamples, ARunOnADeviceGivesEveryCaseItsDurationsAndAFileOfThem) 
   }
   EXPECT_EQ(std::count(table.begin(), table.end(), '\n') + 1, samples + 5)
       << "three headers, two empty lines, a line for every sample";
+  std::istringstream lines(table);
+  for (std::string line; std::getline(lines, line);) {
+    std::string rate = line.substr(line.rfind(' ') + 1);
+    if (rate.empty() || rate.find_first_not_of("0123456789.") != std::string::npos) continue;
+    std::erase(rate, '.');
+    EXPECT_GE(rate.size() - std::min(rate.size(), rate.find_first_not_of('0')), 3U) << line;
+  }
 }
 
 }  // namespace

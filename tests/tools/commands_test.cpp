@@ -59,6 +59,19 @@ TEST_F(Commands, InspectReadsEverySampleFormat) {
   }
 }
 
+TEST_F(Commands, LengthsCanComeThroughAPipe) {
+  for (const std::string& file : {sample("azure_conv_200.csv"), sample("codeparrot_32k.jsonl"),
+                                  sample("distca_prolong_500.json"), sample("wikipedia_1000.txt")}) {
+    const Finished piped = work_.script("cat " + file + " | " STRATA_BINARY " inspect /dev/stdin");
+    EXPECT_EQ(piped.err, "");
+    std::string expected = work_.expect(0, "inspect " + file).out;
+    EXPECT_EQ(piped.out, expected.replace(0, file.size(), "/dev/stdin"));
+  }
+  work_.script("cat b.jsonl | " STRATA_BINARY
+               " plan --batch /dev/stdin --topology cpu:1x4:2 --model tiny --strategy ring -o piped.json");
+  EXPECT_EQ(work_.read("piped.json"), work_.read("plan.json"));
+}
+
 TEST_F(Commands, TopoDrawsTheLevelsAndGivesTheTopologyAsJson) {
   const std::string text = work_.expect(0, "topo cpu:2x4").out;
   EXPECT_TRUE(contains(text, "cpu:2x4: 2 nodes, 2 devices, 8 ranks, 4 links")) << text;
@@ -88,6 +101,26 @@ TEST_F(Commands, PlanRanksItsCandidatesAndWritesThePlan) {
   EXPECT_EQ(member(document, "candidates").size(), 6U);
   for (const JsonValue candidate : member(document, "candidates").items()) {
     EXPECT_EQ(keys(candidate), (Names{"strategy", "step_time_ns", "rejected"}));
+  }
+}
+
+TEST_F(Commands, PlanAndCompareShowTheirProgressToATerminalOnly) {
+  const std::string plan =
+      "plan --batch b.jsonl --topology cpu:1x4 --model tiny --strategy all -o other.json";
+  const std::string compare = "compare --batches b.jsonl --topology cpu:1x4 --model tiny --strategies all";
+  for (const std::string& command : {plan, compare}) {
+    const std::string doing = command == plan ? "planning [" : "comparing [";
+    const auto on_terminal = [&](const std::string& more) {
+      std::string line = "script -qec '" STRATA_BINARY " ";
+      line.append(command).append(more).append("' /dev/null");
+      return work_.script(line);
+    };
+    const Finished shown = on_terminal("");
+    if (shown.code == 127) GTEST_SKIP() << "no script(1) to make a terminal";
+    EXPECT_TRUE(contains(shown.out, "\r" + doing + "####..........................] 16%")) << shown.out;
+    EXPECT_TRUE(contains(shown.out, "100%\r\033[K")) << shown.out;
+    EXPECT_FALSE(contains(on_terminal(" --quiet").out, doing));
+    EXPECT_EQ(work_.expect(0, command).err, "");
   }
 }
 

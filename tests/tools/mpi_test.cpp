@@ -239,7 +239,11 @@ TEST(WithoutMpi, TheExecutorIsRefused) {
   if (STRATA_HAS_MPI != 0) GTEST_SKIP() << "this build has MPI";
   const Workspace work;
   const Finished finished = work.expect(2, "run p.json --executor mpi");
-  EXPECT_EQ(finished.err, "strata: --executor: found 'mpi', expected cpu: this build has no MPI\n");
+  const std::string others = STRATA_HAS_NCCL != 0   ? "cpu, cuda or nccl"
+                             : STRATA_HAS_CUDA != 0 ? "cpu or cuda"
+                                                    : "cpu";
+  EXPECT_EQ(finished.err,
+            "strata: --executor: found 'mpi', expected " + others + ": this build has no MPI\n");
 }
 
 }  // namespace

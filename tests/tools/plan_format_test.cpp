@@ -62,7 +62,7 @@ TEST(PlanFormat, NamesNoRuleThatLintDoesNotKnow) {
 
 TEST(PlanFormat, StatesTheVerifiersLimits) {
   const std::string document = file_text(kRoot / "docs/plan-format.md");
-  EXPECT_EQ(detail::kMaxHeads, 4096);
+  EXPECT_EQ(kMaxQueryHeads, 4096);
   EXPECT_EQ(detail::kMaxLanes, 16);
   EXPECT_EQ(detail::kMaxDocumentRanks, std::int64_t{1} << 26);
   EXPECT_EQ(detail::kMaxDocumentTokens, (std::int64_t{1} << 31) - 1);

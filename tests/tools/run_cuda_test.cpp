@@ -23,8 +23,8 @@ void expect_absent(const Workspace& work, const Finished& finished,
         << finished.err;
   } else {
     EXPECT_EQ(finished.code, 2) << finished.err;
-    EXPECT_EQ(finished.err,
-              "strata: --executor: found 'cuda', expected cpu or mpi: this build has no CUDA\n");
+    EXPECT_EQ(finished.err, std::string("strata: --executor: found 'cuda', expected ") +
+                                (STRATA_HAS_MPI != 0 ? "cpu or mpi" : "cpu") + ": this build has no CUDA\n");
   }
   EXPECT_EQ(std::count(finished.err.begin(), finished.err.end(), '\n'), 1) << finished.err;
   EXPECT_EQ(finished.out, "");
