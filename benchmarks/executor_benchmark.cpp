@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "core/lower.hpp"
-#include "executor/cpu_executor.hpp"
+#include "executor/cpu/cpu_executor.hpp"
 #include "executor/seeded_tensors.hpp"
 #include "planner/plan_batch.hpp"
 #include "planner/strategy_table.hpp"

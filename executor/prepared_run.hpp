@@ -10,7 +10,7 @@
 #include <memory>
 #include <vector>
 
-#include "executor/cpu_executor.hpp"
+#include "executor/cpu/cpu_executor.hpp"
 #include "executor/exchange_links.hpp"
 #include "executor/prepared_operation.hpp"
 

@@ -51,7 +51,7 @@ const std::vector<WrappedHeader>& wrapped_headers() {
       {"nlohmann/", {}, {"core/json_document.cpp"}},
       {"boost/", {}, {"core/topology.cpp"}},
       {"CLI/", {}, {"tools/command_line.cpp"}},
-      {"mpi.h", {}, {"executor/mpi_job.cpp", "executor/mpi_transport.cpp"}},
+      {"mpi.h", {}, {"executor/job/mpi_job.cpp", "executor/job/mpi_transport.cpp"}},
       // Their order of iteration differs between machines; what reaches a plan must not.
       // json_document.cpp looks key names up in one and never walks it.
       {"unordered_map", {"core", "cost_models", "planner"}, {"core/json_document.cpp"}},

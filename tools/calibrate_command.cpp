@@ -16,8 +16,8 @@
 #include "core/model_json.hpp"
 #include "core/version.hpp"
 #include "kernels/cpu_features.hpp"
-#include "tools/calibrate.hpp"
-#include "tools/calibrate_samples.hpp"
+#include "tools/calibration/calibrate.hpp"
+#include "tools/calibration/calibrate_samples.hpp"
 #include "tools/command.hpp"
 
 namespace strata::tools {

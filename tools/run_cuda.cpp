@@ -5,8 +5,8 @@
 
 #include "core/check.hpp"
 #include "core/counts.hpp"
-#include "executor/cuda_accelerator.hpp"
-#include "executor/device_executor.hpp"
+#include "executor/device/cuda_accelerator.hpp"
+#include "executor/device/device_executor.hpp"
 #include "executor/kernel_arguments.hpp"
 #include "tools/error_report.hpp"
 

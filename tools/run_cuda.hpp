@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "executor/device_executor.hpp"
+#include "executor/device/device_executor.hpp"
 #include "tools/run_setup.hpp"
 
 namespace strata::tools {

@@ -9,9 +9,9 @@
 
 #include "core/check.hpp"
 #include "core/plan_json.hpp"
-#include "executor/cuda_accelerator.hpp"
-#include "executor/mpi_job.hpp"
-#include "executor/nccl_network.hpp"
+#include "executor/device/cuda_accelerator.hpp"
+#include "executor/job/mpi_job.hpp"
+#include "executor/nccl/nccl_network.hpp"
 
 namespace strata::tools {
 

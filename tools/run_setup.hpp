@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include "executor/cpu_executor.hpp"
+#include "executor/cpu/cpu_executor.hpp"
 #include "tools/output.hpp"
 #include "tools/plan_programs.hpp"
 #include "tools/plan_report.hpp"

@@ -9,7 +9,7 @@
 #include "core/check.hpp"
 #include "tools/command.hpp"
 #include "tools/error_report.hpp"
-#include "tools/launch.hpp"
+#include "tools/job/launch.hpp"
 
 namespace {
 

@@ -17,7 +17,7 @@
 #include "cost_models/cost_profile.hpp"
 #include "tests/core/bad_input.hpp"
 #include "tests/core/random_plan.hpp"
-#include "tools/calibration_samples.hpp"
+#include "tools/calibration/calibration_samples.hpp"
 
 namespace strata {
 namespace {

@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "executor/cpu_executor.hpp"
-#include "executor/device_executor.hpp"
+#include "executor/cpu/cpu_executor.hpp"
+#include "executor/device/device_executor.hpp"
 #include "tests/executor/hand_programs.hpp"
 
 namespace {

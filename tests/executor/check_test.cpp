@@ -10,7 +10,7 @@
 #include <limits>
 
 #include "executor/check_detail.hpp"
-#include "executor/cpu_executor.hpp"
+#include "executor/cpu/cpu_executor.hpp"
 #include "tests/executor/hand_programs.hpp"
 
 namespace strata {

@@ -2,7 +2,7 @@
 // The CPU executor on programs written by hand: right numbers, bitwise the same whatever the threads and
 // delays, arenas of exactly the declared size, bytes as declared, and errors instead of wrong answers or
 // hangs.
-#include "executor/cpu_executor.hpp"
+#include "executor/cpu/cpu_executor.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // All ranks on a real GPU: every strategy computes what one device would, with plain attention and on tensor
 // cores, and always the same bits. Skipped, saying why, where there is no GPU.
-#include "executor/cuda_accelerator.hpp"
+#include "executor/device/cuda_accelerator.hpp"
 
 #include <gtest/gtest.h>
 

@@ -6,7 +6,7 @@
 #include <array>
 
 #include "core/lower.hpp"
-#include "executor/cpu_executor.hpp"
+#include "executor/cpu/cpu_executor.hpp"
 #include "planner/strategy_table.hpp"
 #include "tests/executor/random_batches.hpp"
 

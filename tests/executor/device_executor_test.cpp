@@ -2,7 +2,7 @@
 // The executor of one device, run on a device made of queues: every strategy computes what one device would,
 // whatever order the scheduler picks among the streams, and an order that a program lost is noticed. Arenas
 // are poisoned.
-#include "executor/device_executor.hpp"
+#include "executor/device/device_executor.hpp"
 
 #include <gtest/gtest.h>
 

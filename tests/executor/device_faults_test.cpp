@@ -13,7 +13,7 @@
 
 #include "core/check.hpp"
 #include "executor/check.hpp"
-#include "executor/device_executor.hpp"
+#include "executor/device/device_executor.hpp"
 #include "tests/executor/hand_programs.hpp"
 #include "tests/support/host_accelerator.hpp"
 #include "tests/support/test_scale.hpp"

@@ -12,10 +12,10 @@
 #include <vector>
 
 #include "core/check.hpp"
-#include "executor/agreement.hpp"
 #include "executor/check.hpp"
-#include "executor/device_executor.hpp"
-#include "executor/network_probe.hpp"
+#include "executor/device/device_executor.hpp"
+#include "executor/device/network_probe.hpp"
+#include "executor/job/agreement.hpp"
 #include "tests/executor/hand_programs.hpp"
 #include "tests/executor/strategy_runs.hpp"
 #include "tests/executor/thread_job.hpp"

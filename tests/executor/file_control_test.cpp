@@ -2,7 +2,7 @@
 // The rendezvous through a shared folder, with real processes: they find each other whatever lies there
 // already, messages arrive whole and in order, every way to lose a process ends in an error that names it,
 // and a job that ended well leaves nothing behind.
-#include "executor/file_control.hpp"
+#include "executor/job/file_control.hpp"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -15,8 +15,8 @@
 #include <thread>
 
 #include "core/lower.hpp"
-#include "executor/clock_alignment.hpp"
-#include "executor/process_run.hpp"
+#include "executor/job/clock_alignment.hpp"
+#include "executor/job/process_run.hpp"
 #include "tests/executor/file_job.hpp"
 #include "tests/executor/hand_programs.hpp"
 #include "tests/executor/thread_job.hpp"

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "executor/file_control.hpp"
+#include "executor/job/file_control.hpp"
 
 namespace strata::testing {
 

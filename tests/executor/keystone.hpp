@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "executor/check_detail.hpp"
-#include "executor/cpu_executor.hpp"
+#include "executor/cpu/cpu_executor.hpp"
 #include "planner/strategy_table.hpp"
 #include "tests/executor/random_batches.hpp"
 

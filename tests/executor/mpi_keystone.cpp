@@ -8,8 +8,8 @@
 #include <exception>
 #include <string>
 
-#include "executor/mpi_job.hpp"
-#include "executor/process_run.hpp"
+#include "executor/job/mpi_job.hpp"
+#include "executor/job/process_run.hpp"
 #include "tests/executor/keystone.hpp"
 
 namespace strata {

@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "core/check.hpp"
-#include "executor/nccl_library.hpp"
-#include "executor/nccl_network.hpp"
-#include "executor/network_probe.hpp"
+#include "executor/device/network_probe.hpp"
+#include "executor/nccl/nccl_library.hpp"
+#include "executor/nccl/nccl_network.hpp"
 #include "tests/executor/strategy_runs.hpp"
 #include "tests/executor/thread_job.hpp"
 #include "tests/support/fake_nccl.hpp"

@@ -2,7 +2,7 @@
 // Runs of several processes, with threads in their place: results bitwise those of one process however the
 // ranks are divided, one timeline on one clock, and errors that name ranks when processes disagree, fail or
 // never meet.
-#include "executor/process_run.hpp"
+#include "executor/job/process_run.hpp"
 
 #include <gtest/gtest.h>
 
@@ -10,9 +10,9 @@
 #include <mutex>
 
 #include "core/lower.hpp"
-#include "executor/agreement.hpp"
-#include "executor/clock_alignment.hpp"
-#include "executor/process_results.hpp"
+#include "executor/job/agreement.hpp"
+#include "executor/job/clock_alignment.hpp"
+#include "executor/job/process_results.hpp"
 #include "planner/strategy_table.hpp"
 #include "tests/executor/hand_programs.hpp"
 #include "tests/executor/random_batches.hpp"

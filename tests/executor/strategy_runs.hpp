@@ -6,7 +6,7 @@
 #include <functional>
 #include <vector>
 
-#include "executor/device_executor.hpp"
+#include "executor/device/device_executor.hpp"
 #include "tests/executor/random_batches.hpp"
 
 namespace strata::testing {

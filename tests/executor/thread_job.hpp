@@ -13,7 +13,7 @@
 #include <tuple>
 #include <vector>
 
-#include "executor/control.hpp"
+#include "executor/job/control.hpp"
 #include "executor/transport.hpp"
 
 namespace strata::testing {

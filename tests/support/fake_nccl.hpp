@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "executor/nccl_library.hpp"
+#include "executor/nccl/nccl_library.hpp"
 #include "tests/support/host_network.hpp"
 
 namespace strata::testing {

@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "executor/accelerator.hpp"
+#include "executor/device/accelerator.hpp"
 
 namespace strata::testing {
 

@@ -6,7 +6,7 @@
 #include <stdexcept>
 #include <vector>
 
-#include "executor/control.hpp"
+#include "executor/job/control.hpp"
 
 namespace strata::testing {
 

@@ -10,7 +10,7 @@
 #include <mutex>
 #include <tuple>
 
-#include "executor/device_network.hpp"
+#include "executor/device/device_network.hpp"
 #include "tests/support/host_accelerator.hpp"
 
 namespace strata::testing {

@@ -14,11 +14,11 @@
 #include "core/check.hpp"
 #include "core/json_document.hpp"
 #include "core/verify_programs.hpp"
-#include "executor/agreement.hpp"
-#include "executor/cpu_executor.hpp"
+#include "executor/cpu/cpu_executor.hpp"
+#include "executor/job/agreement.hpp"
 #include "executor/kernel_arguments.hpp"
 #include "tests/support/host_accelerator.hpp"
-#include "tools/calibration_runs.hpp"
+#include "tools/calibration/calibration_runs.hpp"
 
 namespace strata::tools {
 namespace {

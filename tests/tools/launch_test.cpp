@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // How a process was started, told from environments written out here: each launcher alone, one inside
 // another, batch scripts and interactive shells that look like a launch and are none, and broken values.
-#include "tools/launch.hpp"
+#include "tools/job/launch.hpp"
 
 #include <gtest/gtest.h>
 

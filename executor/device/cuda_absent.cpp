@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a build without CUDA has in its place.
+#include "core/check.hpp"
+#include "executor/device/cuda_accelerator.hpp"
+
+namespace strata {
+
+bool cuda_available() { return false; }
+
+std::int32_t gpu_count() { throw DeviceError(-1, "this build of Strata has no CUDA"); }
+
+std::unique_ptr<Gpu> open_gpu(std::int32_t) { throw DeviceError(-1, "this build of Strata has no CUDA"); }
+
+}  // namespace strata
