@@ -164,6 +164,13 @@ TEST(VerifyPlan, SurvivesAbsurdSizes) {
   Plan plan = good_plan();
   plan.model.head_dim = plan.model.value_head_dim = 2147483647;
   plan.model.layers = 2147483647;
+  expect_first(verify_plan(plan), "inputs", "inputs.model", "found layers = 2147483647, expected at most");
+  // The largest model there may be, on enough tokens for the bytes sent in all layers not to fit 64 bits.
+  PlanRequest request = request_of({{4000}}, "ring");
+  request.model.query_heads = request.model.kv_heads = kMaxQueryHeads;
+  plan = plan_batch(request).plan.value();
+  constexpr auto kLargest = static_cast<std::int32_t>(kMaxModelSize);
+  plan.model.head_dim = plan.model.value_head_dim = plan.model.layers = kLargest;
   const auto violations = verify_plan(plan);
   EXPECT_NE(listed(violations).find("more than 2^63 - 1"), std::string::npos) << listed(violations);
 }
