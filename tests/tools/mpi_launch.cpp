@@ -66,8 +66,8 @@ void MpiJobUnderTest::signal(int process, int signal) const {
   ASSERT_EQ(::kill(number, signal), 0) << "process " << process << " has ended: " << read("err");
 }
 
-Finished MpiJobUnderTest::wait() {
-  const auto end = steady_clock::now() + kPatience;
+Finished MpiJobUnderTest::wait(std::chrono::seconds patience) {
+  const auto end = steady_clock::now() + patience;
   int status = 0;
   while (::waitpid(mpirun_, &status, WNOHANG) == 0) {
     if (steady_clock::now() > end) {

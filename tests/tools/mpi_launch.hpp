@@ -5,6 +5,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -29,8 +30,8 @@ class MpiJobUnderTest {
   /// Until process 0 has said that all processes agree and run; fails the test when it never does.
   void wait_until_running() const;
   void signal(int process, int signal) const;
-  /// The end of mpirun. Fails the test, and ends the job, when it takes longer than a minute.
-  Finished wait();
+  /// The end of mpirun. Fails the test, and ends the job, when it takes longer than `patience`.
+  Finished wait(std::chrono::seconds patience = std::chrono::seconds(60));
 
  private:
   std::string read(const std::string& name) const;
