@@ -51,15 +51,15 @@ std::vector<Row> compare(const PlanRequest& base, const std::vector<Batch>& batc
                          const std::vector<Strategy>& strategies, const Output& output) {
   std::vector<Row> rows;
   Progress progress(output, "comparing", static_cast<std::int64_t>(batches.size() * strategies.size()));
-  for (const Batch& recorded : batches) {
+  for (const Batch& batch : batches) {
     PlanRequest request = base;
-    request.batch = masked_batch(recorded, base.model, "--batches");
+    request.batch = batch;
     const Duration bound = lower_bound(request.batch.document_lengths(), request.model, request.topology,
                                        request.profile, request.options.memory_cap)
                                .bound;
     for (const Strategy& strategy : strategies) {
       Row row;
-      row.step = recorded.step;
+      row.step = batch.step;
       row.strategy = strategy.name;
       row.lower_bound = bound;
       const auto start = std::chrono::steady_clock::now();
@@ -211,8 +211,10 @@ Command compare_command() {
       throw InputError("--tie-permille", std::to_string(options->tie_permille), "0 or more");
     }
     if (options->max < 0) throw InputError("--max", std::to_string(options->max), "0 or more");
-    const std::vector<Batch> batches =
-        load_batches(options->batches, options->max, options->inputs.packs_per_step);
+    std::vector<Batch> batches = load_batches(options->batches, options->max, options->inputs.packs_per_step);
+    for (Batch& batch : batches) {
+      batch = masked_batch(batch, request.model, fmt::format("{}: step {}", options->batches, batch.step));
+    }
     const std::vector<Strategy> strategies = strategies_named(options->inputs.strategies);
     const std::vector<Row> rows = compare(request, batches, strategies, output);
     const double tie = static_cast<double>(options->tie_permille) / 1000.0;

@@ -9,6 +9,7 @@
 #include "core/json_writer.hpp"
 #include "core/plan_json.hpp"
 #include "planner/strategy_table.hpp"
+#include "planner/waves.hpp"
 #include "tools/inputs.hpp"
 #include "tools/plan_report.hpp"
 
@@ -44,7 +45,8 @@ Command plan_command() {
     const PlanInputs& inputs = options->inputs;
     expect_writable({options->output}, {parse_batch_reference(options->batch).path, inputs.topology,
                                         inputs.model, inputs.profile});
-    request.batch = load_batch(options->batch, options->inputs.packs_per_step);
+    request.batch =
+        masked_batch(load_batch(options->batch, inputs.packs_per_step), request.model, options->batch);
     const PlanResult result = plan_with_progress(request, output);
     if (!result.plan) throw_no_plan(result.rejections);
     const Plan& plan = *result.plan;

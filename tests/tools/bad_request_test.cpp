@@ -69,10 +69,11 @@ TEST_F(BadRequest, AModelLargerThanAPlanCanHold) {
 TEST_F(BadRequest, AStepTooLongToReckonWith) {
   work_.write("long.jsonl", "{\"documents\": [2000000000]}\n{\"documents\": [400000000]}\n");
   const std::string start = " --topology cpu:1x4 --model tiny --strategy per_document ";
-  expect_line(
-      2, "plan --batch long.jsonl:1 -o o.json" + start,
-      "batch: found 2,000,000,000 tokens with 2.0e+18 pairs of query and key in 4 query heads, expected "
-      "at most 4.6e18 pairs x heads");
+  const std::string too_many =
+      ": found 2,000,000,000 tokens with 2.0e+18 pairs of query and key in 4 query heads, expected at most "
+      "4.6e18 pairs x heads";
+  expect_line(2, "plan --batch long.jsonl:1 -o o.json" + start, "long.jsonl:1" + too_many);
+  expect_line(2, "compare --batches long.jsonl" + start, "long.jsonl: step 0" + too_many);
   const std::string too_long =
       "the predicted step: found more than 73 years, expected a shorter one: fewer tokens or layers, or a "
       "faster profile and topology";
