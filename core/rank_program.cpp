@@ -7,17 +7,11 @@
 #include <iterator>
 
 #include "core/check.hpp"
+#include "core/overloaded.hpp"
 
 namespace strata {
 
 namespace {
-
-template <typename... Lambdas>
-struct Overloaded : Lambdas... {
-  using Lambdas::operator()...;
-};
-template <typename... Lambdas>
-Overloaded(Lambdas...) -> Overloaded<Lambdas...>;
 
 /// Lists of thousands of parts touch few buffers: widens one of the last entries where it is the same buffer.
 void append_access(std::vector<Access>& out, std::size_t first, const Access& access) {

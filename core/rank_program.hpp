@@ -218,7 +218,12 @@ struct RankProgram {
   }
 };
 
-/// For programs written by hand: places the buffers back to back and sets the arena to what they take.
+/// For programs written by hand: work on all rows of its buffers, -1 standing for none.
+inline TokenWork token_work(TokenWorkKind kind, std::int32_t target, std::int32_t source = -1,
+                            std::int32_t other = -1) {
+  return {kind, 0, {}, target, source, other};
+}
+/// The same: places the buffers back to back and sets the arena to what they take.
 void place_buffers(RankProgram& program);
 
 /// "Exchange", "Attention", ...: the IR's name of the operation's kind; TokenWork as "TokenWork.delta" etc.

@@ -13,7 +13,7 @@ bool key_less(const TimelineEvent& a, const TimelineEvent& b) {
 
 std::int32_t Timeline::device(std::int32_t rank) const {
   if (!rank_device.empty()) return rank_device.at(static_cast<std::size_t>(rank));
-  return static_cast<std::int32_t>(std::int64_t{rank} * device_count / rank_count);
+  return device_of_equal_blocks(rank, device_count, rank_count);
 }
 
 Duration Timeline::makespan(std::int32_t repeat) const {

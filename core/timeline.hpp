@@ -27,6 +27,11 @@ struct TimelineEvent {
 /// Orders events by their key.
 bool key_less(const TimelineEvent& a, const TimelineEvent& b);
 
+/// The device of `rank` when devices serve equal blocks of neighbouring ranks.
+constexpr std::int32_t device_of_equal_blocks(std::int32_t rank, std::int32_t devices, std::int32_t ranks) {
+  return static_cast<std::int32_t>(std::int64_t{rank} * devices / ranks);
+}
+
 struct Timeline {
   std::string source;                 ///< "simulator", "cpu", "mpi", ...
   std::string plan_digest;            ///< of the plan that was run
@@ -38,7 +43,7 @@ struct Timeline {
   bool linear_included = false;       ///< whether TokenWork.linear took time
   std::int64_t clock_error_ns = 0;    ///< bound on how far the ranks' clocks are apart; 0: one clock
   std::vector<TimelineEvent> events;  ///< sorted by key
-  /// [rank] the device that served it; empty: equal blocks of neighbours, r * device_count / rank_count.
+  /// [rank] the device that served it; empty: see device_of_equal_blocks.
   std::vector<std::int32_t> rank_device = {};
   bool operator==(const Timeline&) const = default;
 

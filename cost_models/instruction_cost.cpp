@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/check.hpp"
+#include "core/overloaded.hpp"
 #include "cost_models/attention_cost.hpp"
 
 namespace strata {
@@ -94,13 +95,6 @@ InstructionCost token_cost(const RankProgram& program, const TokenWork& work, co
   }
   return bytes == 0 ? InstructionCost{} : row_cost(token_rate(work.kind, profile), 1, bytes, profile);
 }
-
-template <typename... Lambdas>
-struct Overloaded : Lambdas... {
-  using Lambdas::operator()...;
-};
-template <typename... Lambdas>
-Overloaded(Lambdas...) -> Overloaded<Lambdas...>;
 
 }  // namespace
 

@@ -3,19 +3,13 @@
 
 #include <algorithm>
 
+#include "core/overloaded.hpp"
 #include "executor/kernel_arguments.hpp"
 #include "executor/row_items.hpp"
 
 namespace strata {
 
 namespace {
-
-template <typename... Lambdas>
-struct Overloaded : Lambdas... {
-  using Lambdas::operator()...;
-};
-template <typename... Lambdas>
-Overloaded(Lambdas...) -> Overloaded<Lambdas...>;
 
 /// `op` is an Attention or an AttentionBackward.
 template <typename AttentionOperation>

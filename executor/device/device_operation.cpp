@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "core/check.hpp"
+#include "core/overloaded.hpp"
 #include "executor/kernel_arguments.hpp"
 #include "kernels/cuda/attention_lists.hpp"
 #include "kernels/functors/add_lists.hpp"
@@ -12,13 +13,6 @@
 namespace strata {
 
 namespace {
-
-template <typename... Lambdas>
-struct Overloaded : Lambdas... {
-  using Lambdas::operator()...;
-};
-template <typename... Lambdas>
-Overloaded(Lambdas...) -> Overloaded<Lambdas...>;
 
 /// What one team of lanes copies of a contiguous piece: short enough to spread a piece over the whole device.
 constexpr std::int64_t kCopyRowBytes = 4096;

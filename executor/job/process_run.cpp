@@ -107,13 +107,12 @@ std::vector<std::int32_t> machines_of_ranks(const Control& control, const std::v
     if (found == known.end()) known.push_back(name);
     machines.insert(machines.end(), static_cast<std::size_t>(control.block(process, ranks).count()), number);
   }
-  bool equal_blocks = true;
+  const auto count = static_cast<std::int32_t>(known.size());
   for (std::int32_t rank = 0; rank < ranks; ++rank) {
-    equal_blocks =
-        equal_blocks && machines[static_cast<std::size_t>(rank)] == rank * std::ssize(known) / ranks;
+    if (machines[static_cast<std::size_t>(rank)] != device_of_equal_blocks(rank, count, ranks))
+      return machines;
   }
-  if (equal_blocks) machines.clear();
-  return machines;
+  return {};
 }
 
 std::int32_t number_on_machine(Control& control) {

@@ -60,15 +60,6 @@ class Writer {
   }
 
  private:
-  static Operation token_work(TokenWorkKind kind, std::int32_t target, std::int32_t source = -1,
-                              std::int32_t other = -1) {
-    TokenWork work;
-    work.kind = kind;
-    work.target = target;
-    work.source = source;
-    work.other = other;
-    return work;
-  }
   void add(BufferRole role, ElementType type, std::int64_t rows, std::int32_t width, bool persistent) {
     Buffer buffer;
     buffer.role = role;

@@ -12,16 +12,6 @@ namespace {
 constexpr std::int32_t kGatherStep = 0, kReleaseStep = 1, kMeasuredStep = 2;
 constexpr std::int32_t kReleased = 1;  ///< the barrier's last instruction
 
-Operation token_work(TokenWorkKind kind, std::int32_t target, std::int32_t source = -1,
-                     std::int32_t other = -1) {
-  TokenWork work;
-  work.kind = kind;
-  work.target = target;
-  work.source = source;
-  work.other = other;
-  return work;
-}
-
 }  // namespace
 
 WaveWriter::WaveWriter(const ModelShape& model, std::int32_t ranks) : model_(model) {
