@@ -10,11 +10,12 @@ import shutil
 import subprocess
 import sys
 
+from report import RECORDED, refuses
+
 BUNDLE_LIMIT = 55 * 2**20
 PROGRAMS = {"strata": "tools/strata", "cuda_device_test": "tests/kernels/cuda_device_test",
             "cuda_executor_test": "tests/executor/cuda_executor_test",
             "nccl_test": "tests/executor/nccl_test"}
-SAMPLES = ["codeparrot_32k.jsonl"]
 # Of the C library, which is the machine's own, as the driver's libraries are.
 SYSTEM_LIBRARIES = re.compile(r"(libc|libm|libdl|librt|libpthread|ld-linux-x86-64|libcuda)\.so")
 
@@ -78,8 +79,7 @@ def prepare(script, options):
     """`script` is tools/gpu_check itself. Exit code: 0, or 2 when the folder has something in it."""
     root = script.parent.parent
     folder = pathlib.Path(options.prepare)
-    if folder.exists() and any(folder.iterdir()):
-        print(f"gpu_check: {folder}: found files, expected an empty or a new folder", file=sys.stderr)
+    if refuses(folder):
         return 2
     built = build(root, options)
     for name in ("lib", "samples"):
@@ -89,8 +89,7 @@ def prepare(script, options):
         run_or_stop(["strip", folder / name])
         for library, path in libraries_of(built / place).items():
             shutil.copy2(path, folder / "lib" / library)
-    for sample in SAMPLES:
-        shutil.copy2(root / "traces" / "samples" / sample, folder / "samples")
+    shutil.copy2(root / "traces" / "samples" / RECORDED, folder / "samples")
     copy_scripts(script, folder)
     (folder / "build.json").write_text(json.dumps(facts_of_build(root, options), indent=2) + "\n")
     for name in PROGRAMS:

@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 
-from report import last_line, plan, recorded_batch, run_plan, write_batch
+from report import last_line, plan, recorded_batch, run_command, run_plan, write_batch
 
 STRATEGIES = ["ulysses", "ring", "zigzag_ring", "per_document", "allgather", "whole_document"]
 
@@ -17,9 +17,7 @@ def open_device(report):
     batch = recorded_batch(report)
     if not plan(report, "probe", batch, "--topology cpu:1x1:1 --model tiny --layers 1 --heads 8:2"):
         return False
-    command = [report.bundle / "strata", "run", "probe.json", "--executor", report.target.one_gpu,
-               "--check", "sampled"]
-    done = report.run(name, command, 60)
+    done = report.run(name, run_command(report, "probe", "--check sampled"), 60)
     if done.code is None:
         return False
     reason = last_line(done.text).replace("strata: ", "")
@@ -131,5 +129,4 @@ def run_sanitizer(report):
                 report.add(name, "not run: " + reason)
                 continue
             judge_sanitizer(report, name, [tool, "--tool", mode, "--error-exitcode", "9",
-                                           report.bundle / "strata", "run", f"small_{kind}.json",
-                                           "--executor", report.target.one_gpu])
+                                           *run_command(report, f"small_{kind}", "")])

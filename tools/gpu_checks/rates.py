@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 
-from report import last_line, plan, recorded_batch, run_plan, write_batch
+from report import last_line, plan, recorded_batch, run_command, run_plan, write_batch
 
 CALIBRATION_LIMIT_S = 60
 
@@ -77,8 +77,7 @@ def profile_attention(report):
     sections = [word for section in ("SpeedOfLight", "WarpStateStats", "Occupancy", "MemoryWorkloadAnalysis")
                 for word in ("--section", section)]
     command = [tool, "--clock-control", "none", "--kernel-name", "regex:strata_attention",
-               "--launch-count", "3", *sections, report.bundle / "strata", "run", "rate_1.json",
-               "--executor", report.target.one_gpu, "--serial", "--layers", "1"]
+               "--launch-count", "3", *sections, *run_command(report, "rate_1", "--serial --layers 1")]
     done = report.run(name, command, 60)
     if done.code is None:
         return

@@ -3,10 +3,12 @@
 import os
 import re
 import subprocess
+import sys
 import time
 from typing import NamedTuple, Optional
 
 BUDGET_S = 460
+RECORDED = "codeparrot_32k.jsonl"
 
 
 class Target:
@@ -80,6 +82,14 @@ class Report:
         return "\n".join(lines)
 
 
+def refuses(folder):
+    """Whether the folder has something in it, which nothing here may replace; a line says so."""
+    used = folder.exists() and any(folder.iterdir())
+    if used:
+        print(f"gpu_check: {folder}: found files, expected an empty or a new folder", file=sys.stderr)
+    return used
+
+
 def last_line(text):
     lines = [line for line in text.splitlines() if line.strip()]
     return lines[-1].strip() if lines else "no output"
@@ -93,7 +103,7 @@ def write_batch(report, name, documents):
 
 
 def recorded_batch(report):
-    return report.bundle / "samples" / "codeparrot_32k.jsonl"
+    return report.bundle / "samples" / RECORDED
 
 
 def plan(report, name, batch, options):
@@ -105,11 +115,15 @@ def plan(report, name, batch, options):
     return done.code == 0
 
 
+def run_command(report, plan_name, options, executor=None):
+    """`strata run` of a plan, for all ranks on one GPU unless an executor is named."""
+    return [report.bundle / "strata", "run", f"{plan_name}.json", "--executor",
+            executor or report.target.one_gpu, *report.target.run_options(options).split()]
+
+
 def run_plan(report, name, plan_name, options, executor=None, environment=None):
-    """`strata run` of a plan: its Outcome, or None with a row when it failed."""
-    command = [report.bundle / "strata", "run", f"{plan_name}.json", "--executor",
-               executor or report.target.one_gpu, *report.target.run_options(options).split()]
-    done = report.run(name, command, 60, environment)
+    """The Outcome of run_command, or None with a row when it failed."""
+    done = report.run(name, run_command(report, plan_name, options, executor), 60, environment)
     if done.code == 0:
         return done
     if done.code is not None:
