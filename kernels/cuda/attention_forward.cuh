@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/device_lists.hpp"
+#include "kernels/cuda/key_block.cuh"
 #include "kernels/cuda/simt.hpp"
 #include "kernels/cuda/tile_memory.cuh"
 #include "kernels/cuda/tile_shapes.hpp"
@@ -51,12 +52,7 @@ class AttentionForward {
   using ValueLanes = TileLanes<kValueDim>;
 
   /// Runs ahead over the segments' blocks and starts their copies, K and V in turn.
-  struct Loader {
-    const char* from = nullptr;  // this thread's chunk of K in its first row of the block
-    std::int32_t row_bytes = 0;
-    std::int32_t rows = 0;  // left in the segment
-    std::int32_t segment = 0;
-  };
+  using Loader = KeyBlock<kKeyDim, kValueDim, KeyFill>;
   /// The block of keys that is being used: the rest of its segment, with the band relative to its first key.
   struct Cursor {
     std::int32_t segment = 0;
@@ -98,15 +94,7 @@ class AttentionForward {
   STRATA_DEVICE static void enter_segment(const AttentionArguments& arguments, const DeviceTile& tile,
                                           Loader& loader) {
     if (loader.segment >= tile.segment_end) return;
-    const DeviceSegment& segment = arguments.segments[loader.segment];
-    const KeyRows& source = arguments.keys[segment.source];
-    constexpr std::int32_t kHeadBytes = (kKeyDim + kValueDim) * 2;
-    loader.row_bytes = source.head_count * kHeadBytes;
-    loader.rows = segment.count;
-    loader.from = static_cast<const char*>(source.kv) +
-                  (segment.row + KeyFill::row()) * std::int64_t{loader.row_bytes} +
-                  (tile.head / arguments.group - source.head_begin) * kHeadBytes +
-                  KeyFill::chunk() * kChunkBytes;
+    loader.enter(arguments, tile, arguments.segments[loader.segment]);
   }
 
   /// Starts the next copy, if any is left, and closes its group in any case.
@@ -120,8 +108,7 @@ class AttentionForward {
         static_assert(KeyFill::kLanes == ValueFill::kLanes, "one pointer serves both");
         ValueFill::template start<kShape.columns>(slot_begin(slot), loader.from + kKeyDim * 2,
                                                   loader.row_bytes, loader.rows);
-        loader.from += kShape.columns * std::int64_t{loader.row_bytes};
-        loader.rows -= kShape.columns;
+        loader.advance(kShape.columns);
         if (loader.rows <= 0) {
           ++loader.segment;
           enter_segment(arguments, tile, loader);

@@ -29,6 +29,7 @@ class GradKvWarps {
   using Tile = typename Parts::Tile;
   using KeyFill = typename Parts::KeyFill;
   using ValueFill = typename Parts::ValueFill;
+  using Memory = typename Parts::Memory;
   static constexpr int kRowSteps = Parts::kRowSteps;
   using KeySums = typename Tile::template Sums<kKeyDim>;
   using ValueSums = typename Tile::template Sums<kValueDim>;
@@ -70,11 +71,11 @@ class GradKvWarps {
     const std::int32_t rows = segment.count - block.row;
     const std::int64_t key_bytes = std::int64_t{source.head_count} * (kKeyDim * 2);
     const std::int64_t value_bytes = std::int64_t{source.head_count} * (kValueDim * 2);
-    KeyFill::template start<kShape.columns>(Parts::slot_begin(slot),
+    KeyFill::template start<kShape.columns>(Memory::slot_begin(slot),
                                             static_cast<const char*>(source.q) + cell * (kKeyDim * 2) +
                                                 KeyFill::row() * key_bytes + KeyFill::chunk() * kChunkBytes,
                                             key_bytes, rows);
-    ValueFill::template start<kShape.columns>(Parts::slot_values(slot),
+    ValueFill::template start<kShape.columns>(Memory::slot_values(slot),
                                               static_cast<const char*>(source.grad_out) +
                                                   cell * (kValueDim * 2) + ValueFill::row() * value_bytes +
                                                   ValueFill::chunk() * kChunkBytes,
@@ -155,20 +156,20 @@ class GradKvWarps {
     const Sight sight = band.sight(Tile::rows_of_warp(tile.count), kShape.columns);
     if (sight == Sight::none) return;
     typename Tile::Scores weights;
-    Tile::template multiply<kKeyDim>(simt::shared_begin(), Parts::slot_begin(slot), weights);
+    Tile::template multiply<kKeyDim>(Memory::owned_begin(), Memory::slot_begin(slot), weights);
     if (sight == Sight::some) Tile::hide(band, weights);
     Parts::weigh(arguments, slot, weights);
     typename Tile::Operand operand;
     if constexpr (kValues) {
       Tile::round(weights, operand);
-      Tile::template accumulate<kValueDim>(operand, Parts::slot_values(slot), values);
+      Tile::template accumulate<kValueDim>(operand, Memory::slot_values(slot), values);
     }
     if constexpr (kKeys) {
       typename Tile::Scores slopes;
-      Tile::template multiply<kValueDim>(Parts::values_begin(), Parts::slot_values(slot), slopes);
+      Tile::template multiply<kValueDim>(Memory::owned_values(), Memory::slot_values(slot), slopes);
       slope(slot, weights, slopes);
       Tile::round(slopes, operand);
-      Tile::template accumulate<kKeyDim>(operand, Parts::slot_begin(slot), keys);
+      Tile::template accumulate<kKeyDim>(operand, Memory::slot_begin(slot), keys);
     }
   }
 
@@ -189,17 +190,11 @@ class GradKvWarps {
 
   STRATA_DEVICE static void put_keys(const AttentionArguments& arguments, const DeviceTile& tile,
                                      const KeySums& keys) {
-    const KeyRows& target = arguments.keys[tile.source];
-    Tile::template put<kKeyDim>(keys, arguments.scale, arguments.mode, Parts::rows_begin(target, tile),
-                                std::int64_t{target.head_count} * (kKeyDim + kValueDim),
-                                tile.count - Tile::warp_row());
+    Parts::template put<kKeyDim>(arguments, tile, keys, arguments.scale, 0);
   }
   STRATA_DEVICE static void put_values(const AttentionArguments& arguments, const DeviceTile& tile,
                                        const ValueSums& values) {
-    const KeyRows& target = arguments.keys[tile.source];
-    Tile::template put<kValueDim>(values, 1.0F, arguments.mode, Parts::rows_begin(target, tile) + kKeyDim,
-                                  std::int64_t{target.head_count} * (kKeyDim + kValueDim),
-                                  tile.count - Tile::warp_row());
+    Parts::template put<kValueDim>(arguments, tile, values, 1.0F, kKeyDim);
   }
 };
 

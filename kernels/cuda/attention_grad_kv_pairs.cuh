@@ -27,6 +27,7 @@ class GradKvPairs {
   using Tile = typename Parts::Tile;
   using KeyFill = typename Parts::KeyFill;
   using ValueFill = typename Parts::ValueFill;
+  using Memory = typename Parts::Memory;
   using Sums = typename Tile::template Sums<kKeyDim>;
   static constexpr int kRowSteps = Parts::kRowSteps;
 
@@ -95,9 +96,9 @@ class GradKvPairs {
   }
 
   STRATA_DEVICE static void load_block(const Block& block, int slot) {
-    KeyFill::template start<kShape.columns>(Parts::slot_begin(slot), block.q,
+    KeyFill::template start<kShape.columns>(Memory::slot_begin(slot), block.q,
                                             block.head_count * (kKeyDim * 2), block.rows);
-    ValueFill::template start<kShape.columns>(Parts::slot_values(slot), block.gradients,
+    ValueFill::template start<kShape.columns>(Memory::slot_values(slot), block.gradients,
                                               block.head_count * (kValueDim * 2), block.rows);
   }
 
@@ -177,8 +178,8 @@ class GradKvPairs {
     const bool slopes = makes_slopes();
     typename Tile::Scores scores;
     if (sight != Sight::none) {
-      Tile::template multiply<kKeyDim>(slopes ? Parts::values_begin() : simt::shared_begin(),
-                                       slopes ? Parts::slot_values(slot) : Parts::slot_begin(slot), scores);
+      Tile::template multiply<kKeyDim>(slopes ? Memory::owned_values() : Memory::owned_begin(),
+                                       slopes ? Memory::slot_values(slot) : Memory::slot_begin(slot), scores);
       if (!slopes) {
         if (sight == Sight::some) Tile::hide(band, scores);
         Parts::weigh(arguments, slot, scores);
@@ -190,7 +191,7 @@ class GradKvPairs {
     if (slopes) slope_handed(slot, scores);
     typename Tile::Operand operand;
     Tile::round(scores, operand);
-    Tile::template accumulate<kKeyDim>(operand, slopes ? Parts::slot_begin(slot) : Parts::slot_values(slot),
+    Tile::template accumulate<kKeyDim>(operand, slopes ? Memory::slot_begin(slot) : Memory::slot_values(slot),
                                        sums);
   }
   STRATA_DEVICE static void hand_over(const typename Tile::Scores& weights) {
@@ -226,12 +227,9 @@ class GradKvPairs {
   /// What this warp of a pair summed.
   STRATA_DEVICE static void put_share(const AttentionArguments& arguments, const DeviceTile& tile,
                                       const Sums& sums) {
-    const KeyRows& target = arguments.keys[tile.source];
     const bool slopes = makes_slopes();
-    Tile::template put<kKeyDim>(sums, slopes ? arguments.scale : 1.0F, arguments.mode,
-                                Parts::rows_begin(target, tile) + (slopes ? 0 : kKeyDim),
-                                std::int64_t{target.head_count} * (kKeyDim + kValueDim),
-                                tile.count - Tile::warp_row());
+    Parts::template put<kKeyDim>(arguments, tile, sums, slopes ? arguments.scale : 1.0F,
+                                 slopes ? 0 : kKeyDim);
   }
 };
 

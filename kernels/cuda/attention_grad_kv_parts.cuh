@@ -17,25 +17,15 @@ struct GradKvParts {
   using Tile = GradientTile<kElement, kRowSteps, kShape.columns, kShape.pairs ? 2 : 1>;
   using KeyFill = TileFill<kKeyDim, kShape.threads()>;
   using ValueFill = TileFill<kValueDim, kShape.threads()>;
+  using Memory = GradientMemory<kShape>;
 
   struct Statistics {
     float exponent;
     float delta;
   };
 
-  STRATA_DEVICE static simt::Shared values_begin() {
-    return simt::shared_begin() + static_cast<simt::Shared>(kShape.rows * kKeyDim * 2);
-  }
-  STRATA_DEVICE static simt::Shared slot_begin(int slot) {
-    return simt::shared_begin() +
-           static_cast<simt::Shared>(kShape.owned_bytes() + slot * kShape.slot_bytes());
-  }
-  /// Of the output gradients in a slot.
-  STRATA_DEVICE static simt::Shared slot_values(int slot) {
-    return slot_begin(slot) + static_cast<simt::Shared>(kShape.columns * kKeyDim * 2);
-  }
   STRATA_DEVICE static simt::Shared statistics_begin(int slot) {
-    return slot_begin(GradientShape::kSlots) +
+    return Memory::slot_begin(GradientShape::kSlots) +
            static_cast<simt::Shared>(slot * kShape.slot_statistics_bytes());
   }
   /// Weights on their way from one warp of a pair to the other.
@@ -65,12 +55,13 @@ struct GradKvParts {
     const std::int64_t row_bytes = std::int64_t{source.head_count} * kHeadBytes;
     const char* head = static_cast<const char*>(source.kv) + tile.row * row_bytes +
                        (tile.head - source.head_begin) * kHeadBytes;
-    KeyFill::template start<kShape.rows>(simt::shared_begin(),
+    KeyFill::template start<kShape.rows>(Memory::owned_begin(),
                                          head + KeyFill::row() * row_bytes + KeyFill::chunk() * kChunkBytes,
                                          row_bytes, tile.count);
     ValueFill::template start<kShape.rows>(
-        values_begin(), head + kKeyDim * 2 + ValueFill::row() * row_bytes + ValueFill::chunk() * kChunkBytes,
-        row_bytes, tile.count);
+        Memory::owned_values(),
+        head + kKeyDim * 2 + ValueFill::row() * row_bytes + ValueFill::chunk() * kChunkBytes, row_bytes,
+        tile.count);
   }
 
   STRATA_DEVICE static void store_statistics(int slot, const Statistics& statistics) {
@@ -109,11 +100,17 @@ struct GradKvParts {
     }
   }
 
-  /// Where the warp's first row of gradients begins.
-  STRATA_DEVICE static float* rows_begin(const KeyRows& target, const DeviceTile& tile) {
+  /// The warp's rows of grad_kv, kDim columns from `column` on.
+  template <int kDim>
+  STRATA_DEVICE static void put(const AttentionArguments& arguments, const DeviceTile& tile,
+                                const typename Tile::template Sums<kDim>& sums, float scale, int column) {
+    const KeyRows& target = arguments.keys[tile.source];
     const std::int64_t row = std::int64_t{tile.row} + Tile::warp_row();
-    return target.grad_kv +
-           (row * target.head_count + (tile.head - target.head_begin)) * (kKeyDim + kValueDim);
+    float* const rows =
+        target.grad_kv + (row * target.head_count + (tile.head - target.head_begin)) * (kKeyDim + kValueDim);
+    Tile::template put<kDim>(sums, scale, arguments.mode, rows + column,
+                             std::int64_t{target.head_count} * (kKeyDim + kValueDim),
+                             tile.count - Tile::warp_row());
   }
 };
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/attention_grad_tiles.cuh"
+#include "kernels/cuda/key_block.cuh"
 
 namespace strata::kernels {
 
@@ -27,24 +28,11 @@ class AttentionGradQ {
   using ValueFill = TileFill<kValueDim, kShape.threads()>;
   using Sums = typename Tile::template Sums<kKeyDim>;
 
-  /// A block of keys, and what it takes to come to the next one of the segment.
-  struct Block {
-    const char* from = nullptr;  // this thread's chunk of K in its first row of the block
-    std::int32_t row_bytes = 0;
-    std::int32_t rows = 0;  // left in the segment; none after the last one
-    std::int32_t segment = 0;
-  };
-  STRATA_DEVICE static simt::Shared gradients_begin() {
-    return simt::shared_begin() + static_cast<simt::Shared>(kShape.rows * kKeyDim * 2);
-  }
-  STRATA_DEVICE static simt::Shared slot_begin(int slot) {
-    return simt::shared_begin() +
-           static_cast<simt::Shared>(kShape.owned_bytes() + slot * kShape.slot_bytes());
-  }
-  STRATA_DEVICE static simt::Shared slot_values(int slot) {
-    return slot_begin(slot) + static_cast<simt::Shared>(kShape.columns * kKeyDim * 2);
-  }
-  STRATA_DEVICE static simt::Shared statistics_begin() { return slot_begin(GradientShape::kSlots); }
+  /// Without rows after the last segment.
+  using Block = KeyBlock<kKeyDim, kValueDim, KeyFill>;
+  using Memory = GradientMemory<kShape>;
+
+  STRATA_DEVICE static simt::Shared statistics_begin() { return Memory::slot_begin(GradientShape::kSlots); }
   STRATA_DEVICE static simt::Shared ticket_word() {
     return statistics_begin() + static_cast<simt::Shared>(kShape.statistics_bytes());
   }
@@ -56,21 +44,13 @@ class AttentionGradQ {
     for (; block.segment < tile.segment_end; ++block.segment) {
       const DeviceSegment& segment = arguments.segments[block.segment];
       if (segment.count <= 0) continue;
-      const KeyRows& source = arguments.keys[segment.source];
-      constexpr std::int32_t kHeadBytes = (kKeyDim + kValueDim) * 2;
-      block.row_bytes = source.head_count * kHeadBytes;
-      block.rows = segment.count;
-      block.from = static_cast<const char*>(source.kv) +
-                   (segment.row + KeyFill::row()) * std::int64_t{block.row_bytes} +
-                   (tile.head / arguments.group - source.head_begin) * kHeadBytes +
-                   KeyFill::chunk() * kChunkBytes;
+      block.enter(arguments, tile, segment);
       return;
     }
   }
   STRATA_DEVICE static void advance(const AttentionArguments& arguments, const DeviceTile& tile,
                                     Block& block) {
-    block.from += kShape.columns * std::int64_t{block.row_bytes};
-    block.rows -= kShape.columns;
+    block.advance(kShape.columns);
     if (block.rows > 0) return;
     ++block.segment;
     enter(arguments, tile, block);
@@ -84,12 +64,12 @@ class AttentionGradQ {
     const QueryRows& source = arguments.queries[tile.source];
     const std::int64_t key_bytes = std::int64_t{source.head_count} * (kKeyDim * 2);
     const std::int64_t value_bytes = std::int64_t{source.head_count} * (kValueDim * 2);
-    KeyFill::template start<kShape.rows>(simt::shared_begin(),
+    KeyFill::template start<kShape.rows>(Memory::owned_begin(),
                                          static_cast<const char*>(source.q) +
                                              cell_of(source, tile, KeyFill::row()) * (kKeyDim * 2) +
                                              KeyFill::chunk() * kChunkBytes,
                                          key_bytes, tile.count);
-    ValueFill::template start<kShape.rows>(gradients_begin(),
+    ValueFill::template start<kShape.rows>(Memory::owned_values(),
                                            static_cast<const char*>(source.grad_out) +
                                                cell_of(source, tile, ValueFill::row()) * (kValueDim * 2) +
                                                ValueFill::chunk() * kChunkBytes,
@@ -98,9 +78,10 @@ class AttentionGradQ {
 
   STRATA_DEVICE static void load_block(const Block& block, int slot) {
     static_assert(KeyFill::kLanes == ValueFill::kLanes, "one pointer serves both");
-    KeyFill::template start<kShape.columns>(slot_begin(slot), block.from, block.row_bytes, block.rows);
-    ValueFill::template start<kShape.columns>(slot_values(slot), block.from + kKeyDim * 2, block.row_bytes,
-                                              block.rows);
+    KeyFill::template start<kShape.columns>(Memory::slot_begin(slot), block.from, block.row_bytes,
+                                            block.rows);
+    ValueFill::template start<kShape.columns>(Memory::slot_values(slot), block.from + kKeyDim * 2,
+                                              block.row_bytes, block.rows);
   }
 
   /// exponent, delta of the tile's rows into shared memory: registers are what the products need.
@@ -161,14 +142,14 @@ class AttentionGradQ {
   STRATA_DEVICE static void use_block(const AttentionArguments& arguments, const BlockBand& band, Sight sight,
                                       int slot, Sums& sums) {
     typename Tile::Scores weights;
-    Tile::template multiply<kKeyDim>(simt::shared_begin(), slot_begin(slot), weights);
+    Tile::template multiply<kKeyDim>(Memory::owned_begin(), Memory::slot_begin(slot), weights);
     if (sight == Sight::some) Tile::hide(band, weights);
     typename Tile::Scores slopes;
-    Tile::template multiply<kValueDim>(gradients_begin(), slot_values(slot), slopes);
+    Tile::template multiply<kValueDim>(Memory::owned_values(), Memory::slot_values(slot), slopes);
     slope(arguments, weights, slopes);
     typename Tile::Operand operand;
     Tile::round(slopes, operand);
-    Tile::template accumulate<kKeyDim>(operand, slot_begin(slot), sums);
+    Tile::template accumulate<kKeyDim>(operand, Memory::slot_begin(slot), sums);
   }
   STRATA_DEVICE static void slope(const AttentionArguments& arguments, const typename Tile::Scores& scores,
                                   typename Tile::Scores& slopes) {

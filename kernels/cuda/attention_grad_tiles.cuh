@@ -36,6 +36,22 @@ struct BlockBand {
   }
 };
 
+/// Where a block of threads keeps what its products read: the rows that it owns, as two matrices of kKeyDim
+/// and kValueDim columns, and behind them the slots with the other side's rows.
+template <GradientShape kShape>
+struct GradientMemory {
+  STRATA_DEVICE static simt::Shared owned_begin() { return simt::shared_begin(); }
+  STRATA_DEVICE static simt::Shared owned_values() {
+    return owned_begin() + static_cast<simt::Shared>(kShape.rows * kShape.k_dim * 2);
+  }
+  STRATA_DEVICE static simt::Shared slot_begin(int slot) {
+    return owned_begin() + static_cast<simt::Shared>(kShape.owned_bytes() + slot * kShape.slot_bytes());
+  }
+  STRATA_DEVICE static simt::Shared slot_values(int slot) {
+    return slot_begin(slot) + static_cast<simt::Shared>(kShape.columns * kShape.k_dim * 2);
+  }
+};
+
 /// Products and element-wise steps of a warp that owns kRowSteps times 16 rows against kColumns columns.
 /// `Sums<n>` are n / 8 fragments a row step, as mma leaves them. kSharing consecutive warps own the same
 /// rows.
