@@ -55,6 +55,18 @@ std::string_view to_string(ElementType type) {
   STRATA_CHECK(false, "element type {} has no name", static_cast<int>(type));
 }
 
+std::string_view to_string(Recompute recompute) {
+  switch (recompute) {
+    case Recompute::none:
+      return "none";
+    case Recompute::selective:
+      return "selective";
+    case Recompute::full:
+      return "full";
+  }
+  STRATA_CHECK(false, "recompute {} has no name", static_cast<int>(recompute));
+}
+
 void validate(const ModelShape& model, std::string_view where) {
   require_size(where, "layers", model.layers, kMaxModelSize);
   require_size(where, "hidden", model.hidden);
@@ -84,6 +96,12 @@ double linear_flops_per_token(const ModelShape& model) {
   const double v = static_cast<double>(model.kv_heads) * model.value_head_dim;
   const double o = static_cast<double>(model.query_heads) * model.value_head_dim;
   return 2.0 * hidden * (q + k + v + o + 3.0 * static_cast<double>(model.ffn));
+}
+
+double parameter_count(const ModelShape& model) {
+  const double layer = linear_flops_per_token(model) / 2;
+  return model.layers * layer +
+         2.0 * static_cast<double>(model.vocabulary) * static_cast<double>(model.hidden);
 }
 
 ModelShape named_model(std::string_view name) {

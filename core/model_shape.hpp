@@ -14,6 +14,9 @@ namespace strata {
 enum class ElementType : std::uint8_t { f32, bf16, f16 };
 enum class AttentionKind : std::uint8_t { dense, window };
 enum class MaskKind : std::uint8_t { document_causal, full_causal };
+/// What the backward pass computes again instead of keeping it from the forward pass. `selective`: the linear
+/// layers between the kept inputs and attention tensors; `full`: the whole layer, its exchanges included.
+enum class Recompute : std::uint8_t { none, selective, full };
 
 /// Bounds that keep every product of sizes inside int64.
 inline constexpr std::int64_t kMaxModelSize = std::int64_t{1} << 20;  ///< layers, a head's dimension
@@ -22,11 +25,14 @@ inline constexpr std::int64_t kMaxQueryHeads = 4096;
 constexpr std::int64_t element_bytes(ElementType type) { return type == ElementType::f32 ? 4 : 2; }
 /// "f32", "bf16" or "f16".
 std::string_view to_string(ElementType type);
+/// "none", "selective" or "full".
+std::string_view to_string(Recompute recompute);
 
 struct ModelShape {
   std::int32_t layers = 1;
   std::int64_t hidden = 0;
   std::int64_t ffn = 0;
+  std::int64_t vocabulary = 0;  ///< tokens of the embedding; 0: not stated
   std::int32_t query_heads = 1;
   std::int32_t kv_heads = 1;
   std::int32_t head_dim = 0;        ///< of queries and keys
@@ -52,6 +58,10 @@ void validate(const ModelShape& model, std::string_view where);
 /// Multiply-add FLOPs of the linear layers (q, k, v, o projections and a gated FFN of three matrices) for one
 /// token of one layer, forward. Backward is twice that.
 double linear_flops_per_token(const ModelShape& model);
+
+/// Trained weights of all layers, and of an embedding and an output matrix where the vocabulary is stated.
+/// Norms and biases are left out.
+double parameter_count(const ModelShape& model);
 
 /// The shapes that ship with Strata: tiny, llama3_8b, llama3_70b. Throws InputError for another name.
 ModelShape named_model(std::string_view name);
