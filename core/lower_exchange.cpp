@@ -259,23 +259,10 @@ void RankLowering::create_arrival_buffers(Arrival& arrival) {
       group.delta = index[2];
     } else {
       group.q = index[0];
-      if (!in_backward_) create_query_results(arrival, group);
     }
     arrival.group = static_cast<std::int32_t>(query_groups_.size());
     query_groups_.push_back(group);
   }
-}
-
-void RankLowering::create_query_results(const Arrival& arrival, QueryBuffers& group) {
-  const auto add = [&](BufferRole role, ElementType type, std::int32_t width) {
-    return builder_.add_buffer(role, type, arrival.rows, arrival.heads, width, false);
-  };
-  group.out = add(accumulate_ ? BufferRole::o_acc : BufferRole::o,
-                  accumulate_ ? ElementType::f32 : model_.element_type, model_.value_head_dim);
-  group.lse = add(accumulate_ ? BufferRole::lse_acc : BufferRole::lse, ElementType::f32, 1);
-  if (!accumulate_) return;
-  emit_zero(group.out);
-  emit_zero(group.lse);
 }
 
 void RankLowering::receive_slice(const Transfer& transfer, Arrival& arrival, StepTraffic& traffic) {

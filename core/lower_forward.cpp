@@ -121,6 +121,21 @@ void RankLowering::lower_forward() {
   finish_forward();
 }
 
+void RankLowering::create_query_results(std::int32_t group) {
+  QueryBuffers& buffers = query_groups_[static_cast<std::size_t>(group)];
+  if (buffers.out >= 0) return;
+  const Buffer q = builder_.buffer(buffers.q);
+  const auto add = [&](BufferRole role, ElementType type, std::int32_t width) {
+    return builder_.add_buffer(role, type, q.rows, q.heads, width, false);
+  };
+  buffers.out = add(accumulate_ ? BufferRole::o_acc : BufferRole::o,
+                    accumulate_ ? ElementType::f32 : model_.element_type, model_.value_head_dim);
+  buffers.lse = add(accumulate_ ? BufferRole::lse_acc : BufferRole::lse, ElementType::f32, 1);
+  if (!accumulate_) return;
+  emit_zero(buffers.out);
+  emit_zero(buffers.lse);
+}
+
 void RankLowering::emit_attention(const ScheduleStep& step, bool backward) {
   const auto [first, last] = tasks_of(step, rank_);
   if (first == last) return;
@@ -159,6 +174,7 @@ void RankLowering::emit_attention(const ScheduleStep& step, bool backward) {
   }
   std::vector<QueryBuffers> queries;
   for (const std::int32_t group : query_sources.groups()) {
+    if (!backward) create_query_results(group);
     queries.push_back(query_groups_[static_cast<std::size_t>(group)]);
     STRATA_CHECK(!backward || queries.back().d_o >= 0, "rank {} lacks d_o for queries it computes", rank_);
   }

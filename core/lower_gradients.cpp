@@ -236,7 +236,7 @@ RankLowering::Slice RankLowering::gradient_slice(const Reduction& reduction, Ste
   for (const ReceivedGradient& gradient : passed_gradients_) {
     const TokenSpan rows = intersect(gradient.span, reduction.span);
     const HeadRange heads = shared_heads(gradient.heads, reduction.heads);
-    if (rows.empty() || are_none(heads)) continue;
+    if (gradient.tensor != reduction.tensor || rows.empty() || are_none(heads)) continue;
     passed.additions.push_back({gradient.buffer, -1, gradient.row + rows.begin - gradient.span.begin,
                                 rows.begin - reduction.span.begin, rows.length(), heads});
   }

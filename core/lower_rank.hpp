@@ -116,7 +116,6 @@ class RankLowering {
   /// Buffers for the arrivals from `first` on, whose number of rows is known.
   void create_arrivals(std::size_t first);
   void create_arrival_buffers(Arrival& arrival);
-  void create_query_results(const Arrival& arrival, QueryBuffers& group);
   /// The index of the arrival with these properties, which gets `rows` more.
   std::int32_t add_arrival(std::int32_t lane, TensorKind tensor, HeadRange heads, std::int64_t rows);
   WireForm wire_form(TensorKind tensor) const;
@@ -134,6 +133,8 @@ class RankLowering {
   bool needs_accumulators() const;
   void lower_forward();
   void emit_attention(const ScheduleStep& step, bool backward);
+  /// Output and lse of queries that the rank computes with; those that it only passes on have none.
+  void create_query_results(std::int32_t group);
   void finish_forward();
   std::vector<MergeRange> merge_ranges() const;
 
