@@ -117,9 +117,10 @@ RandomPass::Choice RandomPass::choice(TensorKind tensor, const Cell& cell, std::
   Dice dice(seed_, {static_cast<std::int64_t>(tensor), static_cast<std::int64_t>(cell.document),
                     cell.row_block, cell.head_block, rank, 7});
   Choice how;
-  how.source = dice.small(0, ranks_ - 1);
-  how.relay = dice.one_in(style_.relay);
-  how.relay_rank = dice.small(0, ranks_ - 1);
+  Dice hub(seed_, {static_cast<std::int64_t>(tensor), static_cast<std::int64_t>(cell.document), 31});
+  how.source = (style_.hub ? hub : dice).small(0, ranks_ - 1);
+  how.relay = dice.one_in(style_.hub ? 2 : style_.relay);
+  how.relay_rank = style_.hub ? how.source : dice.small(0, ranks_ - 1);
   how.slack = dice.one_in(style_.slack) ? dice.small(1, 2) : 0;
   how.late = dice.one_in(style_.late) ? dice.small(1, 2) : 0;
   how.lane = dice.small(0, style_.lanes - 1);
@@ -133,7 +134,8 @@ void RandomPass::deliver(TensorKind tensor, RowGrid& held, RowGrid& need) {
     for (std::int32_t rank = 0; rank < ranks_; ++rank) {
       if (need.at(rank, cell.row, cell.head) == kNever || held.at(rank, cell.row, cell.head) != kNever)
         continue;
-      wanting.emplace_back(need.at(rank, cell.row, cell.head), rank);
+      const bool early = style_.hub && choice(tensor, cell, rank).source == rank;
+      wanting.emplace_back(early ? 1 : need.at(rank, cell.row, cell.head), rank);
     }
     std::sort(wanting.begin(), wanting.end());
     for (const auto& [step, rank] : wanting) bring(tensor, cell, rank, step, held, need);

@@ -22,6 +22,7 @@ struct ScheduleStyle {
   std::int32_t late = 4;   ///< `ready` later than the next step
   std::int32_t slack = 4;  ///< earlier than the last possible step, or a result later than the first
   std::int32_t cut = 8;    ///< what could travel as one slice is two
+  bool hub = false;        ///< one rank hands on what it owns and what it received, as far as it can
   std::int32_t waste = 0;  ///< rows that nobody asked for; 0: never
 };
 

@@ -19,7 +19,8 @@ ModelShape random_model(Dice& dice) {
   model.value_head_dim = dice.one_in(3) ? 8 * dice.small(1, 3) : model.head_dim;
   model.hidden = std::int64_t{model.query_heads} * model.head_dim;
   model.ffn = 2 * model.hidden;
-  model.element_type = ElementType::f32;
+  const std::int64_t type = dice.number(0, 7);
+  model.element_type = type == 0 ? ElementType::bf16 : type == 1 ? ElementType::f16 : ElementType::f32;
   if (dice.one_in(4)) {
     model.attention = AttentionKind::window;
     model.window = dice.number(1, 8);
@@ -140,6 +141,8 @@ ScheduleStyle random_style(Dice& dice) {
   style.relay = dice.small(2, 5);
   style.late = dice.small(3, 6);
   style.slack = dice.small(3, 6);
+  style.hub = dice.one_in(3);
+  if (style.hub) style.slack = 20;
   style.cut = dice.one_in(3) ? 3 : 15;
   return style;
 }

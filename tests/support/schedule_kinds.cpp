@@ -54,6 +54,7 @@ class Inspector {
   void look_at_inputs() {
     note("grouped heads", model_.group_size() > 1);
     note("value heads of another size", model_.value_head_dim != model_.head_dim);
+    note("16-bit elements", model_.element_type != ElementType::f32);
     note("window", model_.attention == AttentionKind::window);
     note("several documents", wave_.documents.size() > 1);
     note("several groups", wave_.groups.size() > 1);
@@ -138,6 +139,7 @@ class Inspector {
     if (reduction.tensor != TensorKind::dkv) return;
     const std::int64_t rows = owned_rows(reduction.target, reduction.span);
     note("gradient slice of own and relayed rows", rows > 0 && rows < reduction.span.length());
+    note("reverse_tree with such a slice", !is_explicit() && rows > 0 && rows < reduction.span.length());
     note("gradient relayed", rows < reduction.span.length());
     if (rows == 0)
       note("gradient relayed by a rank without its kv", !receives_keys(reduction.target, reduction.span));
@@ -193,6 +195,7 @@ const std::vector<std::string>& all_kinds() {
   static const std::vector<std::string> kKinds{"grouped heads",
                                                "value heads of another size",
                                                "window",
+                                               "16-bit elements",
                                                "several documents",
                                                "several groups",
                                                "exchange: full",
@@ -223,6 +226,7 @@ const std::vector<std::string>& all_kinds() {
                                                "sum of several ranks",
                                                "gradient slice of own and relayed rows",
                                                "gradient relayed",
+                                               "reverse_tree with such a slice",
                                                "gradient relayed by a rank without its kv",
                                                "q cut otherwise than forward",
                                                "kv cut otherwise than forward",
