@@ -5,6 +5,7 @@
 
 #include <exception>
 
+#include "core/check.hpp"
 #include "core/lower.hpp"
 #include "core/verify_programs.hpp"
 #include "core/verify_schedule.hpp"
@@ -49,7 +50,7 @@ std::string compare(const RandomSchedule& schedule, const RunResult& result, std
 }
 
 /// What is wrong with a schedule that lint accepts, or nothing.
-std::string fault_of(const RandomSchedule& schedule, std::uint64_t seed) {
+std::string fault_of(const RandomSchedule& schedule, std::uint64_t seed, const ScheduleRunner& run) {
   const auto faults = faults_of_meaning(schedule.wave, schedule.model, schedule.rank_count);
   if (!faults.empty()) return "lint accepts, but " + faults.front();
   Execution execution;
@@ -61,28 +62,32 @@ std::string fault_of(const RandomSchedule& schedule, std::uint64_t seed) {
     const std::int64_t pairs = pairs_too_many(schedule, programs, pass);
     if (pairs != 0) return fmt::format("{}: {} pairs too many", to_string(pass), pairs);
   }
-  CpuOptions options;
-  options.threads = 1;
-  options.seed = seed;
-  options.poison = true;
-  options.record_timeline = false;
-  const RunResult result = run_on_cpu(execution, options);
-  if (seed % 8 == 0) {
-    options.threads = 2;
-    options.random_delay = {20'000};
-    options.delay_seed = seed;
-    if (run_on_cpu(execution, options).results != result.results) return "another order gives other bits";
-  }
+  const RunResult result = run(execution, seed);
   return compare(schedule, result, seed);
 }
 
 }  // namespace
 
-Trial try_schedule(const RandomSchedule& schedule, std::uint64_t seed) {
+RunResult run_poisoned(const Execution& execution, std::uint64_t seed) {
+  CpuOptions options;
+  options.threads = 1;
+  options.seed = seed;
+  options.poison = true;
+  options.record_timeline = false;
+  RunResult result = run_on_cpu(execution, options);
+  if (seed % 8 != 0) return result;
+  options.threads = 2;
+  options.random_delay = {20'000};
+  options.delay_seed = seed;
+  STRATA_CHECK(run_on_cpu(execution, options).results == result.results, "another order gives other bits");
+  return result;
+}
+
+Trial try_schedule(const RandomSchedule& schedule, std::uint64_t seed, const ScheduleRunner& run) {
   try {
     const auto violations = verify_wave(schedule.wave, schedule.model, schedule.rank_count, "wave", 1);
     if (!violations.empty()) return {Verdict::refused, violations.front().rule, text(violations.front())};
-    std::string fault = fault_of(schedule, seed);
+    std::string fault = fault_of(schedule, seed, run);
     return {fault.empty() ? Verdict::right : Verdict::wrong, "", std::move(fault)};
   } catch (const std::exception& error) {
     return {Verdict::wrong, "", fmt::format("threw: {}", error.what())};

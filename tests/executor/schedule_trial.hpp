@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // One schedule through everything that a plan goes through: lint, the brute-force interpreter, lowering, the
-// check of the programs, the CPU executor and the float64 reference.
+// check of the programs, an executor and the float64 reference.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
+#include "executor/run.hpp"
 #include "tests/support/random_schedules.hpp"
 
 namespace strata::test {
@@ -22,8 +24,14 @@ struct Trial {
   std::string what;  ///< the violation, or what is wrong
 };
 
-/// `seed` of the run's inputs. Every eighth run is repeated on two threads with pauses and must give the same
-/// bits.
-Trial try_schedule(const RandomSchedule& schedule, std::uint64_t seed);
+/// Runs programs on inputs drawn from `seed`.
+using ScheduleRunner = std::function<RunResult(const Execution& execution, std::uint64_t seed)>;
+
+/// On CPU ranks in poisoned arenas. Every eighth run is repeated on two threads with pauses; other bits are a
+/// fault, which it throws.
+RunResult run_poisoned(const Execution& execution, std::uint64_t seed);
+
+Trial try_schedule(const RandomSchedule& schedule, std::uint64_t seed,
+                   const ScheduleRunner& run = run_poisoned);
 
 }  // namespace strata::test
