@@ -140,7 +140,7 @@ void RandomPass::deliver(TensorKind tensor, RowGrid& held, RowGrid& need) {
     std::sort(wanting.begin(), wanting.end());
     for (const auto& [step, rank] : wanting) bring(tensor, cell, rank, step, held, need);
   });
-  if (style_.waste > 0 && tensor != TensorKind::d_o) waste(tensor, held);
+  if (style_.waste > 0) waste(tensor, held);
 }
 
 /// Gets the row to `rank` so that it is usable by step `by`.

@@ -172,7 +172,6 @@ RandomSchedule random_schedule(std::uint64_t seed) {
     wave.backward.gradient_return = dice.one_in(2) ? GradientReturn::owner : GradientReturn::reverse_tree;
     wave.backward.steps = derive_backward(wave, schedule.model).steps;
   } else {
-    style.waste = 0;
     RandomPass backward(wave, schedule.model, style, dice.next());
     if (wave.backward.kv == BackwardKeep::retain) backward.keep_inputs(forward);
     deal_tasks(wave, schedule.model, dice, backward);
