@@ -15,7 +15,9 @@ namespace strata {
 class FluidSystem {
  public:
   /// Ends are announced to `events` as EventKind::flow_end (subject: flow, detail: generation).
-  explicit FluidSystem(EventQueue& events) : events_(events) {}
+  /// `batch_ends`: see above; otherwise every flow ends by itself.
+  explicit FluidSystem(EventQueue& events, bool batch_ends = true)
+      : events_(events), batch_ends_(batch_ends) {}
 
   /// Capacity in work units per nanosecond.
   std::int32_t add_resource(double capacity);
@@ -78,6 +80,7 @@ class FluidSystem {
   void announce_first();
 
   EventQueue& events_;
+  const bool batch_ends_;
   std::vector<Resource> resources_;
   std::vector<Flow> flows_;
   std::vector<std::int32_t> free_;
