@@ -68,9 +68,18 @@ struct Times {
   std::string strategy;
   double short_way = 0;  ///< layers left out
   double exact = 0;      ///< all layers
-  double long_way = 0;   ///< all layers, every flow by itself
+  double batched = 0;    ///< few layers
+  double unbatched = 0;  ///< as many, every flow by itself
   std::int32_t simulated_layers = 0;
+
+  /// All layers, every flow by itself.
+  double long_way() const { return exact * unbatched / batched; }
 };
+
+/// A layer without batching takes ten times as long, and all layers are alike.
+std::int32_t unbatched_layers(const Topology& topology) {
+  return full_scale() && topology.rank_count() <= 48 ? 16 : 1;
+}
 
 Times times_of(const Strategy& strategy, const PlanRequest& request) {
   std::vector<std::vector<RankProgram>> programs;
@@ -83,21 +92,24 @@ Times times_of(const Strategy& strategy, const PlanRequest& request) {
   SimulatorOptions options;
   options.record = false;
   options.free_events = 0;
-  const auto simulate = [&] {
-    return simulate_step(programs, request.topology, request.model, request.profile, options);
-  };
-  const auto ns = [](const Simulation& simulation) {
-    return static_cast<double>(simulation.prediction.step_time.ns);
-  };
   Times times;
   times.strategy = strategy.name;
-  const Simulation shortened = simulate();
-  times.short_way = ns(shortened);
-  times.simulated_layers = shortened.simulated_layers;
+  const auto simulate = [&] {
+    const Simulation simulation =
+        simulate_step(programs, request.topology, request.model, request.profile, options);
+    times.simulated_layers = simulation.simulated_layers;
+    return static_cast<double>(simulation.prediction.step_time.ns);
+  };
   options.exact = true;
-  times.exact = ns(simulate());
+  times.exact = simulate();
+  options.layers = unbatched_layers(request.topology);
+  times.batched = simulate();
   options.batch_ends = false;
-  times.long_way = ns(simulate());
+  times.unbatched = simulate();
+  options = {};
+  options.record = false;
+  options.free_events = 0;
+  times.short_way = simulate();
   return times;
 }
 
@@ -120,24 +132,24 @@ void compare(const Machine& machine, const std::vector<int>& packs, Tally& tally
   std::vector<Times> all;
   for (const Strategy& strategy : all_strategies()) {
     const Times& times = all.emplace_back(times_of(strategy, request));
-    const std::string place = fmt::format("{} of {} packs from {} on on {}", times.strategy, packs.size(),
+    const std::string place = fmt::format("{} of {} packs from {} on, on {}", times.strategy, packs.size(),
                                           packs.front(), machine.topology.name);
     EXPECT_LE(error(times.short_way, times.exact), kLayerError) << place;
-    EXPECT_LE(error(times.exact, times.long_way), kBatchError) << place;
+    EXPECT_LE(error(times.batched, times.unbatched), kBatchError) << place;
     tally.layers = std::max(tally.layers, error(times.short_way, times.exact));
-    tally.batch = std::max(tally.batch, error(times.exact, times.long_way));
+    tally.batch = std::max(tally.batch, error(times.batched, times.unbatched));
     ++tally.steps;
     tally.shortened += times.simulated_layers < kLayers ? 1 : 0;
-    tally.batched += times.exact != times.long_way ? 1 : 0;
+    tally.batched += times.batched != times.unbatched ? 1 : 0;
   }
   const auto chosen = std::min_element(
       all.begin(), all.end(), [](const Times& a, const Times& b) { return a.short_way < b.short_way; });
-  const auto best = std::min_element(all.begin(), all.end(),
-                                     [](const Times& a, const Times& b) { return a.long_way < b.long_way; });
-  EXPECT_LE(chosen->long_way, best->long_way * (1 + kWinnerError))
+  const auto best = std::min_element(
+      all.begin(), all.end(), [](const Times& a, const Times& b) { return a.long_way() < b.long_way(); });
+  EXPECT_LE(chosen->long_way(), best->long_way() * (1 + kWinnerError))
       << chosen->strategy << " was chosen, " << best->strategy << " is the fastest, on "
       << machine.topology.name;
-  tally.winner = std::max(tally.winner, error(chosen->long_way, best->long_way));
+  tally.winner = std::max(tally.winner, error(chosen->long_way(), best->long_way()));
   tally.other_winners += chosen->strategy != best->strategy ? 1 : 0;
 }
 
@@ -162,6 +174,7 @@ TEST(SimulatorShortcuts, GiveTheTimesAndTheWinnersOfTheLongWay) {
       tally.steps, tally.shortened, 100 * tally.layers, tally.batched, 100 * tally.batch, tally.other_winners,
       100 * tally.winner);
   if (small_scale()) return;
+  EXPECT_LT(tally.shortened, tally.steps) << "random machines do not all settle";
   EXPECT_GT(tally.shortened, 0) << "no layer was left out: nothing was compared";
   EXPECT_GT(tally.batched, 0) << "no ends were batched: nothing was compared";
 }
