@@ -17,7 +17,7 @@ ModelShape read(const std::string& text) {
 }
 
 const std::string kGood =
-    R"({"layers": 32, "hidden": 4096, "ffn": 14336, "query_heads": 32, "kv_heads": 8, "head_dim": 128,)"
+    R"({"layers": 32, "hidden": 4096, "ffn": 14336, "vocabulary": 128256, "query_heads": 32, "kv_heads": 8, "head_dim": 128,)"
     R"( "element_type": "bf16", "attention": "dense", "mask": "document_causal"})";
 
 std::string error_of(const std::string& from, const std::string& to) {
@@ -53,7 +53,7 @@ TEST(ModelJson, WritesWhatItReads) {
 
 TEST(ModelJson, ReadsAHuggingFaceConfiguration) {
   const std::string llama =
-      R"({"architectures": ["LlamaForCausalLM"], "hidden_size": 4096, "intermediate_size": 14336,)"
+      R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336,)"
       R"( "num_attention_heads": 32, "num_hidden_layers": 32, "num_key_value_heads": 8, "rope_theta": 5e5,)"
       R"( "torch_dtype": "bfloat16", "vocab_size": 128256})";
   EXPECT_EQ(read(llama), named_model("llama3_8b"));
@@ -61,10 +61,6 @@ TEST(ModelJson, ReadsAHuggingFaceConfiguration) {
   half.element_type = ElementType::f16;
   EXPECT_EQ(read(test::edited(llama, "bfloat16", "float16")), half);
   EXPECT_EQ(read(test::edited(llama, "\"torch_dtype\": \"bfloat16\"", "\"dtype\": \"float16\"")), half);
-  const ModelShape sliding = read(test::edited(llama, "\"rope_theta\": 5e5", "\"sliding_window\": 4096"));
-  EXPECT_EQ(sliding.mask(), Mask{4096});
-  const std::string off = "\"sliding_window\": 4096, \"use_sliding_window\": false";
-  EXPECT_EQ(read(test::edited(llama, "\"rope_theta\": 5e5", off)), named_model("llama3_8b"));
   EXPECT_EQ(test::input_error([&] { read(test::edited(llama, "bfloat16", "float8")); }),
             "m.json: torch_dtype: found \"float8\", expected \"bfloat16\" or \"float16\" or \"float32\"");
   EXPECT_EQ(test::input_error([&] {
