@@ -51,7 +51,7 @@ constexpr auto kFamilies = std::to_array<ModelFamily>({
     {.model_type = "hunyuan_v1_dense"},
     {.model_type = "minicpm", .tied = true},
     {.model_type = "minicpm3", .latent = LatentRule::value_from_hidden, .tied = true},
-    {.model_type = "smollm3", .window = switched, .tied = true},
+    {.model_type = "smollm3", .window = off, .tied = true},
     {.model_type = "seed_oss"},
     {.model_type = "helium"},
     {.model_type = "xverse"},
@@ -100,16 +100,16 @@ constexpr auto kFamilies = std::to_array<ModelFamily>({
     {.model_type = "minimax_m2", .experts = kFfnWidth},
     {.model_type = "dbrx", .experts = ExpertRule::ffn_config, .kv = KvRule::attn_config},
     {.model_type = "qwen2_moe", .window = switched, .experts = kOwnWidth, .needs = kSharedWidth},
-    {.model_type = "qwen3_moe", .window = switched, .experts = kOwnWidth},
+    {.model_type = "qwen3_moe", .window = off, .experts = kOwnWidth},
     {.model_type = "qwen3_vl_moe_text", .experts = kOwnWidth},
-    {.model_type = "qwen3_omni_moe_text", .window = switched, .experts = kOwnWidth},
+    {.model_type = "qwen3_omni_moe_text", .window = off, .experts = kOwnWidth},
     {.model_type = "deepseek", .experts = kOwnWidth, .needs = kDeepSeekKeys},
     {.model_type = "deepseek_v2", .experts = kOwnWidth, .latent = LatentRule::stated, .needs = kDeepSeekKeys},
     {.model_type = "deepseek_v3", .experts = kOwnWidth, .latent = LatentRule::stated, .needs = kDeepSeekKeys},
     {.model_type = "kimi_k2", .experts = kOwnWidth, .latent = LatentRule::stated, .needs = kDeepSeekKeys},
     {.model_type = "glm4_moe", .experts = kOwnWidth, .needs = kDeepSeekKeys},
     {.model_type = "glm4v_moe_text", .experts = kOwnWidth, .needs = kDeepSeekKeys},
-    {.model_type = "dots1", .window = switched, .experts = kOwnWidth, .needs = kDeepSeekKeys},
+    {.model_type = "dots1", .window = off, .experts = kOwnWidth, .needs = kDeepSeekKeys},
     {.model_type = "bailing_moe",
      .experts = kOwnWidth,
      .needs = {"first_k_dense_replace", "num_shared_experts"}},
@@ -175,9 +175,14 @@ const ModelWrapper* find_wrapper(std::string_view model_type) { return find_row(
 std::string listed_model_types() {
   std::string names;
   const auto add = [&](std::string_view name) { names.append(names.empty() ? "" : ", ").append(name); };
-  for (const ModelFamily& row : kFamilies) add(row.model_type);
+  for (const ModelFamily& row : kFamilies) {
+    // Text models of wrappers are no files of their own.
+    if (row.window != alternating && !row.model_type.ends_with("_text")) add(row.model_type);
+  }
   for (const ModelWrapper& row : kWrappers) {
-    if (find_family(row.model_type) == nullptr) add(row.model_type);
+    const ModelFamily* inner = find_family(row.inner_type);
+    const bool readable = row.inner_type.empty() || (inner != nullptr && inner->window != alternating);
+    if (readable && find_family(row.model_type) == nullptr) add(row.model_type);
   }
   return names;
 }

@@ -38,6 +38,7 @@ enum class WindowRule : std::uint8_t {
   none,                ///< layer_types alone can bring a window
   every_layer,         ///< sliding_window holds in every layer unless use_sliding_window is false
   switched,            ///< off unless use_sliding_window; then in layers from max_window_layers on
+  off,                 ///< sliding_window must be null, or use_sliding_window false
   alternating,         ///< layers of two kinds unless layer_types says otherwise
   alternating_if_set,  ///< the same where sliding_window is stated
 };
@@ -73,7 +74,7 @@ const ModelFamily* find_family(std::string_view model_type);
 const ModelWrapper* find_wrapper(std::string_view model_type);
 const RefusedType* find_refused_type(std::string_view model_type);
 
-/// All types that are read, wrappers included, separated by commas.
+/// All types that a file may have and that are read, wrappers included, separated by commas.
 std::string listed_model_types();
 
 }  // namespace strata::detail

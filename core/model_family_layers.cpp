@@ -226,6 +226,10 @@ void read_window(const ModelFamily& family, ConfigKeys& keys, ModelShape& shape)
         set_window(*window, shape);
       keys.find("max_window_layers");
       return;
+    case WindowRule::off:
+      if (window && (!use || use->boolean())) window->fail("null, or \"use_sliding_window\": false");
+      keys.find("max_window_layers");
+      return;
     case WindowRule::alternating:
       refuse_alternating(keys);
       return;

@@ -159,6 +159,7 @@ class FamilyReader {
     static constexpr auto kRope = std::to_array<std::string_view>({"qk_rope_head_dim"});
     static constexpr auto kRank = std::to_array<std::string_view>({"kv_lora_rank"});
     static constexpr auto kValue = std::to_array<std::string_view>({"v_head_dim"});
+    if (const auto use = keys_.find("use_mla"); use && !use->boolean()) use->fail("true, as in this type");
     shape_.kv_heads = shape_.query_heads;
     if (const auto stated = keys_.find(kKvHeads);
         stated && stated->integer(1, kMaxQueryHeads) != shape_.kv_heads) {
@@ -235,8 +236,6 @@ class FamilyReader {
     static constexpr auto kTied = std::to_array<std::string_view>({"tie_word_embeddings"});
     if (const auto vocabulary = at_any_level(kVocabulary)) {
       shape_.vocabulary = vocabulary->integer(1, kMaxModelWidth);
-    } else {
-      reading_.notes.emplace_back("vocab_size is not stated: embedding and output layer are not counted");
     }
     const auto tied = at_any_level(kTied);
     shape_.tied_embeddings = tied ? tied->boolean() : family_.tied;

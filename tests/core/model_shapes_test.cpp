@@ -237,9 +237,6 @@ TEST(HuggingFaceKeys, ThatAreAssumedAreSaid) {
             "the element type is not stated: bf16 is assumed");
   EXPECT_EQ(read(test::edited(kLlama, "bfloat16", "float32")).element_type_note,
             "the checkpoint is stored in float32; training usually runs in bf16: --element-type bf16");
-  EXPECT_EQ(
-      read(test::edited(kLlama, R"(,"vocab_size":128256)", "")).notes,
-      (std::vector<std::string>{"vocab_size is not stated: embedding and output layer are not counted"}));
   EXPECT_TRUE(read(kLlama).notes.empty());
   EXPECT_EQ(read(kLlama).element_type_note, "");
 }
@@ -264,6 +261,70 @@ TEST(HuggingFaceKeys, WithoutATypeAreNotGuessed) {
       << unknown;
   EXPECT_EQ(outcome(test::edited(kLlama, "\"llama\"", "7")),
             "config.json: model_type: found 7, expected a string");
+}
+
+TEST(HuggingFaceKeys, OfEveryTypeThatIsReadAreDocumented) {
+  std::ifstream in(STRATA_SOURCE_DIR "/docs/plan-format.md");
+  std::string page{std::istreambuf_iterator<char>(in), {}};
+  for (char& c : page) {
+    if (c == '|' || c == '\n') c = ' ';
+  }
+  const std::string message = outcome(R"({"model_type":"none"})");
+  const auto begin = message.find("one of ") + 7;
+  std::istringstream types(message.substr(begin, message.find(", or a file") - begin));
+  int count = 0;
+  for (std::string type; types >> type; ++count) {
+    if (type.ends_with(',')) type.pop_back();
+    const bool listed = page.find(" " + type + ",") != std::string::npos ||
+                        page.find(" " + type + " ") != std::string::npos ||
+                        page.find(" " + type + ";") != std::string::npos;
+    EXPECT_TRUE(listed) << type;
+  }
+  EXPECT_GE(count, 80);
+}
+
+TEST(HuggingFaceKeys, OfAnyValueGiveAShapeThatReadsBackOrAnError) {
+  const char* values[] = {"null",
+                          "true",
+                          "false",
+                          "0",
+                          "1",
+                          "-1",
+                          "7",
+                          "4096",
+                          "2147483647",
+                          "4294967296",
+                          "1e300",
+                          "18446744073709551616",
+                          "0.5",
+                          "\"\"",
+                          "\"qwen2_moe\"",
+                          "[]",
+                          "[1]",
+                          "[1,2]",
+                          "{}",
+                          "{\"kv_n_heads\":3}",
+                          "[\"sliding_attention\"]"};
+  std::int64_t tried = 0;
+  for (const Row& row : rows()) {
+    SCOPED_TRACE(row.name);
+    const JsonDocument document = JsonDocument::parse_text(row.config, "config.json");
+    for (const JsonValue member : document.root().members()) {
+      std::string without = "{}";
+      for (const JsonValue other : document.root().members()) {
+        if (other.key() != member.key())
+          without = with(without, std::string(other.key()), other.canonical_text());
+      }
+      for (const char* value : values) {
+        const std::string found = outcome(with(without, std::string(member.key()), value));
+        ++tried;
+        if (found.front() != '{') continue;
+        EXPECT_EQ(outcome(found), found);
+        EXPECT_GT(parameter_count(read(found).shape), 0);
+      }
+    }
+  }
+  EXPECT_GT(tried, 20000);
 }
 
 }  // namespace
