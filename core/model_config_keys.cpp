@@ -75,6 +75,13 @@ bool ConfigKeys::flag(std::string_view name, bool fallback) {
   return value ? value->boolean() : fallback;
 }
 
+bool ConfigKeys::is_null(std::string_view name) const {
+  for (const JsonValue member : object_.members()) {
+    if (member.key() == name) return member.is_null();
+  }
+  return false;
+}
+
 std::optional<JsonValue> ConfigKeys::unused(std::string_view name) const {
   for (const Entry& entry : entries_) {
     if (!entry.used && entry.value.key() == name) return entry.value;

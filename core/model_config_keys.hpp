@@ -38,6 +38,8 @@ class ConfigKeys {
   /// Whether the key is stated and true.
   bool flag(std::string_view name, bool fallback = false);
 
+  /// Whether the key is there and null.
+  bool is_null(std::string_view name) const;
   /// Whether the key was stated (not null) and whether anybody asked for it. Marks nothing.
   std::optional<JsonValue> unused(std::string_view name) const;
   /// Every stated key that nobody asked for, in file order, as it may stand in a message.

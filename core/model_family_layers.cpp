@@ -188,6 +188,10 @@ void read_experts(const ModelFamily& family, ConfigKeys& keys, ModelShape& shape
   experts.ffn = family.experts == ExpertRule::own_width ? keys.integer(kOwnWidth, kMaxModelWidth)
                                                         : keys.integer(kFfnNames, kMaxModelWidth);
   experts.shared_ffn = shared_ffn(keys, experts.ffn);
+  if (const auto shared = keys.find("num_shared_expert"); shared && shape.ffn != experts.ffn) {
+    shared->fail(
+        fmt::format("moe_intermediate_size of {}, the intermediate_size of shared experts", shape.ffn));
+  }
   if (family.experts == ExpertRule::own_width)
     experts.dense_layers = ExpertLayers(keys, shape.layers).dense();
   if (experts.dense_layers == shape.layers) experts = {};

@@ -58,6 +58,10 @@ class FamilyReader {
     if (family_.experts == ExpertRule::none || family_.experts == ExpertRule::own_width) shape_.ffn = ffn();
     read_experts(family_, keys_, shape_);
     read_window(family_, keys_, shape_);
+    if (family_.default_window && shape_.window == 0 && !keys_.is_null("sliding_window") &&
+        !keys_.find("layer_types")) {
+      reading_.notes.emplace_back("sliding_window is not stated: no window is assumed");
+    }
     read_embeddings();
     read_element_type();
   }

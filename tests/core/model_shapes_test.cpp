@@ -237,6 +237,10 @@ TEST(HuggingFaceKeys, ThatAreAssumedAreSaid) {
             "the element type is not stated: bf16 is assumed");
   EXPECT_EQ(read(test::edited(kLlama, "bfloat16", "float32")).element_type_note,
             "the checkpoint is stored in float32; training usually runs in bf16: --element-type bf16");
+  const std::string mistral = test::edited(kLlama, "llama", "mistral");
+  EXPECT_EQ(read(mistral).notes,
+            (std::vector<std::string>{"sliding_window is not stated: no window is assumed"}));
+  EXPECT_TRUE(read(with(mistral, "sliding_window", "null")).notes.empty());
   EXPECT_TRUE(read(kLlama).notes.empty());
   EXPECT_EQ(read(kLlama).element_type_note, "");
 }
