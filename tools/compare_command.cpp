@@ -16,6 +16,7 @@
 #include "tools/inputs.hpp"
 #include "tools/no_plan.hpp"
 #include "tools/plan_report.hpp"
+#include "tools/read_as_model.hpp"
 
 namespace strata::tools {
 
@@ -155,8 +156,13 @@ void print(const Output& output, const std::map<std::string, Total>& by_strategy
   output.line(excluded_sentence());
 }
 
-void write_document(JsonWriter& json, const std::vector<Row>& rows) {
+void write_document(JsonWriter& json, const std::vector<Row>& rows, const ModelReading& model) {
   json.open_object(JsonLayout::lines);
+  json.key("read_as");
+  json.open_object(JsonLayout::lines);
+  json.key("model");
+  write_read_as(json, model);
+  json.close();
   json.key("rows");
   json.open_array(JsonLayout::lines);
   for (const Row& row : rows) {
@@ -206,7 +212,8 @@ Command compare_command() {
     options->inputs.declare(declared);
   };
   command.run = [options](Output& output) {
-    const PlanRequest request = options->inputs.request(output);
+    const ModelReading model = options->inputs.read_model();
+    const PlanRequest request = options->inputs.request(output, model);
     if (options->tie_permille < 0) {
       throw InputError("--tie-permille", std::to_string(options->tie_permille), "0 or more");
     }
@@ -219,8 +226,9 @@ Command compare_command() {
     const std::vector<Row> rows = compare(request, batches, strategies, output);
     const double tie = static_cast<double>(options->tie_permille) / 1000.0;
     const auto by_strategy = totals(rows, strategies.size(), tie);
+    for (const std::string& line : lines_of(model)) output.line(line);
     print(output, by_strategy, strategies, request, std::ssize(batches), tie);
-    output.document([&](JsonWriter& json) { write_document(json, rows); });
+    output.document([&](JsonWriter& json) { write_document(json, rows, model); });
     const bool any =
         std::any_of(rows.begin(), rows.end(), [](const Row& row) { return row.rejected.empty(); });
     if (!any) throw NoPlan("no strategy accepts any of the batches");

@@ -7,10 +7,10 @@
 
 #include "core/counts.hpp"
 #include "core/json_writer.hpp"
-#include "core/model_json.hpp"
 #include "planner/explain.hpp"
 #include "planner/human_units.hpp"
 #include "tools/output.hpp"
+#include "tools/read_as_model.hpp"
 
 namespace strata::tools {
 
@@ -29,15 +29,12 @@ std::string moved_bytes(const LevelBytes& bytes) {
 }
 
 std::vector<std::string> plan_summary(const Plan& plan, const CostProfile& profile) {
-  const ModelShape& model = plan.model;
   std::vector<std::string> lines;
   lines.push_back(fmt::format("{} in {}, {}; {} on {}", counted(plan.batch.token_count(), "token"),
                               counted(plan.batch.document_count(), "document"),
                               counted(std::ssize(plan.waves), "wave"),
                               counted(plan.topology.rank_count(), "rank"), plan.topology.name));
-  lines.push_back(fmt::format("model: {}, {} query and {} of {}, {}; {}", counted(model.layers, "layer"),
-                              model.query_heads, counted(model.kv_heads, "KV head"), model.head_dim,
-                              to_string(model.element_type), profile_label(profile)));
+  lines.push_back(profile_label(profile));
   std::vector<Candidate> ranked = plan.candidates;
   std::stable_sort(ranked.begin(), ranked.end(), [](const Candidate& a, const Candidate& b) {
     if (a.step_time.has_value() != b.step_time.has_value()) return a.step_time.has_value();
@@ -103,9 +100,17 @@ void write_bounds(JsonWriter& json, const Bounds& bounds) {
   json.close();
 }
 
-void write_plan_summary(JsonWriter& json, const Plan& plan, const std::string& path) {
+void write_plan_summary(JsonWriter& json, const Plan& plan, const std::string& path,
+                        const ModelReading* model) {
   json.open_object(JsonLayout::lines);
   json.member("plan", std::string_view(path));
+  if (model != nullptr) {
+    json.key("read_as");
+    json.open_object(JsonLayout::lines);
+    json.key("model");
+    write_read_as(json, *model);
+    json.close();
+  }
   json.member("strategy", std::string_view(plan.strategy));
   json.member("ranks", plan.topology.rank_count());
   json.member("waves", static_cast<std::int64_t>(plan.waves.size()));
