@@ -103,9 +103,17 @@ void write_bounds(JsonWriter& json, const Bounds& bounds) {
   json.close();
 }
 
-void write_plan_summary(JsonWriter& json, const Plan& plan, const std::string& path) {
+void write_plan_summary(JsonWriter& json, const Plan& plan, const std::string& path,
+                        const ReadAsBatch* read_as) {
   json.open_object(JsonLayout::lines);
   json.member("plan", std::string_view(path));
+  if (read_as != nullptr) {
+    json.key("read_as");
+    json.open_object(JsonLayout::lines);
+    json.key("batch");
+    write_read_as(json, *read_as);
+    json.close();
+  }
   json.member("strategy", std::string_view(plan.strategy));
   json.member("ranks", plan.topology.rank_count());
   json.member("waves", static_cast<std::int64_t>(plan.waves.size()));

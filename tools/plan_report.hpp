@@ -7,6 +7,7 @@
 
 #include "core/plan.hpp"
 #include "cost_models/cost_profile.hpp"
+#include "tools/read_as_batch.hpp"
 
 namespace strata {
 class JsonWriter;
@@ -16,8 +17,10 @@ namespace strata::tools {
 
 /// Heading (workload, cluster, model, profile), candidates by step time, and what the step time leaves out.
 std::vector<std::string> plan_summary(const Plan& plan, const CostProfile& profile);
-/// The members that scripts need, keys as in the plan file.
-void write_plan_summary(JsonWriter& json, const Plan& plan, const std::string& path);
+/// The members that scripts need, keys as in the plan file. `read_as`: what the batch was read as, where a
+/// file of batches was read.
+void write_plan_summary(JsonWriter& json, const Plan& plan, const std::string& path,
+                        const ReadAsBatch* read_as = nullptr);
 /// `predicted` and `bounds` as in the plan file.
 void write_prediction(JsonWriter& json, const Prediction& prediction);
 void write_bounds(JsonWriter& json, const Bounds& bounds);
