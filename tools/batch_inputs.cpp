@@ -43,7 +43,9 @@ LoadedBatches BatchInputs::load(const std::string& reference, const std::string&
   Steps formed = form_steps(loaded.source, steps, reference);
   loaded.steps = std::move(formed.steps);
   loaded.read_as = read_as_batch(reference, loaded.source, loaded.steps);
-  loaded.read_as.notes.insert(loaded.read_as.notes.end(), formed.notes.begin(), formed.notes.end());
+  loaded.step_notes = std::move(formed.notes);
+  std::vector<std::string>& notes = loaded.read_as.notes;
+  notes.insert(notes.end(), loaded.step_notes.begin(), loaded.step_notes.end());
   return loaded;
 }
 

@@ -18,6 +18,7 @@ struct LoadedBatches {
   LengthSource source;
   std::vector<Batch> steps;  ///< at least one
   ReadAsBatch read_as;
+  std::vector<std::string> step_notes;  ///< those of read_as that say how steps were made
 };
 
 struct BatchInputs {

@@ -227,7 +227,6 @@ Command compare_command() {
           fmt::format("the first {} of {} steps are compared (--max)", options->max, batches.size()));
       batches.resize(static_cast<std::size_t>(options->max));
     }
-    for (const std::string& line : lines(loaded.read_as)) output.line(line);
     for (Batch& batch : batches) {
       batch = masked_batch(batch, request.model, fmt::format("{}: step {}", options->batches, batch.step));
     }
@@ -235,6 +234,7 @@ Command compare_command() {
     const std::vector<Row> rows = compare(request, batches, strategies, output);
     const double tie = static_cast<double>(options->tie_permille) / 1000.0;
     const auto by_strategy = totals(rows, strategies.size(), tie);
+    for (const std::string& line : lines(loaded.read_as)) output.line(line);
     print(output, by_strategy, strategies, request, std::ssize(batches), tie);
     output.document([&](JsonWriter& json) { write_document(json, rows, loaded.read_as); });
     const bool any =

@@ -147,10 +147,11 @@ Bytes parse_bytes(const std::string& text, const std::string& what) {
   return {static_cast<std::int64_t>(value * factor)};
 }
 
-void throw_no_plan(const std::vector<Rejection>& rejections) {
+void throw_no_plan(const std::vector<Rejection>& rejections, const std::vector<std::string>& notes) {
   std::string text = "no feasible plan";
   for (const Rejection& rejection : rejections)
     text += fmt::format("\n  {}: {}", rejection.strategy, rejection.reason);
+  for (const std::string& note : notes) text += "\n  note: " + note;
   throw NoPlan(text);
 }
 

@@ -32,7 +32,8 @@ struct PlanInputs {
 CostProfile load_profile(const std::string& path, const Topology& topology);
 /// "80GiB", "512MB", "1000000" -> bytes. Throws InputError naming `what`.
 Bytes parse_bytes(const std::string& text, const std::string& what);
-/// One line per candidate that was rejected; thrown as NoPlan.
-[[noreturn]] void throw_no_plan(const std::vector<Rejection>& rejections);
+/// One line per candidate that was rejected, and `notes` on what they were asked for; thrown as NoPlan.
+[[noreturn]] void throw_no_plan(const std::vector<Rejection>& rejections,
+                                const std::vector<std::string>& notes = {});
 
 }  // namespace strata::tools

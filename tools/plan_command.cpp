@@ -55,11 +55,11 @@ Command plan_command() {
                       loaded.steps.front().step, loaded.steps.size()));
     }
     request.batch = masked_batch(loaded.steps.front(), request.model, options->batch);
-    for (const std::string& line : lines(loaded.read_as)) output.line(line);
     const PlanResult result = plan_with_progress(request, output);
-    if (!result.plan) throw_no_plan(result.rejections);
+    if (!result.plan) throw_no_plan(result.rejections, loaded.step_notes);
     const Plan& plan = *result.plan;
     write_plan(plan, options->output);
+    for (const std::string& line : lines(loaded.read_as)) output.line(line);
     for (const std::string& line : plan_summary(plan, request.profile)) output.line(line);
     output.line(fmt::format("wrote {}", options->output));
     output.document(

@@ -86,7 +86,7 @@ LengthSource read_document(std::istream& in, const std::string& name, const Leng
     const bool first_zero = values.empty() && is_zero(item);
     values.push_back(item.integer(!lengths ? -kMostOffset : first_zero ? 0 : 1, most));
   }
-  return plain_list_source(values, options.reading, "JSON list", "number", name);
+  return plain_list_source(values, options.reading, "JSON list", lengths ? "length" : "number", name);
 }
 
 /// Whether the first line that is not blank holds a whole object, as every line of JSON lines does.

@@ -3,15 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <initializer_list>
 #include <limits>
-#include <numeric>
 
 #include "core/check.hpp"
 #include "core/counts.hpp"
-#include "traces/batch_keys.hpp"
+#include "core/json_reader.hpp"
+#include "traces/json_row.hpp"
 #include "traces/length_formats.hpp"
-#include "traces/length_rows.hpp"
 #include "traces/line_reader.hpp"
 
 namespace strata {
@@ -22,93 +20,7 @@ using Lengths = std::vector<std::int64_t>;
 
 constexpr std::int64_t kMostStep = std::numeric_limits<std::int64_t>::max();
 
-std::int64_t sum(const Lengths& lengths) {
-  return std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0});
-}
-
-/// A list, or the only list of a list: batches of size one keep their dimension.
-JsonValue list_of(const JsonValue& value) {
-  const JsonValue first = value.size() > 0 ? *value.items().begin() : value;
-  if (value.size() == 0 || first.kind() != JsonKind::array) return value;
-  if (value.size() > 1) value.fail(plain_count(value.size(), "list"), "one list of numbers: a row a pack");
-  return first;
-}
-
-Lengths integers(const JsonValue& value) {
-  const JsonValue list = list_of(value);
-  Lengths numbers;
-  numbers.reserve(list.size());
-  for (const JsonValue item : list.items()) numbers.push_back(item.integer(-kMostOffset, kMostOffset));
-  return numbers;
-}
-
-/// A number, or the only number of a list.
-JsonValue list_of_one(const JsonValue& value) {
-  if (value.kind() != JsonKind::array || value.size() != 1) return value;
-  return *value.items().begin();
-}
-
-Lengths without_zeros(Lengths lengths) {
-  std::erase(lengths, 0);
-  return lengths;
-}
-
-std::string shown(const Lengths& lengths) {
-  constexpr std::size_t kShown = 6;
-  std::string text = "documents of ";
-  for (std::size_t i = 0; i < std::min(lengths.size(), kShown); ++i)
-    text += fmt::format("{}{}", i == 0 ? "" : ", ", lengths[i]);
-  return text + (lengths.size() > kShown ? ", ... tokens" : " tokens");
-}
-
-struct Member {
-  JsonValue value;
-  const BatchKey* key;
-};
-
 }  // namespace
-
-/// The keys of one row while they are put together.
-class JsonRow {
- public:
-  JsonRow(JsonRowReader& reader, const JsonValue& object) : reader_(reader), object_(object) {}
-  LengthRow read();
-
- private:
-  using Meanings = std::initializer_list<KeyMeaning>;
-
-  void collect();
-  const Member* find(Meanings meanings) const;
-  Lengths lengths_with_zeros(const JsonValue& list) const;
-  void read_own_form();
-  void read_tokens();
-  void read_total();
-  void read_masks();
-  void read_lists();
-  void read_per_token();
-  Lengths offsets_of(const Member& member);
-  void agree(DocumentList list, const JsonValue& from, bool is_pack);
-  void read_twins();
-  void read_labels();
-  void read_one_document();
-  void count_padding();
-  void check_longest_and_flags();
-  void read_row_numbers();
-  void leave_the_rest();
-  void set_main(const std::string& key, const std::string& described);
-  void use(const JsonValue& value) { reader_.ledger_.use(value.key()); }
-  std::int64_t masked() const { return std::count(is_padding_.begin(), is_padding_.end(), true); }
-
-  JsonRowReader& reader_;
-  const JsonValue& object_;
-  std::vector<Member> members_;
-  LengthRow row_;
-  std::optional<DocumentList> borders_;  // of a pack; documents of 0 tokens kept
-  std::string borders_from_;
-  std::vector<bool> is_padding_;        // by token, where a mask says so
-  std::optional<std::int64_t> tokens_;  // that the row holds, padding included
-  std::optional<JsonValue> tokens_from_;
-};
 
 void JsonRow::collect() {
   for (const JsonValue member : object_.members()) {
@@ -131,7 +43,7 @@ void JsonRow::collect() {
   }
 }
 
-const Member* JsonRow::find(Meanings meanings) const {
+const JsonRow::Member* JsonRow::find(Meanings meanings) const {
   for (const Member& member : members_) {
     if (std::find(meanings.begin(), meanings.end(), member.key->meaning) != meanings.end()) return &member;
   }
@@ -149,8 +61,12 @@ void JsonRow::set_main(const std::string& key, const std::string& described) {
 
 Lengths JsonRow::lengths_with_zeros(const JsonValue& list) const {
   Lengths lengths;
-  for (const JsonValue item : list.items()) lengths.push_back(item.integer(0, kLongestDocument));
-  refuse_doubtful_lengths(lengths, true, list.path());
+  for (const JsonValue item : list.items()) {
+    const bool zero = item.kind() == JsonKind::integer && item.integer(-kMostStep - 1, kMostStep) == 0;
+    // A list that begins with 0 and rises holds offsets, not an empty document.
+    const bool first = lengths.empty() && list.size() > 1;
+    lengths.push_back(item.integer(zero && !first ? 0 : 1, kLongestDocument));
+  }
   return lengths;
 }
 
@@ -158,12 +74,13 @@ Lengths JsonRow::lengths_with_zeros(const JsonValue& list) const {
 void JsonRow::read_own_form() {
   const Member *packs = find({KeyMeaning::packs}), *documents = find({KeyMeaning::documents});
   if (packs != nullptr && documents != nullptr) object_.fail("both 'packs' and 'documents'", "one of them");
+  ObjectReader strict(object_);
+  for (const std::string_view name : {"step", "packs", "documents"}) strict.find(name);
   for (const JsonValue member : object_.members()) {
     const std::string_view name = member.key();
     const auto& ignored = reader_.ignored_;
     const bool known = name == "packs" || name == "documents" || name == "step" || member.is_null();
-    if (known || std::find(ignored.begin(), ignored.end(), name) != ignored.end()) continue;
-    member.fail("an unknown field", "only 'step' beside 'packs' or 'documents'");
+    if (!known && std::find(ignored.begin(), ignored.end(), name) == ignored.end()) strict.finish();
   }
   row_.kind = packs != nullptr ? RowKind::step : RowKind::free_documents;
   use(packs != nullptr ? packs->value : documents->value);
@@ -179,180 +96,6 @@ void JsonRow::read_tokens() {
     if (*tokens_ == 0) ids->value.fail("an empty list", "a list of at least one token");
     tokens_from_ = ids->value;
   }
-}
-
-/// A single number beside borders is the size of the row.
-void JsonRow::read_total() {
-  for (const Member& member : members_) {
-    const bool total = member.key->meaning == KeyMeaning::length && member.value.kind() != JsonKind::array;
-    if (!total || tokens_) continue;
-    tokens_ = member.value.integer(1, kLongestDocument);
-    tokens_from_ = member.value;
-  }
-}
-
-/// A mask of 0 and 1 says what is padding; one that counts further numbers documents.
-void JsonRow::read_masks() {
-  for (const Member& member : members_) {
-    if (member.key->meaning != KeyMeaning::masked_numbers) continue;
-    const Lengths numbers = integers(member.value);
-    is_padding_.assign(numbers.size(), false);
-    for (std::size_t i = 0; i < numbers.size(); ++i) is_padding_[i] = numbers[i] <= 0;
-    use(member.value);
-  }
-}
-
-/// What two keys say of the same documents must be the same.
-void JsonRow::agree(DocumentList list, const JsonValue& from, bool is_pack) {
-  use(from);
-  if (is_pack) row_.kind = RowKind::pack;
-  if (!borders_) {
-    borders_ = std::move(list);
-    borders_from_ = from.key();
-    return;
-  }
-  const Lengths before = without_zeros(borders_->documents), now = without_zeros(std::move(list.documents));
-  if (before != now) from.fail(shown(now), fmt::format("{}, as {} says", shown(before), borders_from_));
-}
-
-Lengths JsonRow::offsets_of(const Member& member) {
-  Lengths offsets = integers(member.value);
-  for (const Member& other : members_) {
-    if (other.key->meaning != KeyMeaning::fill_begin) continue;
-    if (other.value.key() != std::string(member.value.key()) + "_argmin") continue;
-    const std::int64_t begin = list_of_one(other.value).integer(0, kMostOffset);
-    use(other.value);
-    // The least of offsets without fill is the first.
-    if (begin > 0 && begin < std::ssize(offsets)) offsets.resize(static_cast<std::size_t>(begin));
-  }
-  return offsets;
-}
-
-void JsonRow::read_lists() {
-  const bool has_real = find({KeyMeaning::real_offsets}) != nullptr;
-  for (const Member& member : members_) {
-    const JsonValue& value = member.value;
-    const bool list = value.kind() == JsonKind::array;
-    switch (member.key->meaning) {
-      case KeyMeaning::length:
-      case KeyMeaning::free_documents:
-        if (!list) break;
-        if (!member.key->name.ends_with('s')) value.fail("an integer");
-        reader_.used_reading_ = true;
-        agree(read_documents(integers(value), reader_.reading_, true, value.path()), value,
-              member.key->meaning == KeyMeaning::length);
-        break;
-      case KeyMeaning::offsets:
-        if (has_real) break;
-        [[fallthrough]];
-      case KeyMeaning::real_offsets:
-        agree(documents_of_offsets(offsets_of(member), true, value.path()), value, true);
-        break;
-      default:
-        break;
-    }
-  }
-  if (borders_ && row_.kind != RowKind::pack) row_.kind = RowKind::free_documents;
-  if (const Member* starts = find({KeyMeaning::starts})) {
-    read_total();
-    const std::int64_t end = tokens_ ? *tokens_ : borders_ ? sum(borders_->documents) : -1;
-    if (end < 0) starts->value.fail("starts without the end of the row", "input_ids or length beside them");
-    agree(documents_of_starts(integers(starts->value), end, starts->value.path()), starts->value, true);
-  }
-}
-
-/// Positions and document numbers, a number for every token.
-void JsonRow::read_per_token() {
-  const bool before = borders_.has_value();
-  for (const Member& member : members_) {
-    const JsonValue& value = member.value;
-    const KeyMeaning meaning = member.key->meaning;
-    const bool mask = meaning == KeyMeaning::masked_numbers;
-    if (meaning != KeyMeaning::positions && meaning != KeyMeaning::numbers && !mask) continue;
-    Lengths numbers = integers(value);
-    if (tokens_ && std::ssize(numbers) != *tokens_) {
-      value.fail(plain_count(numbers.size(), "number"), fmt::format("{}, one for every token", *tokens_));
-    }
-    if (mask && std::all_of(numbers.begin(), numbers.end(), [](std::int64_t n) { return n <= 1; })) {
-      documents_of_numbers(numbers, true, value.path());  // padding inside the row is refused
-      continue;
-    }
-    const bool masked = is_padding_.size() == numbers.size();
-    if (meaning == KeyMeaning::positions) {
-      Lengths kept;
-      for (std::size_t i = 0; i < numbers.size(); ++i) {
-        if (!masked || !is_padding_[i]) kept.push_back(numbers[i]);
-      }
-      DocumentList list = documents_of_positions(kept, masked, value.path());
-      list.padding = std::ssize(numbers) - std::ssize(kept);
-      agree(std::move(list), value, false);
-    } else {
-      agree(documents_of_numbers(numbers, mask, value.path()), value, false);
-    }
-  }
-  if (!before && borders_) row_.kind = RowKind::maybe_pack;
-}
-
-/// A name for every document, or the number of every token's document.
-void JsonRow::read_labels() {
-  const Member* labels = find({KeyMeaning::labels});
-  if (labels == nullptr) return;
-  const bool list = labels->value.kind() == JsonKind::array;
-  const bool names = !list || (borders_ && labels->value.size() == borders_->documents.size());
-  if (names) return reader_.ledger_.leave(labels->value.key());
-  const bool before = borders_.has_value();
-  agree(documents_of_numbers(integers(labels->value), false, labels->value.path()), labels->value, false);
-  if (!before) row_.kind = RowKind::maybe_pack;
-}
-
-/// Padded offsets and lengths beside the real ones: what is between is padding.
-void JsonRow::read_twins() {
-  const bool has_real = find({KeyMeaning::real_offsets}) != nullptr;
-  for (const Member& member : members_) {
-    const KeyMeaning meaning = member.key->meaning;
-    const bool offsets =
-        meaning == KeyMeaning::padded_offsets || (has_real && meaning == KeyMeaning::offsets);
-    if (!offsets && meaning != KeyMeaning::padded_lengths) continue;
-    const JsonValue& value = member.value;
-    if (!borders_)
-      value.fail("the borders of padded documents alone", "the real ones beside them, or seqlens");
-    const DocumentList padded = offsets ? documents_of_offsets(offsets_of(member), true, value.path())
-                                        : documents_of_lengths(integers(value), value.path());
-    const Lengths& real = borders_->documents;
-    if (padded.documents.size() < real.size()) {
-      value.fail(shown(padded.documents), fmt::format("as many documents as in {}", borders_from_));
-    }
-    std::int64_t padding = 0;
-    row_.padded.clear();
-    for (std::size_t i = 0; i < padded.documents.size(); ++i) {
-      const std::int64_t tokens = i < real.size() ? real[i] : 0;
-      if (padded.documents[i] < tokens) {
-        value.fail(fmt::format("{} tokens with the padding of document {}", padded.documents[i], i),
-                   fmt::format("at least its {}", tokens));
-      }
-      padding += padded.documents[i] - tokens;
-      if (padded.documents[i] > tokens) row_.padded.push_back(static_cast<std::int64_t>(i));
-    }
-    borders_->padding = std::max(borders_->padding, padding);
-    use(value);
-  }
-}
-
-/// Tokens of the row that no document has are padding; a mask, a token list and borders must agree on them.
-void JsonRow::count_padding() {
-  const std::int64_t documents = sum(borders_->documents);
-  const std::int64_t all = tokens_ ? *tokens_ : is_padding_.empty() ? documents : std::ssize(is_padding_);
-  const JsonValue from = tokens_from_.value_or(object_);
-  if (documents > all) {
-    from.fail(plain_count(static_cast<std::size_t>(all), "token"),
-              fmt::format("the {} that {} says", documents, borders_from_));
-  }
-  if (!is_padding_.empty() && std::ssize(is_padding_) == all && masked() != all - documents) {
-    object_.fail(
-        fmt::format("a mask with {} of padding", plain_count(static_cast<std::size_t>(masked()), "token")),
-        fmt::format("{}, which {} leaves", all - documents, borders_from_));
-  }
-  row_.padding = std::max(borders_->padding, all - documents);
 }
 
 void JsonRow::read_one_document() {
@@ -381,6 +124,7 @@ void JsonRow::read_one_document() {
     set_main(std::string(column.name), column_text(column));
   }
   if (!length && !tokens_ && is_padding_.empty()) {
+    if (!reader_.main_.empty()) set_main("", "");
     object_.fail("an object without a known key",
                  known_columns() + ", input_ids, or borders such as cu_seqlens");
   }
@@ -406,7 +150,7 @@ void JsonRow::check_longest_and_flags() {
   for (const Member& member : members_) {
     const JsonValue& value = member.value;
     if (member.key->meaning == KeyMeaning::longest) {
-      const std::int64_t most = list_of_one(value).integer(0, kMostOffset);
+      const std::int64_t most = number_of(value).integer(0, kMostOffset);
       if (most < longest)
         value.fail(fmt::to_string(most), fmt::format("at least the longest document, {}", longest));
       use(value);

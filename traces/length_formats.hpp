@@ -20,22 +20,32 @@ struct LengthColumn {
 };
 
 /// In order of preference where a file has several.
-inline constexpr std::array<LengthColumn, 11> kLengthColumns = {
-    {{"length", ""},
-     {"seq_len", ""},
-     {"seqlen", ""},
-     {"num_tokens", ""},
-     {"n_tokens", ""},
-     {"token_count", ""},
-     {"total_lengths", ""},
-     {"seq_lengths", ""},
-     {"input_length", "output_length"},
-     {"ContextTokens", "GeneratedTokens"},
-     {"num_prefill_tokens", "num_decode_tokens"}}};
+inline constexpr std::array<LengthColumn, 20> kLengthColumns = {{{"length", ""},
+                                                                 {"seq_len", ""},
+                                                                 {"seqlen", ""},
+                                                                 {"num_tokens", ""},
+                                                                 {"n_tokens", ""},
+                                                                 {"token_count", ""},
+                                                                 {"total_lengths", ""},
+                                                                 {"seq_lengths", ""},
+                                                                 {"input_length", "output_length"},
+                                                                 {"ContextTokens", "GeneratedTokens"},
+                                                                 {"num_prefill_tokens", "num_decode_tokens"},
+                                                                 {"seq_length", ""},
+                                                                 {"sequence_length", ""},
+                                                                 {"lengths", ""},
+                                                                 {"seq_lens", ""},
+                                                                 {"seqlens", ""},
+                                                                 {"sequence_lengths", ""},
+                                                                 {"doc_lens", ""},
+                                                                 {"doc_lengths", ""},
+                                                                 {"document_lengths", ""}}};
+/// So many of them stand in messages; the others are spellings of the first.
+inline constexpr std::size_t kNamedColumns = 11;
 
 /// "length", "input_length + output_length".
 std::string column_text(const LengthColumn& column);
-/// All of them, for messages.
+/// The first kNamedColumns of them, for messages.
 std::string known_columns();
 
 /// Text or CSV, told apart by the first line that is neither blank nor a comment.

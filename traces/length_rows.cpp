@@ -63,7 +63,10 @@ void RowCollector::add(LengthRow row, const std::string& where) {
   ++rows_;
   count(row, where);
   drop_empty(row);
-  if (row.packs.empty()) return;
+  if (row.packs.empty()) {
+    empty_steps_ += row.kind == RowKind::step || row.kind == RowKind::free_documents ? 1 : 0;
+    return;
+  }
   const auto differ = [&](RowKind a, RowKind b) {
     const bool may_mix = a == RowKind::maybe_pack || b == RowKind::maybe_pack;
     return !may_mix && (a == RowKind::document) != (b == RowKind::document);
@@ -72,15 +75,15 @@ void RowCollector::add(LengthRow row, const std::string& where) {
     throw InputError(where, "a row of packs among rows of a document each, or the other way round",
                      "rows of one kind");
   }
-  if (!held_.empty() && held_.front().step.has_value() != row.step.has_value() && row.kind != RowKind::step) {
+  const bool own_form = row.kind == RowKind::step || row.kind == RowKind::free_documents;
+  if (!own_form && numbered_.value_or(row.step.has_value()) != row.step.has_value()) {
     throw InputError(where, row.step ? "a number of the step" : "no number of the step",
                      "it in every row or in none, as in the first");
   }
+  if (!own_form) numbered_ = row.step.has_value();
   several_ |= row.kind == RowKind::maybe_pack && row.packs[0].size() > 1;
   held_.push_back(std::move(row));
 }
-
-bool RowCollector::numbered() const { return !held_.empty() && held_.front().step.has_value(); }
 
 /// Free documents: all in one list, or those with one number of the step together.
 void RowCollector::finish_documents(LengthSource& source) {
@@ -94,7 +97,7 @@ void RowCollector::finish_documents(LengthSource& source) {
     }
     target->insert(target->end(), static_cast<std::size_t>(row.copies), row.packs[0][0]);
   }
-  source.whole_steps = numbered();
+  source.whole_steps = numbered_.value_or(false);
 }
 
 /// Packs of one number of the step form that step.
@@ -127,6 +130,7 @@ std::vector<std::string> RowCollector::notes() const {
         fmt::format("padding: {}, in {}", counted(padding_, "token"), counted(padded_, "document")));
   }
   if (empty_documents_ > 0) notes.push_back(counted(empty_documents_, "document") + " of 0 tokens skipped");
+  if (empty_steps_ > 0) notes.push_back(counted(empty_steps_, "step") + " without documents skipped");
   if (empty_rows_ > 0) notes.push_back(counted(empty_rows_, "empty pack") + " skipped");
   if (!data_ranks_.empty()) {
     notes.push_back(fmt::format("dp_rank is not used: the rows of {} run one after another, not side by side",

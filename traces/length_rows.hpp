@@ -86,7 +86,6 @@ class RowCollector {
  private:
   void drop_empty(LengthRow& row);
   void count(const LengthRow& row, const std::string& where);
-  bool numbered() const;
   void finish_documents(LengthSource& source);
   void finish_batches(LengthSource& source);
   std::vector<std::string> notes() const;
@@ -95,12 +94,13 @@ class RowCollector {
   std::vector<LengthRow> held_;  // those with documents
   std::int64_t rows_ = 0, documents_ = 0;
   std::int64_t padding_ = 0, padded_ = 0, padded_document_ = 0;
-  std::int64_t empty_documents_ = 0, empty_rows_ = 0;
+  std::int64_t empty_documents_ = 0, empty_rows_ = 0, empty_steps_ = 0;
   std::map<std::int64_t, std::int64_t> data_ranks_;  // rank -> rows
   std::int64_t measured_rows_ = 0;
   double least_ms_ = 0, most_ms_ = 0;
   std::string_view row_key_;
-  bool several_ = false;  // documents in a row that may be a pack
+  std::optional<bool> numbered_;  // whether rows have the number of their step
+  bool several_ = false;          // documents in a row that may be a pack
 };
 
 }  // namespace strata

@@ -250,9 +250,8 @@ std::string column_text(const LengthColumn& column) {
 
 std::string known_columns() {
   std::string text = "one of ";
-  for (const LengthColumn& column : kLengthColumns) {
-    text += (&column == kLengthColumns.data() ? "" : ", ") + column_text(column);
-  }
+  for (std::size_t i = 0; i < kNamedColumns; ++i)
+    text += (i == 0 ? "" : ", ") + column_text(kLengthColumns[i]);
   return text;
 }
 

@@ -44,6 +44,9 @@ TEST_F(Commands, InspectShowsPercentilesPackingAndAHistogram) {
   EXPECT_EQ(member(document, "documents").integer(0, 1000), 225);
   EXPECT_EQ(member(document, "tokens").integer(0, 1'000'000), 524288);
   EXPECT_EQ(member(document, "recorded_batches").integer(0, 1000), 16);
+  EXPECT_EQ(keys(member(document, "read_as.batch")),
+            (Names{"source", "description", "documents", "tokens", "packs", "steps", "padding_tokens",
+                   "used_keys", "unused_keys", "notes"}));
 }
 
 TEST_F(Commands, InspectReadsEverySampleFormat) {
@@ -93,7 +96,7 @@ TEST_F(Commands, PlanRanksItsCandidatesAndWritesThePlan) {
   const JsonDocument document =
       json("plan --batch b.jsonl --topology cpu:1x2:2 --model tiny --strategy all -o all.json");
   EXPECT_EQ(keys(document.root()),
-            (Names{"plan", "strategy", "ranks", "waves", "predicted", "bounds", "candidates"}));
+            (Names{"plan", "read_as", "strategy", "ranks", "waves", "predicted", "bounds", "candidates"}));
   EXPECT_EQ(keys(member(document, "predicted")),
             (Names{"step_time_ns", "forward_ns", "backward_ns", "imbalance", "peak_memory_bytes",
                    "arena_bytes", "kv_bytes", "bytes_by_level"}));
