@@ -45,10 +45,15 @@ void write_document(JsonWriter& json, const LoadedBatches& loaded, const LengthS
   json.close();
 }
 
-/// The packs of the steps, or a preview of what packing would make of documents that are free.
-PackingPreview packing_of_steps(const LoadedBatches& loaded) {
-  const bool free = loaded.source.batches.empty() && !loaded.steps.front().fixed_packs;
-  return free ? preview_packing(loaded.source.lengths, kPreviewTokens) : packing_of(loaded.steps);
+/// Whether documents are free, so that packing them is only a preview.
+bool is_preview(const LoadedBatches& loaded) {
+  return loaded.source.batches.empty() && !loaded.steps.front().fixed_packs;
+}
+
+std::string packing_text(const LoadedBatches& loaded) {
+  if (!is_preview(loaded)) return to_text(packing_of(loaded.steps));
+  return fmt::format("with --pack-tokens {} --cut-documents there would be\n", kPreviewTokens) +
+         to_text(preview_packing(loaded.source.lengths, kPreviewTokens));
 }
 
 }  // namespace
@@ -66,8 +71,7 @@ Command inspect_command() {
     const LoadedBatches loaded = options->batches.load(options->path, "DATA");
     const LengthStatistics statistics = length_statistics(loaded.source.lengths);
     for (const std::string& line : lines(loaded.read_as)) output.line(line);
-    const PackingPreview packing = packing_of_steps(loaded);
-    for (const std::string& text : {to_text(statistics), to_text(packing), histogram_text(statistics)}) {
+    for (const std::string& text : {to_text(statistics), packing_text(loaded), histogram_text(statistics)}) {
       output.line("");
       output.line(text);
     }

@@ -38,6 +38,13 @@ void write_names(JsonWriter& json, std::string_view key, const std::vector<std::
   json.close();
 }
 
+/// Keys that say no more than the counts do.
+bool is_own_form(const std::vector<std::string>& keys) {
+  return std::all_of(keys.begin(), keys.end(), [](const std::string& key) {
+    return key == "step" || key == "packs" || key == "documents";
+  });
+}
+
 void count_steps(ReadAsBatch& read_as, std::span<const Batch> steps) {
   read_as.steps = std::ssize(steps);
   for (const Batch& step : steps) {
@@ -78,7 +85,7 @@ std::vector<std::string> lines(const ReadAsBatch& read_as) {
   if (read_as.padding_tokens > 0)
     counts += fmt::format("; {} of padding left out", counted(read_as.padding_tokens, "token"));
   text.push_back(wrapped(counts, 4));
-  if (!read_as.used_keys.empty()) text.push_back(wrapped("  keys used: " + named(read_as.used_keys), 4));
+  if (!is_own_form(read_as.used_keys)) text.push_back(wrapped("  keys used: " + named(read_as.used_keys), 4));
   if (!read_as.unused_keys.empty())
     text.push_back(wrapped("  keys not used: " + named(read_as.unused_keys), 4));
   for (const std::string& note : read_as.notes) text.push_back(wrapped("  note: " + note, 4));

@@ -111,9 +111,7 @@ TEST(DamagedModel, IsRejectedOrReadsAsAnotherModel) {
 TEST(DamagedBatches, AreRejectedOrReadAsOtherBatches) {
   damage(
       "{\"step\":0,\"packs\":[[5,6],[7]]}",
-      [](const std::string& text) {
-        return to_json(read_batch(JsonDocument::parse_text(text, "b").root()));
-      },
+      [](const std::string& text) { return to_json(read_batch(JsonDocument::parse_text(text, "b").root())); },
       3000);
 }
 

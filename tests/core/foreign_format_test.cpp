@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Files of other programs are named for what they are, by the readers of JSON too, and what Strata reads is not
-// taken for one of them.
+// Files of other programs are named for what they are, by the readers of JSON too, and what Strata reads is
+// not taken for one of them.
 #include "core/foreign_format.hpp"
 
 #include <gtest/gtest.h>
@@ -57,8 +57,9 @@ TEST(ForeignFormat, NamesTextThatIsNoJson) {
 }
 
 TEST(ForeignFormat, LeavesWhatStrataReads) {
-  for (const char* start : {"", "12\n13\n", "# lengths\n12\n", "length\n5\n", "id,length\n1,5\n", "[1, 2]", "[]", "[true]",
-                            "{\"length\": 5}", "{\n  \"layers\": 1\n}", "[{\"length\": 5}]", "ContextTokens;GeneratedTokens\n"}) {
+  for (const char* start :
+       {"", "12\n13\n", "# lengths\n12\n", "length\n5\n", "id,length\n1,5\n", "[1, 2]", "[]", "[true]",
+        "{\"length\": 5}", "{\n  \"layers\": 1\n}", "[{\"length\": 5}]", "ContextTokens;GeneratedTokens\n"}) {
     EXPECT_EQ(found(start), "") << start;
   }
 }
@@ -69,12 +70,15 @@ TEST(ForeignFormat, AReaderOfJsonSaysWhatTheFileIs) {
     std::ofstream(path, std::ios::binary) << text;
     return test::input_error([&] { JsonDocument::read_file(path.string()); });
   };
-  EXPECT_EQ(error_of("\x1f\x8b\x08rest"), path.string() + ": found a gzip archive, expected a JSON file (unpack it first)");
+  EXPECT_EQ(error_of("\x1f\x8b\x08rest"),
+            path.string() + ": found a gzip archive, expected a JSON file (unpack it first)");
   EXPECT_EQ(error_of("\tGPU0\tGPU1\nGPU0\t X \tNV18\n"),
             path.string() +
-                ": found a table of nvidia-smi, expected a JSON file (write what it says as docs/plan-format.md shows)");
+                ": found a table of nvidia-smi, expected a JSON file (write what it says as "
+                "docs/plan-format.md shows)");
   EXPECT_EQ(error_of("layers: 3\n"), path.string() + ": found YAML, expected a JSON file (write it as JSON)");
-  EXPECT_NE(error_of("{\"layers\": }").find("line 1, column 12"), std::string::npos) << "broken JSON stays broken JSON";
+  EXPECT_NE(error_of("{\"layers\": }").find("line 1, column 12"), std::string::npos)
+      << "broken JSON stays broken JSON";
   std::filesystem::remove(path);
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fuzzes the readers of batch files: steps that are read, written in Strata's own form, read as the same steps.
+// Fuzzes the readers of batch files: steps that are read, written in Strata's own form, read as the same
+// steps.
 #include "core/batch_json.hpp"
 #include "tests/fuzz/fuzz_input.hpp"
 #include "traces/length_source.hpp"
