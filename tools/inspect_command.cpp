@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "core/counts.hpp"
 #include "core/json_writer.hpp"
 #include "tools/batch_inputs.hpp"
 #include "tools/command.hpp"
@@ -52,6 +53,10 @@ bool is_preview(const LoadedBatches& loaded) {
 
 std::string packing_text(const LoadedBatches& loaded) {
   if (!is_preview(loaded)) return to_text(packing_of(loaded.steps));
+  if (cut_pack_count(loaded.source.lengths, kPreviewTokens) > kMostPacks) {
+    return fmt::format("no packing preview: more than {} of {} tokens\n", counted(kMostPacks, "pack"),
+                       kPreviewTokens);
+  }
   return fmt::format("with --pack-tokens {} --cut-documents there would be\n", kPreviewTokens) +
          to_text(preview_packing(loaded.source.lengths, kPreviewTokens));
 }

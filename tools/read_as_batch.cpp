@@ -77,8 +77,8 @@ ReadAsBatch read_as_batch(const Batch& batch) {
 std::vector<std::string> lines(const ReadAsBatch& read_as) {
   std::vector<std::string> text;
   if (!read_as.source.empty()) text.push_back(fmt::format("{}: {}", read_as.source, read_as.description));
-  std::string counts = fmt::format("  read as {} of {}", counted(read_as.documents, "document"),
-                                   counted(read_as.tokens, "token"));
+  std::string counts = fmt::format("{}read as {} of {}", read_as.source.empty() ? "batch " : "  ",
+                                   counted(read_as.documents, "document"), counted(read_as.tokens, "token"));
   counts +=
       read_as.packs > 0 ? fmt::format(" in {}", counted(read_as.packs, "fixed pack")) : ", free to be packed";
   counts += fmt::format(", {}", counted(read_as.steps, "step"));

@@ -131,8 +131,10 @@ void JsonRow::read_one_document() {
   const std::int64_t all = tokens_                         ? *tokens_
                            : length && is_padding_.empty() ? *length
                                                            : std::ssize(is_padding_);
-  if (!length)
-    set_main(tokens_ ? "input_ids" : "attention_mask", tokens_ ? "input_ids (their number)" : "a mask");
+  if (!length) {
+    const std::string key(tokens_ ? tokens_from_->key() : find({KeyMeaning::masked_numbers})->value.key());
+    set_main(key, key + (tokens_ ? " (their number)" : " (a mask)"));
+  }
   if (tokens_) use(*tokens_from_);
   row_.kind = is_padding_.empty() ? RowKind::document : RowKind::maybe_pack;
   borders_ = DocumentList{{length.value_or(all - masked())}, 0};
@@ -239,7 +241,13 @@ LengthRow JsonRow::read() {
     const char* kind = row_.kind == RowKind::pack             ? " (fixed packs)"
                        : row_.kind == RowKind::free_documents ? " (free documents)"
                                                               : " (borders of documents)";
-    set_main(borders_from_, borders_from_ + kind);
+    // Rows with and without borders of their own go together where the tokens are the same key.
+    if (row_.kind == RowKind::maybe_pack && tokens_) {
+      set_main(std::string(tokens_from_->key()),
+               fmt::format("{}, borders from {}", tokens_from_->key(), borders_from_));
+    } else {
+      set_main(borders_from_, borders_from_ + kind);
+    }
     count_padding();
   } else {
     read_one_document();

@@ -13,8 +13,10 @@ namespace strata {
 
 namespace {
 
-/// Copies of a histogram count too: 2^27 lengths are 1 GiB.
-constexpr std::int64_t kMostDocuments = std::int64_t{1} << 27;
+/// That a histogram may stand for: 2^25 lengths are 256 MiB, and there are some copies of them.
+constexpr std::int64_t kMostDocuments = std::int64_t{1} << 25;
+/// Rows may all have other keys.
+constexpr std::size_t kMostNames = 256;
 
 std::int64_t drop_zeros(std::vector<std::int64_t>& lengths) {
   return static_cast<std::int64_t>(std::erase(lengths, 0));
@@ -23,7 +25,8 @@ std::int64_t drop_zeros(std::vector<std::int64_t>& lengths) {
 }  // namespace
 
 void KeyLedger::add(std::vector<std::string>& names, std::string_view key) {
-  if (std::find(names.begin(), names.end(), key) == names.end()) names.emplace_back(key);
+  if (names.size() > kMostNames || std::find(names.begin(), names.end(), key) != names.end()) return;
+  names.emplace_back(names.size() == kMostNames ? "..." : key);
 }
 
 std::vector<std::string> KeyLedger::unused() const {
@@ -54,7 +57,7 @@ void RowCollector::count(const LengthRow& row, const std::string& where) {
   std::int64_t documents = 0;
   for (const auto& pack : row.packs) documents += std::ssize(pack);
   if (row.copies <= kMostDocuments) documents_ += documents * row.copies;
-  if (row.copies > kMostDocuments || documents_ > kMostDocuments) {
+  if (row.copies > 1 && (row.copies > kMostDocuments || documents_ > kMostDocuments)) {
     throw InputError(where, fmt::format("more than {}", counted(kMostDocuments, "document")), "fewer");
   }
 }
@@ -67,11 +70,12 @@ void RowCollector::add(LengthRow row, const std::string& where) {
     empty_steps_ += row.kind == RowKind::step || row.kind == RowKind::free_documents ? 1 : 0;
     return;
   }
-  const auto differ = [&](RowKind a, RowKind b) {
+  const auto differ = [](RowKind a, RowKind b) {
     const bool may_mix = a == RowKind::maybe_pack || b == RowKind::maybe_pack;
     return !may_mix && (a == RowKind::document) != (b == RowKind::document);
   };
-  if (!held_.empty() && differ(held_.front().kind, row.kind)) {
+  if (!first_) first_ = row.kind;
+  if (differ(*first_, row.kind)) {
     throw InputError(where, "a row of packs among rows of a document each, or the other way round",
                      "rows of one kind");
   }
@@ -81,23 +85,39 @@ void RowCollector::add(LengthRow row, const std::string& where) {
                      "it in every row or in none, as in the first");
   }
   if (!own_form) numbered_ = row.step.has_value();
+  hold(std::move(row));
+}
+
+void RowCollector::hold(LengthRow row) {
+  if (row.kind == RowKind::document && held_.empty()) {
+    singles_.push_back({row.packs[0][0], row.copies, row.step.value_or(0)});
+    return;
+  }
+  for (const Single& single : singles_) {
+    LengthRow& before = held_.emplace_back();
+    before.packs = {{single.tokens}};
+    before.copies = single.copies;
+    if (numbered_.value_or(false)) before.step = single.step;
+  }
+  singles_.clear();
   several_ |= row.kind == RowKind::maybe_pack && row.packs[0].size() > 1;
   held_.push_back(std::move(row));
 }
 
 /// Free documents: all in one list, or those with one number of the step together.
 void RowCollector::finish_documents(LengthSource& source) {
+  for (const LengthRow& row : held_) singles_.push_back({row.packs[0][0], row.copies, row.step.value_or(0)});
   std::map<std::int64_t, std::size_t> steps;
-  for (const LengthRow& row : held_) {
+  source.whole_steps = numbered_.value_or(false);
+  for (const Single& single : singles_) {
     std::vector<std::int64_t>* target = &source.lengths;
-    if (row.step) {
-      const auto [place, added] = steps.try_emplace(*row.step, source.batches.size());
-      if (added) source.batches.push_back({*row.step, false, {{}}});
+    if (source.whole_steps) {
+      const auto [place, added] = steps.try_emplace(single.step, source.batches.size());
+      if (added) source.batches.push_back({single.step, false, {{}}});
       target = &source.batches[place->second].packs[0];
     }
-    target->insert(target->end(), static_cast<std::size_t>(row.copies), row.packs[0][0]);
+    target->insert(target->end(), static_cast<std::size_t>(single.copies), single.tokens);
   }
-  source.whole_steps = numbered_.value_or(false);
 }
 
 /// Packs of one number of the step form that step.

@@ -42,7 +42,7 @@ class KeyLedger {
   void use(std::string_view key) { add(used_, key); }
   void leave(std::string_view key) { add(left_, key); }
   const std::vector<std::string>& used() const { return used_; }
-  /// Without those that some row uses.
+  /// Without those that some row uses; of very many the first, and "...".
   std::vector<std::string> unused() const;
 
  private:
@@ -86,12 +86,20 @@ class RowCollector {
  private:
   void drop_empty(LengthRow& row);
   void count(const LengthRow& row, const std::string& where);
+  void hold(LengthRow row);
   void finish_documents(LengthSource& source);
   void finish_batches(LengthSource& source);
   std::vector<std::string> notes() const;
 
   std::string name_;
-  std::vector<LengthRow> held_;  // those with documents
+  /// A row of one document, of which a file may have many millions.
+  struct Single {
+    std::int64_t tokens, copies, step;
+  };
+
+  std::vector<Single> singles_;  // while no row is of another kind
+  std::vector<LengthRow> held_;  // of the other kinds, those without documents left out
+  std::optional<RowKind> first_;
   std::int64_t rows_ = 0, documents_ = 0;
   std::int64_t padding_ = 0, padded_ = 0, padded_document_ = 0;
   std::int64_t empty_documents_ = 0, empty_rows_ = 0, empty_steps_ = 0;

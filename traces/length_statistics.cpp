@@ -135,6 +135,8 @@ LengthStatistics length_statistics(std::span<const std::int64_t> lengths) {
 }
 
 PackingPreview preview_packing(std::span<const std::int64_t> lengths, std::int64_t pack_tokens) {
+  STRATA_CHECK(pack_tokens >= 1 && cut_pack_count(lengths, pack_tokens) <= kMostPacks,
+               "a preview has at most {} packs, not what {} tokens a pack give", kMostPacks, pack_tokens);
   const Packs made = make_packs(lengths, pack_tokens, true);
   const bool leave_last = made.short_tokens > 0 && made.packs.size() > 1;
   std::vector<PackSummary> packs;

@@ -232,6 +232,10 @@ void validate(const StepOptions& options) {
   }
 }
 
+std::int64_t cut_pack_count(std::span<const std::int64_t> lengths, std::int64_t pack_tokens) {
+  return std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0}) / pack_tokens + 1;
+}
+
 Packs make_packs(std::span<const std::int64_t> lengths, std::int64_t pack_tokens, bool cut) {
   STRATA_CHECK(pack_tokens >= 1, "a pack has at least one token, not {}", pack_tokens);
   return cut ? cut_documents(lengths, pack_tokens) : whole_documents(lengths, pack_tokens);
@@ -239,6 +243,13 @@ Packs make_packs(std::span<const std::int64_t> lengths, std::int64_t pack_tokens
 
 Steps form_steps(const LengthSource& source, const StepOptions& options, const std::string& name) {
   validate(options);
+  if (options.pack_tokens && options.cut_documents) {
+    const std::int64_t packs = cut_pack_count(source.lengths, *options.pack_tokens);
+    if (packs > kMostPacks) {
+      throw InputError("--pack-tokens", fmt::format("{} from {}", counted(packs, "pack"), name),
+                       fmt::format("at most {}: more tokens in a pack", human_count(kMostPacks)));
+    }
+  }
   Steps result;
   if (source.batches.empty()) {
     if (options.packs_per_step && !options.pack_tokens) {

@@ -24,6 +24,11 @@ struct StepOptions {
 /// InputError naming the option that is out of range or does not go with another.
 void validate(const StepOptions& options);
 
+/// A file may not become more packs than this, so that a small one cannot ask for all memory.
+inline constexpr std::int64_t kMostPacks = std::int64_t{1} << 24;
+/// How many packs make_packs cuts at the most.
+std::int64_t cut_pack_count(std::span<const std::int64_t> lengths, std::int64_t pack_tokens);
+
 struct Packs {
   std::vector<std::vector<std::int64_t>> packs;  ///< tokens of every document or piece of one, in order
   std::int64_t cut_documents = 0;                ///< that lie in more than one pack

@@ -22,17 +22,24 @@ std::vector<std::string> good_files() {
   index.documents = {0, 2, 4};
   test::MadeIndex modes = index;
   modes.modes = true;
-  return {index.bytes(),
-          modes.bytes(),
-          test::made_npy({3, 4, 5}),
-          test::made_npy("{'descr': '|u1', 'fortran_order': False, 'shape': (2, 3), }", "123456", 2),
-          "# lengths\n12\n7\n300\n",
-          "id,input_length,output_length\n\"a\",3,4\nb,5,6\n",
-          "[3, 4, 5]\n",
-          "{\"length\": 3}\n{\"length\": 4}\n",
-          "{\"batch\":0,\"seqlens\":[3,4]}\n{\"batch\":1,\"seqlens\":[7]}\n",
-          "{\"step\":0,\"packs\":[[3,4],[5]]}\n",
-          "{\"seq_lengths\":[3,4]}\n"};
+  return {
+      index.bytes(),
+      modes.bytes(),
+      test::made_npy({3, 4, 5}),
+      test::made_npy("{'descr': '|u1', 'fortran_order': False, 'shape': (2, 3), }", "123456", 2),
+      "# lengths\n12\n7\n300\n",
+      "id,input_length,output_length\n\"a\",3,4\nb,5,6\n",
+      "[3, 4, 5]\n",
+      "{\"length\": 3}\n{\"length\": 4}\n",
+      "{\"batch\":0,\"seqlens\":[3,4]}\n{\"batch\":1,\"seqlens\":[7]}\n",
+      "{\"step\":0,\"packs\":[[3,4],[5]]}\n",
+      "{\"seq_lengths\":[3,4]}\n",
+      "{\"cu_seqlens_q\":[0,9,17],\"cu_seqlens_q_padded\":[0,12,20],\"max_seqlen_q\":12}\n",
+      "{\"input_ids\":[1,2,3,4],\"position_ids\":[0,1,0,1],\"attention_mask\":[1,1,2,2],\"doc_ids\":[7,7,8,8]"
+      "}\n",
+      "{\"input_ids\":[1,2,3,4],\"seq_start_id\":[0,2],\"loss_mask\":[1,1,1,1],\"count\":2}\n",
+      "{\"cu_seqlens\":[0,3,5,-1],\"cu_seqlens_argmin\":3,\"dp_rank\":0,\"measured_ms\":1.5,\"step\":1}\n",
+      "step,length,count,dp_rank\n0,5,3,0\n1,6,2,1\n"};
 }
 
 std::string damaged(std::string text) {

@@ -149,7 +149,25 @@ TEST(RecordedRows, CopiesOfAHistogramCount) {
             "that is "
             "understood, or --ignore-keys weight");
   EXPECT_EQ(error_of("length,count\n4,200000000\n"),
-            "data:2: found more than 134,217,728 documents, expected fewer");
+            "data:2: found more than 33,554,432 documents, expected fewer");
+}
+
+TEST(RecordedRows, RowsOfOneDocumentKeepTheirOrderBesideThoseOfSeveral) {
+  const LengthSource source = read(
+      "{\"input_ids\":[1,2]}\n{\"input_ids\":[1,2,3],\"attention_mask\":[1,1,1]}\n"
+      "{\"input_ids\":[1,2,3],\"attention_mask\":[1,2,2]}\n{\"input_ids\":[1]}\n");
+  EXPECT_EQ(source.batches,
+            (std::vector<Batch>{{0, true, {{2}}}, {1, true, {{3}}}, {2, true, {{1, 2}}}, {3, true, {{1}}}}));
+  EXPECT_EQ(source.description, "JSON lines, input_ids (their number), 4 rows");
+}
+
+TEST(RecordedRows, ManyDifferentKeysAreListedUpToALimit) {
+  std::string text;
+  for (int i = 0; i < 2000; ++i) text += fmt::format("{{\"length\":5,\"k{}\":1}}\n", i);
+  const LengthSource source = read(text);
+  EXPECT_EQ(source.lengths.size(), 2000U);
+  EXPECT_EQ(source.unused_keys.size(), 257U);
+  EXPECT_EQ(source.unused_keys.back(), "...");
 }
 
 TEST(RecordedRows, ReadingCanBeginAtALine) {

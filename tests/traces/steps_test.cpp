@@ -180,6 +180,15 @@ TEST(Steps, WhatIsFixedStaysFixed) {
       << "free documents of a step are packed within it";
 }
 
+TEST(Steps, AFewHugeDocumentsDoNotBecomeCountlessPacks) {
+  StepOptions options;
+  options.pack_tokens = 1;
+  options.cut_documents = true;
+  EXPECT_EQ(error_of(free_documents({2147483647}), options),
+            "--pack-tokens: found 2,147,483,648 packs from data, expected at most 16,777,216: more tokens in "
+            "a pack");
+}
+
 TEST(Steps, OptionsThatContradictEachOtherAreRefused) {
   StepOptions options;
   options.pack_tokens = 0;
