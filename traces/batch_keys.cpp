@@ -27,6 +27,7 @@ constexpr std::string_view kPaddingCount =
 constexpr std::string_view kOnePack =
     "rows that are pieces of one pack: write a row a pack, with a list of lengths";
 constexpr std::string_view kShares = "shares, not numbers of documents: give counts";
+constexpr std::string_view kCount = "copies of a length, or documents of a pack: name copies count";
 constexpr std::string_view kMaskShape =
     "a mask of another shape than a number per token: give lengths or offsets";
 
@@ -175,11 +176,16 @@ constexpr std::array kKeys = std::to_array<BatchKey>({
     {"freq", M::copies},
     {"occurrences", M::copies},
     {"multiplicity", M::copies},
-    {"n_docs", M::copies},
-    {"num_docs", M::copies},
-    {"num_documents", M::copies},
-    {"doc_count", M::copies},
-    {"document_count", M::copies},
+    {"n_docs", M::document_count},
+    {"num_docs", M::document_count},
+    {"num_documents", M::document_count},
+    {"doc_count", M::document_count},
+    {"document_count", M::document_count},
+    {"n_seqs", M::document_count},
+    {"num_seqs", M::document_count},
+    {"num_sequences", M::document_count},
+    {"n_samples", M::document_count},
+    {"num_samples", M::document_count},
     {"cp_rank", M::refused, kShare},
     {"context_parallel_rank", M::refused, kShare},
     {"sp_rank", M::refused, kShare},
@@ -218,10 +224,10 @@ constexpr std::array kKeys = std::to_array<BatchKey>({
     {"labels", M::harmless},
     {"first_doc_is_partial", M::harmless},
     {"last_doc_is_partial", M::harmless},
-    {"response_length", M::harmless},
-    {"response_lengths", M::harmless},
-    {"prompt_length", M::harmless},
-    {"prompt_lengths", M::harmless},
+    {"response_length", M::parts},
+    {"response_lengths", M::parts},
+    {"prompt_length", M::parts},
+    {"prompt_lengths", M::parts},
     {"num_total_tokens", M::harmless},
     {"timestamp", M::harmless},
 });
@@ -253,12 +259,16 @@ constexpr std::array<std::string_view, 42> kTelling = {
     "border",     "borders",  "mask",         "masks",    "micro",     "packed",   "packing",
     "microbatch", "seqlen",   "seqlens",      "seqidx",   "cp",        "dp",       "tp",
     "pp",         "sp",       "microbatches", "unpad",    "ulysses",   "splits",   "cuseqlens"};
-constexpr std::array<std::string_view, 11> kOfPacks = {"seq",    "seqs",    "sequence", "sequences",
-                                                       "doc",    "docs",    "document", "documents",
-                                                       "sample", "samples", "pack"};
-constexpr std::array<std::string_view, 18> kPlaces = {
-    "start", "starts",  "begin", "begins", "end",    "ends",    "id",     "ids",     "idx",
-    "index", "indices", "len",   "lens",   "length", "lengths", "number", "numbers", "size"};
+/// Words that tell only of a list: where pieces are, and what the pieces are.
+constexpr std::array<std::string_view, 10> kPieces = {"span",   "spans",  "slice", "slices", "chunk",
+                                                      "chunks", "starts", "ends",  "begins", "split"};
+constexpr std::array<std::string_view, 16> kOfPacks = {
+    "seq",    "seqs",    "sequence", "sequences", "doc", "docs", "document", "documents",
+    "sample", "samples", "pack",     "eos",       "eod", "bos",  "sub",      "item"};
+constexpr std::array<std::string_view, 22> kPlaces = {
+    "start", "begin",  "end",    "id",      "ids",    "idx",     "index", "indices",
+    "len",   "lens",   "length", "lengths", "number", "numbers", "size",  "sizes",
+    "token", "tokens", "count",  "counts",  "at",     "places"};
 
 template <std::size_t Count>
 bool has_any(const std::vector<std::string>& words, const std::array<std::string_view, Count>& list) {
@@ -286,13 +296,15 @@ const BatchKey* find_batch_key(std::string_view name) {
 bool looks_meaningful(std::string_view name, bool is_list) {
   const std::vector<std::string> words = words_of(name);
   if (has_any(words, kTelling)) return true;
-  return is_list && has_any(words, kOfPacks) && has_any(words, kPlaces);
+  return is_list && (has_any(words, kPieces) || (has_any(words, kOfPacks) && has_any(words, kPlaces)));
 }
 
 void refuse_key(const std::string& where, std::string_view name) {
   const BatchKey* key = find_batch_key(name);
-  if (key != nullptr && !key->why.empty()) {
-    throw InputError(where, fmt::format("the key {}, {}", quoted_excerpt(name), key->why),
+  const bool count = key != nullptr && key->meaning == KeyMeaning::document_count;
+  const std::string_view why = count ? kCount : key != nullptr ? key->why : "";
+  if (!why.empty()) {
+    throw InputError(where, fmt::format("the key {}, {}", quoted_excerpt(name), why),
                      "a key that is understood, or --ignore-keys " + std::string(name));
   }
   throw InputError(where,

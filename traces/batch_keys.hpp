@@ -31,10 +31,12 @@ enum class KeyMeaning {
   tokens,          ///< the tokens themselves: only how many there are counts
   token_flags,     ///< something of every token: only how many there are is checked
   step,
-  row,        ///< number of the training step; number of the row within it
-  data_rank,  ///< which data-parallel rank had the row
-  measured,   ///< milliseconds
-  copies,     ///< how many documents have the length
+  row,             ///< number of the training step; number of the row within it
+  data_rank,       ///< which data-parallel rank had the row
+  measured,        ///< milliseconds
+  copies,          ///< how many documents have the length
+  document_count,  ///< of a pack, or of a histogram: checked where the documents are known
+  parts,           ///< tokens of a part of each document, nothing new beside whole lengths
   harmless,
   refused
 };

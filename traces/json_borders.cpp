@@ -47,6 +47,7 @@ std::string shown(const Lengths& lengths) {
 
 /// A list, or the only list of a list: batches of size one keep their dimension.
 JsonValue list_of(const JsonValue& value) {
+  if (value.kind() != JsonKind::array) value.fail("a list");
   const JsonValue first = value.size() > 0 ? *value.items().begin() : value;
   if (value.size() == 0 || first.kind() != JsonKind::array) return value;
   if (value.size() > 1) value.fail(plain_count(value.size(), "list"), "one list of numbers: a row a pack");

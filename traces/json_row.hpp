@@ -44,6 +44,7 @@ class JsonRow {
   void read_one_document();
   void count_padding();
   void check_longest_and_flags();
+  void read_count(const Member& member);
   void read_row_numbers();
   void leave_the_rest();
   void set_main(const std::string& key, const std::string& described);

@@ -22,6 +22,23 @@ constexpr std::int64_t kMostStep = std::numeric_limits<std::int64_t>::max();
 
 }  // namespace
 
+namespace {
+
+/// Objects inside a row are not read, so that nothing inside one may carry borders, padding or ranks.
+void refuse_inside(const JsonValue& object) {
+  for (const JsonValue member : object.members()) {
+    const bool list = member.kind() == JsonKind::array;
+    if (member.kind() == JsonKind::object) refuse_inside(member);
+    if (member.is_null() || member.kind() == JsonKind::string || member.kind() == JsonKind::boolean) continue;
+    const BatchKey* key = find_batch_key(member.key());
+    const bool known = key != nullptr && (key->treatment() == KeyTreatment::refused ||
+                                          (list && key->treatment() == KeyTreatment::used));
+    if (known || looks_meaningful(member.key(), list)) refuse_key(member.path(), member.key());
+  }
+}
+
+}  // namespace
+
 void JsonRow::collect() {
   for (const JsonValue member : object_.members()) {
     if (member.is_null()) continue;  // null means absent
@@ -31,8 +48,11 @@ void JsonRow::collect() {
     const bool text = member.kind() == JsonKind::string || member.kind() == JsonKind::boolean;
     const bool list = member.kind() == JsonKind::array;
     const bool ignore = std::find(ignored.begin(), ignored.end(), name) != ignored.end();
-    const bool refused = key != nullptr ? key->meaning == KeyMeaning::refused : looks_meaningful(name, list);
+    const bool listed_harmless = key != nullptr && key->meaning == KeyMeaning::harmless;
+    const bool refused = key == nullptr || (listed_harmless && list) ? looks_meaningful(name, list)
+                                                                     : key->meaning == KeyMeaning::refused;
     if (!ignore && refused && !text) refuse_key(member.path(), name);
+    if (!ignore && member.kind() == JsonKind::object) refuse_inside(member);
     // A name or number of the row's only document is a label; only a list numbers tokens.
     const bool label = key != nullptr && key->meaning == KeyMeaning::numbers && !list;
     if (ignore || key == nullptr || label || key->treatment() != KeyTreatment::used) {
@@ -101,7 +121,7 @@ void JsonRow::read_tokens() {
 void JsonRow::read_one_document() {
   const auto named = [&](std::string_view name) -> const Member* {
     for (const Member& member : members_) {
-      if (member.value.key() == name) return &member;
+      if (member.key->name == name) return &member;
     }
     return nullptr;
   };
@@ -169,6 +189,22 @@ void JsonRow::check_longest_and_flags() {
   }
 }
 
+/// A count beside the length of one document makes a histogram; otherwise it is that of the row's documents.
+void JsonRow::read_count(const Member& member) {
+  const JsonValue& value = member.value;
+  const std::int64_t count = value.integer(0, kMostStep);
+  const std::int64_t documents = std::ssize(row_.packs[0]);
+  const bool histogram = member.key->meaning == KeyMeaning::copies && row_.kind == RowKind::document &&
+                         find({KeyMeaning::tokens}) == nullptr;
+  if (histogram) row_.copies = count;
+  if (!histogram && count != documents) {
+    value.fail(fmt::to_string(count),
+               fmt::format("{}, the documents of the row ({} beside a length for copies)", documents,
+                           quoted_excerpt("count")));
+  }
+  use(value);
+}
+
 void JsonRow::read_row_numbers() {
   const Member* step = nullptr;
   for (const std::string_view name : {"step", "global_step", "train_step", "iteration", "batch"}) {
@@ -192,16 +228,15 @@ void JsonRow::read_row_numbers() {
       case KeyMeaning::measured:
         row_.measured_ms = value.number(0);
         break;
-      case KeyMeaning::copies: {
-        const std::int64_t copies = value.integer(0, kMostStep);
-        const std::int64_t documents = std::ssize(row_.packs[0]);
-        if (row_.kind == RowKind::document) row_.copies = copies;
-        if (row_.kind != RowKind::document && copies != documents) {
-          value.fail(fmt::to_string(copies), fmt::format("{}, the documents of the row", documents));
-        }
-        use(value);
+      case KeyMeaning::copies:
+      case KeyMeaning::document_count:
+        read_count(member);
         break;
-      }
+      case KeyMeaning::parts:
+        // Without whole lengths a list of parts tells of several documents.
+        if (value.kind() == JsonKind::array && row_.kind == RowKind::document)
+          refuse_key(value.path(), value.key());
+        break;
       default:
         break;
     }

@@ -127,7 +127,8 @@ OtherColumns read_other_columns(const std::vector<std::string_view>& header, con
                                                                           : nullptr;
     constexpr std::array kOfOneValue = {KeyMeaning::harmless, KeyMeaning::length,  KeyMeaning::pair,
                                         KeyMeaning::numbers,  KeyMeaning::labels,  KeyMeaning::free_documents,
-                                        KeyMeaning::tokens,   KeyMeaning::longest, KeyMeaning::token_flags};
+                                        KeyMeaning::tokens,   KeyMeaning::longest, KeyMeaning::token_flags,
+                                        KeyMeaning::parts};
     const bool harmless = std::find(kOfOneValue.begin(), kOfOneValue.end(), meaning) != kOfOneValue.end();
     const bool known = key != nullptr ? harmless : !looks_meaningful(name, false);
     if (std::find(ignored.begin(), ignored.end(), name) != ignored.end() || (role == nullptr && known)) {

@@ -69,6 +69,8 @@ std::string value_of(const BatchKey& key) {
     case KeyMeaning::tokens:
     case KeyMeaning::token_flags:
       return "[1,1,1,1,1,1,1,1,1,1]";
+    case KeyMeaning::parts:
+      return key.name.ends_with('s') ? "[3,2]" : "3";
     case KeyMeaning::pair:
     case KeyMeaning::longest:
       return "10";
@@ -81,7 +83,8 @@ const std::string kTokens = "\"input_ids\":[9,9,9,9,9,9,9,9,9,9]";
 
 bool is_said(const LengthSource& source, const BatchKey& key) {
   const bool noted = has(source.unused_keys, key.name) && !source.notes.empty();
-  const bool half = key.meaning == KeyMeaning::pair && has(source.unused_keys, key.name);
+  const bool part = key.meaning == KeyMeaning::pair || key.meaning == KeyMeaning::parts;
+  const bool half = part && has(source.unused_keys, key.name);
   return has(source.used_keys, key.name) || noted || half;
 }
 
@@ -167,10 +170,29 @@ TEST(BatchKeys, NamesThatLookMeaningfulAreRefusedAndCanBeIgnored) {
     EXPECT_EQ(source.lengths, std::vector<std::int64_t>{5});
     EXPECT_TRUE(has(source.unused_keys, name));
   }
-  for (const char* name : {"sequence_ids_all", "docStart", "sample_index"}) {
+  for (const char* name : {"sequence_ids_all", "docStart", "sample_index", "spans", "tokens_per_doc",
+                           "eos_idx", "chunk_sizes", "sub_seq_lens"}) {
     EXPECT_TRUE(looks_meaningful(name, true)) << name;
     EXPECT_FALSE(looks_meaningful(name, false)) << name;
   }
+}
+
+TEST(BatchKeys, InsideAnObjectOfARowAreRefused) {
+  EXPECT_TRUE(contains(outcome("{\"input_ids\":[1,2,3],\"meta\":{\"cu_seqlens\":[0,2,3]}}").error,
+                       "meta.cu_seqlens"));
+  EXPECT_TRUE(
+      contains(outcome("{\"length\":3,\"meta\":{\"run\":{\"cp_rank\":1}}}").error, "meta.run.cp_rank"));
+  const Outcome read = outcome("{\"length\":3,\"meta\":{\"length\":5,\"url\":\"a\",\"labels\":[1,2]}}");
+  EXPECT_EQ(read.error, "");
+  EXPECT_EQ(read.source.unused_keys, std::vector<std::string>{"meta"});
+}
+
+TEST(BatchKeys, ACountOfDocumentsIsNotACountOfCopies) {
+  EXPECT_TRUE(contains(outcome("{\"input_ids\":[1,2,3],\"num_docs\":2}").error, "num_docs"));
+  EXPECT_TRUE(contains(outcome("{\"input_ids\":[1,2,3],\"count\":2}").error, "count"));
+  EXPECT_TRUE(contains(outcome("{\"num_tokens\":3,\"num_docs\":2}").error, "num_docs"));
+  EXPECT_EQ(outcome("{\"seqlens\":[1,2],\"num_docs\":2}").error, "");
+  EXPECT_TRUE(contains(outcome("length,num_docs\n3,2\n").error, "num_docs"));
 }
 
 TEST(BatchKeys, OtherNamesAreListedAsNotUsed) {
