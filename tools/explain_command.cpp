@@ -19,8 +19,10 @@ Command explain_command() {
   command.declare = [path](Options& declared) { declared.required("PLAN", *path, "Plan file"); };
   command.run = [path](Output& output) {
     const Plan plan = load_verified_plan(*path);
+    const ReadAs read_as = read_as_plan(plan);
+    for (const std::string& line : lines_of(read_as)) output.line(line);
     for (const std::string& line : explain_plan(plan)) output.line(wrapped(line, 4));
-    output.document([&](JsonWriter& json) { write_plan_summary(json, plan, *path); });
+    output.document([&](JsonWriter& json) { write_plan_summary(json, plan, *path, &read_as); });
     return 0;
   };
   return command;

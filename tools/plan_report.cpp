@@ -101,16 +101,10 @@ void write_bounds(JsonWriter& json, const Bounds& bounds) {
 }
 
 void write_plan_summary(JsonWriter& json, const Plan& plan, const std::string& path,
-                        const ModelReading* model) {
+                        const ReadAs* read_as) {
   json.open_object(JsonLayout::lines);
   json.member("plan", std::string_view(path));
-  if (model != nullptr) {
-    json.key("read_as");
-    json.open_object(JsonLayout::lines);
-    json.key("model");
-    write_read_as(json, *model);
-    json.close();
-  }
+  if (read_as != nullptr) write_read_as(json, *read_as);
   json.member("strategy", std::string_view(plan.strategy));
   json.member("ranks", plan.topology.rank_count());
   json.member("waves", static_cast<std::int64_t>(plan.waves.size()));

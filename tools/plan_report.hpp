@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "core/model_json.hpp"
 #include "core/plan.hpp"
 #include "cost_models/cost_profile.hpp"
+#include "tools/read_as.hpp"
 
 namespace strata {
 class JsonWriter;
@@ -17,10 +17,9 @@ namespace strata::tools {
 
 /// Heading (workload, cluster, profile), candidates by step time, and what the step time leaves out.
 std::vector<std::string> plan_summary(const Plan& plan, const CostProfile& profile);
-/// The members that scripts need, keys as in the plan file. `model`: how it was read, where a command read
-/// it.
+/// The members that scripts need, keys as in the plan file. `read_as`: what was read for it, said first.
 void write_plan_summary(JsonWriter& json, const Plan& plan, const std::string& path,
-                        const ModelReading* model = nullptr);
+                        const ReadAs* read_as = nullptr);
 /// `predicted` and `bounds` as in the plan file.
 void write_prediction(JsonWriter& json, const Prediction& prediction);
 void write_bounds(JsonWriter& json, const Bounds& bounds);

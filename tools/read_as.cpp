@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/read_as.hpp"
+
+#include <iterator>
+#include <utility>
+
+#include "core/json_writer.hpp"
+#include "tools/read_as_model.hpp"
+
+namespace strata::tools {
+
+ReadAs read_as_plan(const Plan& plan) {
+  ReadAs read;
+  read.batch = read_as_batch(plan.batch);
+  read.model.emplace();
+  read.model->shape = plan.model;
+  read.model->source = "the plan";
+  return read;
+}
+
+std::vector<std::string> lines_of(const ReadAs& read) {
+  std::vector<std::string> all;
+  const auto add = [&](std::vector<std::string> more) {
+    std::move(more.begin(), more.end(), std::back_inserter(all));
+  };
+  if (read.batch) add(lines(*read.batch));
+  if (read.model) add(lines_of(*read.model));
+  return all;
+}
+
+void write_read_as(JsonWriter& json, const ReadAs& read) {
+  json.key("read_as");
+  json.open_object(JsonLayout::lines);
+  if (read.batch) {
+    json.key("batch");
+    write_read_as(json, *read.batch);
+  }
+  if (read.model) {
+    json.key("model");
+    write_read_as(json, *read.model);
+  }
+  json.close();
+}
+
+}  // namespace strata::tools

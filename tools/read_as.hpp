@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a command understood of its inputs, said before its answer: the same block in every command that
+// reads batches, models or plans, for people and for scripts.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/model_json.hpp"
+#include "core/plan.hpp"
+#include "tools/read_as_batch.hpp"
+
+namespace strata::tools {
+
+/// A part that a command does not read is empty.
+struct ReadAs {
+  std::optional<ReadAsBatch> batch;
+  std::optional<ModelReading> model;
+};
+
+/// Of what a plan carries.
+ReadAs read_as_plan(const Plan& plan);
+
+/// Lines of at most 110 columns: batch, model, in this order.
+std::vector<std::string> lines_of(const ReadAs& read);
+/// The member `read_as`: an object with a member for each part that was read.
+void write_read_as(JsonWriter& json, const ReadAs& read);
+
+}  // namespace strata::tools
