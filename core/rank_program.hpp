@@ -50,7 +50,7 @@ struct Buffer {
   bool operator==(const Buffer&) const = default;
 
   std::int64_t row_bytes() const { return heads.count() * width * element_bytes(type); }
-  Bytes bytes() const { return {rows * row_bytes()}; }
+  Bytes bytes() const { return {checked_product(rows, row_bytes())}; }
 };
 inline constexpr std::int64_t kArenaAlignment = 256;
 
