@@ -106,8 +106,12 @@ class AbsurdInputs : public testing::Test {
     EXPECT_TRUE(finished.code >= 0 && finished.code <= 3) << finished.code << ": strata " << command << '\n'
                                                           << finished.err << inputs();
     const auto lines = std::count(finished.err.begin(), finished.err.end(), '\n');
-    if (finished.code == 2) EXPECT_EQ(lines, 1) << "strata " << command << '\n' << finished.err << inputs();
-    if (finished.code >= 2) EXPECT_TRUE(finished.err.starts_with("strata: ")) << finished.err;
+    if (finished.code == 2) {
+      EXPECT_EQ(lines, 1) << "strata " << command << '\n' << finished.err << inputs();
+    }
+    if (finished.code >= 2) {
+      EXPECT_TRUE(finished.err.starts_with("strata: ")) << finished.err;
+    }
     return finished.code;
   }
   std::string inputs() const {
