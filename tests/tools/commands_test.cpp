@@ -208,7 +208,9 @@ TEST_F(Commands, OneOfAThingIsNotNamedAsSeveral) {
                         "plan --batch one.jsonl --topology cpu:1x2 --model tiny --heads 1:1 "
                         "--strategy ulysses -o two.json")
                 .err,
-            "strata: no feasible plan\n  ulysses: 1 query head cannot be divided evenly among 2 ranks\n");
+            "strata: no feasible plan\n  ulysses: 1 query head cannot be divided evenly among 2 ranks"
+            "; degrees that work: 1 (of 2 ranks); other"
+            " strategies divide no heads\n");
   EXPECT_TRUE(contains(work_
                            .expect(3,
                                    "plan --batch one.jsonl --topology cpu:1x1 --model tiny --memory-cap 1 "
