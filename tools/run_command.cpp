@@ -48,7 +48,7 @@ void write_document(JsonWriter& json, const std::string& path, const RunResult& 
     json.open_object(JsonLayout::compact);
     json.member("passed", report->passed());
     json.member("max_relative_l2", report->max_relative_l2());
-    json.member("mode", report->mode == CheckMode::full ? "full" : "sampled");
+    json.member("mode", to_string(report->mode));
     json.close();
   } else {
     json.null();
@@ -89,8 +89,7 @@ int report(const RunOptions& options, const RunSetup& setup, const RunResult& re
   const std::optional<CheckReport> checked = check(options, setup.execution, result, setup.cpu);
   if (checked) {
     output.line(checked->to_text());
-    output.result(checked->passed() ? "check passed: the result is what one device computes"
-                                    : "check FAILED: the result differs from the float64 reference");
+    output.result(checked->verdict());
   }
   output.document(
       [&](JsonWriter& json) { write_document(json, options.plan, result, checked, setup.bytes); });
