@@ -55,7 +55,7 @@ double ObjectReader::required_number(std::string_view name, double min, double m
 }
 
 std::string ObjectReader::required_string(std::string_view name) {
-  return std::string(required(name, "a string").string());
+  return std::string(required(name, "a string").line());
 }
 
 bool ObjectReader::required_bool(std::string_view name) { return required(name, "true or false").boolean(); }

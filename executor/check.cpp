@@ -223,11 +223,18 @@ CheckReport check_results(const Execution& execution, std::span<const std::vecto
     const SequenceLayout& placement = execution.waves[w].placement;
     const GatheredResults gathered(model, placement, results[w]);
     const auto wave = static_cast<std::int32_t>(w);
+    CheckOptions of_wave = options;
+    if (options.progress) {
+      of_wave.progress = [&](double share) {
+        options.progress((static_cast<double>(w) + share) / static_cast<double>(execution.waves.size()));
+      };
+    }
     if (options.mode == CheckMode::full) {
-      const FullOracle oracle(model, placed_documents(placement), options.seed, options.threads);
+      const FullOracle oracle(model, placed_documents(placement), options.seed, options.threads,
+                              of_wave.progress);
       compare_full(oracle, model, gathered, wave, options.threads, errors);
     } else {
-      compare_sampled(model, placement, gathered, wave, options, errors);
+      compare_sampled(model, placement, gathered, wave, of_wave, errors);
     }
     for (const PlacedDocument& document : placed_documents(placement)) {
       check_every_row(gathered, model, document, wave, errors);

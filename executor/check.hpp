@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -58,6 +59,8 @@ struct CheckOptions {
   std::uint64_t seed = 0;         ///< of the run's inputs; also draws the samples
   std::int64_t query_rows = 256;  ///< sampled: at least so many; more when the borders alone are more
   std::int64_t key_rows = 64;     ///< sampled
+  /// Called with the share of the check that is done, 0 to 1, by one thread at a time.
+  std::function<void(double)> progress;
 };
 
 /// full: every row. sampled: o, lse and dq of `query_rows` rows, among them the first and the last of every

@@ -36,8 +36,9 @@ std::vector<std::int64_t> row_range(std::int64_t begin, std::int64_t end);
 /// Every row of every document, in float64.
 class FullOracle {
  public:
+  /// `progress` as in CheckOptions.
   FullOracle(const ModelShape& model, std::vector<PlacedDocument> documents, std::uint64_t seed,
-             std::int32_t threads);
+             std::int32_t threads, const std::function<void(double)>& progress = {});
   const std::vector<PlacedDocument>& documents() const { return documents_; }
   const HeadReference& of(std::size_t document, std::int32_t kv_head) const;
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <mutex>
 #include <numeric>
 
 #include "core/mask.hpp"
@@ -274,6 +275,8 @@ void compare_sampled(const ModelShape& model, const SequenceLayout& placement, c
   const auto identity_count = std::ssize(documents) * model.kv_heads;
   const std::int64_t jobs = query_count + key_count + identity_count;
   std::vector<ErrorCollector> partial(static_cast<std::size_t>(jobs), ErrorCollector(model.element_type));
+  std::mutex mutex;
+  std::int64_t done = 0;
   parallel_for(jobs, options.threads, [&](std::int64_t job) {
     ErrorCollector& mine = partial[static_cast<std::size_t>(job)];
     const auto head = static_cast<std::int32_t>(job % model.kv_heads);
@@ -287,6 +290,9 @@ void compare_sampled(const ModelShape& model, const SequenceLayout& placement, c
       const auto index = static_cast<std::size_t>((job - query_count - key_count) / model.kv_heads);
       compare_identities(model, results, wave, documents[index], head, options.seed, mine);
     }
+    if (!options.progress) return;
+    const std::lock_guard lock(mutex);
+    options.progress(static_cast<double>(++done) / static_cast<double>(jobs));
   });
   for (const ErrorCollector& part : partial) errors.merge(part);
 }
