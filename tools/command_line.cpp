@@ -246,6 +246,14 @@ class CommandLine {
 
 }  // namespace
 
-int run_command_line(int argc, const char* const* argv) { return CommandLine().run(argc, argv); }
+int run_command_line(int argc, const char* const* argv) {
+  for (int i = 1; i < argc; ++i) {
+    // The name of a file, say, that would put lines of its own among those of the program.
+    const std::string_view argument = argv[i];
+    if (argument.find('\n') == std::string_view::npos) continue;
+    throw InputError("", fmt::format("'{}' on the command line", argument), "arguments without line ends");
+  }
+  return CommandLine().run(argc, argv);
+}
 
 }  // namespace strata::tools

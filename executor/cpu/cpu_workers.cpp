@@ -26,8 +26,11 @@ constexpr std::int64_t kLongNapsAfterNs = 20'000'000;
 CpuWorkers::CpuWorkers(CpuSchedule& schedule, const CpuOptions& options, const WorkerOptions& workers)
     : schedule_(schedule), options_(options), spin_(workers.spin), stream_(workers.stream) {
   for (std::int32_t i = 0; i < workers.threads; ++i) scratch_.emplace_back(workers.scratch_bytes);
-  for (std::int32_t i = workers.caller_works ? 1 : 0; i < workers.threads; ++i) {
-    threads_.emplace_back([this, i] { serve(i); });
+  caller_ = workers.caller_works ? 1 : 0;
+  for (std::int32_t i = caller_; i < workers.threads && team_.start([this, i] { serve(i); }); ++i) {
+  }
+  if (threads() == 0) {
+    throw DeviceError(-1, fmt::format("found no way to start a thread ({})", team_.failure()));
   }
 }
 
@@ -37,7 +40,7 @@ CpuWorkers::~CpuWorkers() {
     stop_ = true;
   }
   wake_.notify_all();
-  for (std::thread& thread : threads_) thread.join();
+  team_.join();
 }
 
 void CpuWorkers::begin(std::int32_t repeat) {

@@ -7,9 +7,9 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
-#include <thread>
 #include <vector>
 
+#include "core/thread_team.hpp"
 #include "executor/cpu/cpu_schedule.hpp"
 #include "executor/job/control.hpp"
 #include "executor/transport.hpp"
@@ -26,10 +26,14 @@ struct WorkerOptions {
 
 class CpuWorkers {
  public:
+  /// DeviceError when not one thread can be started and the calling thread does not compute.
   CpuWorkers(CpuSchedule& schedule, const CpuOptions& options, const WorkerOptions& workers);
   ~CpuWorkers();
   CpuWorkers(const CpuWorkers&) = delete;
   CpuWorkers& operator=(const CpuWorkers&) = delete;
+
+  /// That compute: fewer than were asked for where the system gives no more.
+  std::int32_t threads() const { return caller_ + static_cast<std::int32_t>(team_.size()); }
 
   /// Runs one repeat to its end; throws what a worker threw.
   void run(std::int32_t repeat);
@@ -66,7 +70,8 @@ class CpuWorkers {
   bool stop_ = false;
   std::exception_ptr error_;
   std::vector<LinkNumber> posted_, ended_;
-  std::vector<std::thread> threads_;  ///< last: they use everything above
+  std::int32_t caller_ = 0;  ///< 1 when the calling thread computes
+  ThreadTeam team_;          ///< last: its threads use everything above
 };
 
 }  // namespace strata
