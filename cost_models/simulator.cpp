@@ -5,7 +5,6 @@
 #include <cmath>
 
 #include "core/check.hpp"
-#include "cost_models/memory_cost.hpp"
 #include "cost_models/simulator_engine.hpp"
 
 namespace strata {
@@ -58,7 +57,7 @@ std::vector<RankLoad> rank_loads(const std::vector<RankTimes>& times, const Prog
 }
 
 Prediction predict(const std::vector<RankLoad>& ranks, const ProgramTotals& totals, const Topology& topology,
-                   const MemoryPeak& memory, std::int32_t layers) {
+                   std::int32_t layers) {
   Prediction prediction;
   const auto last = std::max_element(ranks.begin(), ranks.end(),
                                      [](const RankLoad& a, const RankLoad& b) { return a.end < b.end; });
@@ -67,8 +66,6 @@ Prediction predict(const std::vector<RankLoad>& ranks, const ProgramTotals& tota
   prediction.step_time = std::max(prediction.step_time, device_floor(totals, topology, layers));
   prediction.backward = prediction.step_time - prediction.forward;
   prediction.imbalance = imbalance(totals.rank_pairs);
-  prediction.peak_memory = memory.peak;
-  prediction.arena = memory.arena;
   prediction.kv_bytes = totals.kv_bytes;
   prediction.bytes_by_level = {totals.bytes_by_level.device * layers, totals.bytes_by_level.node * layers,
                                totals.bytes_by_level.network * layers};
@@ -114,11 +111,12 @@ Simulation simulate_step(const std::vector<std::vector<RankProgram>>& waves, con
   engine.run();
 
   simulation.ranks = rank_loads(engine.times(), totals, layers - simulation.simulated_layers);
-  simulation.prediction = predict(simulation.ranks, totals, topology, memory_peak(waves, layers), layers);
+  simulation.prediction = predict(simulation.ranks, totals, topology, layers);
   simulation.instructions = engine.instructions();
   if (totals.work_ns > 0) {
     simulation.extrapolated_share =
         static_cast<double>(totals.extrapolated_ns) / static_cast<double>(totals.work_ns);
+    simulation.prediction.extrapolated_share = simulation.extrapolated_share;
   }
   simulation.measured = profile.provenance.measured;
   simulation.timeline.source = "simulator";

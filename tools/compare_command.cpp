@@ -11,11 +11,13 @@
 #include "core/json_writer.hpp"
 #include "cost_models/lower_bound.hpp"
 #include "planner/human_units.hpp"
+#include "planner/memory_text.hpp"
 #include "planner/strategy_table.hpp"
 #include "planner/waves.hpp"
 #include "tools/inputs.hpp"
 #include "tools/no_plan.hpp"
 #include "tools/plan_report.hpp"
+#include "tools/read_as_profile.hpp"
 
 namespace strata::tools {
 
@@ -55,7 +57,7 @@ std::vector<Row> compare(const PlanRequest& base, const std::vector<Batch>& batc
     PlanRequest request = base;
     request.batch = batch;
     const Duration bound = lower_bound(request.batch.document_lengths(), request.model, request.topology,
-                                       request.profile, request.options.memory_cap)
+                                       request.profile, request.options)
                                .bound;
     for (const Strategy& strategy : strategies) {
       Row row;
@@ -118,10 +120,11 @@ std::map<std::string, Total> totals(const std::vector<Row>& rows, std::size_t pe
 
 void print(const Output& output, const std::map<std::string, Total>& by_strategy,
            const std::vector<Strategy>& strategies, const PlanRequest& request, std::int64_t batches,
-           double tie) {
+           double tie, const ReadAsProfile& read) {
   output.line(fmt::format("{} on {} of {}; {}", counted(batches, "batch", "batches"),
                           counted(request.topology.rank_count(), "rank"), request.topology.name,
                           profile_label(request.profile)));
+  for (const std::string& line : lines_of(read)) output.line(wrapped(line, 4));
   Table table({"strategy", "mean step", "gap to bound", "imbalance", "KV/layer", "bytes moved", "peak memory",
                "best", "tied", "rejected"});
   for (const Strategy& strategy : strategies) {
@@ -152,11 +155,19 @@ void print(const Output& output, const std::map<std::string, Total>& by_strategy
   }
   output.line(fmt::format("tied: within {} of the best; means are over the batches a strategy accepts",
                           percent(tie)));
+  output.line(fmt::format("peak memory: of the fullest rank, {}",
+                          memory_cap_text(request.options, request.topology)));
+  output.line(wrapped("  not in it: " + memory_exclusions(), 4));
   output.line(excluded_sentence());
 }
 
-void write_document(JsonWriter& json, const std::vector<Row>& rows) {
+void write_document(JsonWriter& json, const std::vector<Row>& rows, const ReadAsProfile& read) {
   json.open_object(JsonLayout::lines);
+  json.key("read_as");
+  json.open_object(JsonLayout::lines);
+  json.key("profile");
+  write_read_as(json, read);
+  json.close();
   json.key("rows");
   json.open_array(JsonLayout::lines);
   for (const Row& row : rows) {
@@ -217,10 +228,14 @@ Command compare_command() {
     }
     const std::vector<Strategy> strategies = strategies_named(options->inputs.strategies);
     const std::vector<Row> rows = compare(request, batches, strategies, output);
+    double share = 0;
+    for (const Row& row : rows) share = std::max(share, row.predicted.extrapolated_share);
+    const ReadAsProfile read = read_as_profile(request.profile, request.topology, request.model, share);
+    if (options->inputs.strict) expect_inside_tables(read);
     const double tie = static_cast<double>(options->tie_permille) / 1000.0;
     const auto by_strategy = totals(rows, strategies.size(), tie);
-    print(output, by_strategy, strategies, request, std::ssize(batches), tie);
-    output.document([&](JsonWriter& json) { write_document(json, rows); });
+    print(output, by_strategy, strategies, request, std::ssize(batches), tie, read);
+    output.document([&](JsonWriter& json) { write_document(json, rows, read); });
     const bool any =
         std::any_of(rows.begin(), rows.end(), [](const Row& row) { return row.rejected.empty(); });
     if (!any) throw NoPlan("no strategy accepts any of the batches");

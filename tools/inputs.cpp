@@ -62,6 +62,37 @@ void apply_overrides(const PlanInputs& inputs, ModelShape& model) {
   validate(model, "--model " + inputs.model);
 }
 
+void set_memory_options(const PlanInputs& inputs, PlanOptions& options) {
+  options.device_cap = inputs.memory_cap == "device";
+  if (!options.device_cap && inputs.memory_cap != "none") {
+    options.memory_cap = parse_bytes(inputs.memory_cap, "--memory-cap");
+  }
+  options.recompute =
+      choice(inputs.recompute, "--recompute",
+             std::array{std::pair<std::string_view, Recompute>{"none", Recompute::none},
+                        std::pair<std::string_view, Recompute>{"selective", Recompute::selective},
+                        std::pair<std::string_view, Recompute>{"full", Recompute::full}});
+  options.offload_activations = inputs.offload_activations;
+  if (options.offload_activations && options.recompute != Recompute::full) {
+    throw InputError("--offload-activations", "--recompute " + inputs.recompute, "--recompute full");
+  }
+  options.logits = choice(inputs.logits, "--logits",
+                          std::array{std::pair<std::string_view, Logits>{"full", Logits::full},
+                                     std::pair<std::string_view, Logits>{"chunked", Logits::chunked}});
+  constexpr std::int64_t kMostShards = 1 << 24;
+  if (inputs.state_shards < 0 || inputs.state_shards > kMostShards) {
+    throw InputError("--state-shards", std::to_string(inputs.state_shards), fmt::format("0 to {}", kMostShards));
+  }
+  options.state_shards = static_cast<std::int32_t>(inputs.state_shards);
+  const std::string& text = inputs.state_bytes;
+  const auto [end, error] =
+      std::from_chars(text.data(), text.data() + text.size(), options.state_bytes_per_parameter);
+  const double bytes = options.state_bytes_per_parameter;
+  if (error != std::errc() || end != text.data() + text.size() || !(bytes >= 0) || bytes > 1024) {
+    throw InputError("--state-bytes-per-parameter", "'" + text + "'", "a number from 0 to 1024");
+  }
+}
+
 }  // namespace
 
 void PlanInputs::declare(Options& options) {
@@ -74,12 +105,21 @@ void PlanInputs::declare(Options& options) {
   options.add("--layers N", layers, "Override the number of layers");
   options.add("--element-type TYPE", element_type, "Override the element type: f32, bf16 or f16");
   options.add("--profile FILE", profile, "Cost profile from strata calibrate; default: shipped, unmeasured");
+  options.flag("--any-device", any_device, "Admit a profile that does not speak for the topology's devices");
+  options.flag("--strict", strict, "Refuse times that rest on work outside the profile's tables");
   options.add("--strategy,--strategies NAMES", strategies, "auto, all, or names separated by commas");
   options.add("--exchange MODE", exchange, "needed (only what the mask needs) or full (as published)");
   options.add("--backward-kv MODE", backward_kv, "KV in backward: refetch (send again) or retain (keep)");
   options.add("--gradient-return MODE", gradient_return,
               "dK and dV: owner (straight home) or reverse_tree (as KV came)");
-  options.add("--memory-cap SIZE", memory_cap, "Per rank, such as 80GiB; what needs more is rejected");
+  options.add("--memory-cap SIZE", memory_cap,
+              "Per rank, such as 80GiB; device: what the topology states; none");
+  options.add("--recompute MODE", recompute, "Computed again in backward: none, selective or full");
+  options.flag("--offload-activations", offload_activations,
+               "With --recompute full: layer inputs wait in host memory");
+  options.add("--logits MODE", logits, "Held at once: full, or chunked where the loss is computed in pieces");
+  options.add("--state-shards N", state_shards, "Ranks that share weights and optimiser; 0: all of the plan");
+  options.add("--state-bytes-per-parameter B", state_bytes, "Weight, gradient and optimiser");
   options.add("--packs-per-step N", packs_per_step, "Recorded rows that form one training step");
 }
 
@@ -94,10 +134,10 @@ PlanRequest PlanInputs::request(const Output& output) const {
                                   static_cast<std::int32_t>(parse_count(std::to_string(*ranks), "--ranks")));
   request.model = load_model(model);
   apply_overrides(*this, request.model);
-  request.profile = load_profile(profile, request.topology);
+  request.profile = load_profile(profile, request.topology, any_device);
   PlanOptions& options = request.options;
   options.seed = output.seed;
-  if (!memory_cap.empty()) options.memory_cap = parse_bytes(memory_cap, "--memory-cap");
+  set_memory_options(*this, options);
   options.exchange =
       choice(exchange, "--exchange",
              std::array{std::pair<std::string_view, ExchangeMode>{"needed", ExchangeMode::needed},
@@ -114,8 +154,11 @@ PlanRequest PlanInputs::request(const Output& output) const {
   return request;
 }
 
-CostProfile load_profile(const std::string& path, const Topology& topology) {
-  return path.empty() ? default_profile(topology) : read_profile_file(path);
+CostProfile load_profile(const std::string& path, const Topology& topology, bool any_device) {
+  if (path.empty()) return default_profile(topology);
+  CostProfile profile = read_profile_file(path);
+  if (!any_device) expect_covered(profile, topology, path);
+  return profile;
 }
 
 Bytes parse_bytes(const std::string& text, const std::string& what) {
@@ -181,10 +224,11 @@ Batch load_batch(const std::string& reference, std::int64_t packs_per_step) {
   return load_batches(place.path, 1, packs_per_step).front();
 }
 
-void throw_no_plan(const std::vector<Rejection>& rejections) {
+void throw_no_plan(const PlanResult& result) {
   std::string text = "no feasible plan";
-  for (const Rejection& rejection : rejections)
+  for (const Rejection& rejection : result.rejections)
     text += fmt::format("\n  {}: {}", rejection.strategy, rejection.reason);
+  for (const std::string& change : result.would_fit) text += "\nwould fit: " + change;
   throw NoPlan(text);
 }
 

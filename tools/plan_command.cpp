@@ -12,6 +12,7 @@
 #include "planner/waves.hpp"
 #include "tools/inputs.hpp"
 #include "tools/plan_report.hpp"
+#include "tools/read_as_profile.hpp"
 
 namespace strata::tools {
 
@@ -48,8 +49,12 @@ Command plan_command() {
     request.batch =
         masked_batch(load_batch(options->batch, inputs.packs_per_step), request.model, options->batch);
     const PlanResult result = plan_with_progress(request, output);
-    if (!result.plan) throw_no_plan(result.rejections);
+    if (!result.plan) throw_no_plan(result);
     const Plan& plan = *result.plan;
+    if (inputs.strict) {
+      expect_inside_tables(read_as_profile(request.profile, request.topology, request.model,
+                                           result.largest_extrapolated_share));
+    }
     write_plan(plan, options->output);
     for (const std::string& line : plan_summary(plan, request.profile)) output.line(line);
     output.line(fmt::format("wrote {}", options->output));

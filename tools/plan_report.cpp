@@ -8,9 +8,12 @@
 #include "core/counts.hpp"
 #include "core/json_writer.hpp"
 #include "core/model_json.hpp"
+#include "core/plan_json.hpp"
 #include "planner/explain.hpp"
 #include "planner/human_units.hpp"
+#include "planner/memory_text.hpp"
 #include "tools/output.hpp"
+#include "tools/read_as_profile.hpp"
 
 namespace strata::tools {
 
@@ -20,7 +23,15 @@ std::string excluded_sentence() {
 }
 
 std::string profile_label(const CostProfile& profile) {
-  return fmt::format("profile {}{}", profile.name, profile.provenance.measured ? "" : ", unmeasured");
+  return fmt::format("profile {}, {}", profile.name, provenance_label(profile));
+}
+
+std::string memory_summary(const Prediction& predicted, const Plan& plan) {
+  return wrapped(fmt::format("peak memory {} on rank {}, {}: {}", human(predicted.peak_memory),
+                             predicted.memory_rank, memory_cap_text(plan.options, plan.topology),
+                             memory_terms(predicted.memory, plan.model, plan.options)),
+                 2) +
+         '\n' + wrapped("  not in it: " + memory_exclusions(), 4);
 }
 
 std::string moved_bytes(const LevelBytes& bytes) {
@@ -35,9 +46,13 @@ std::vector<std::string> plan_summary(const Plan& plan, const CostProfile& profi
                               counted(plan.batch.document_count(), "document"),
                               counted(std::ssize(plan.waves), "wave"),
                               counted(plan.topology.rank_count(), "rank"), plan.topology.name));
-  lines.push_back(fmt::format("model: {}, {} query and {} of {}, {}; {}", counted(model.layers, "layer"),
+  lines.push_back(fmt::format("model: {}, {} query and {} of {}, {}", counted(model.layers, "layer"),
                               model.query_heads, counted(model.kv_heads, "KV head"), model.head_dim,
-                              to_string(model.element_type), profile_label(profile)));
+                              to_string(model.element_type)));
+  for (const std::string& line : lines_of(read_as_profile(profile, plan.topology, model,
+                                                          plan.predicted.extrapolated_share))) {
+    lines.push_back(wrapped(line, 4));
+  }
   std::vector<Candidate> ranked = plan.candidates;
   std::stable_sort(ranked.begin(), ranked.end(), [](const Candidate& a, const Candidate& b) {
     if (a.step_time.has_value() != b.step_time.has_value()) return a.step_time.has_value();
@@ -65,8 +80,9 @@ std::vector<std::string> plan_summary(const Plan& plan, const CostProfile& profi
                               plan.strategy, human(predicted.step_time), percent(plan.bounds.gap),
                               human(plan.bounds.lower_bound), plan.bounds.active));
   lines.push_back(fmt::format("  {}", moved_bytes(predicted.bytes_by_level)));
-  lines.push_back(fmt::format("  KV per layer {}; peak memory {}; imbalance {:.3f}",
-                              human(predicted.kv_bytes), human(predicted.peak_memory), predicted.imbalance));
+  lines.push_back(fmt::format("  KV per layer {}; imbalance {:.3f}", human(predicted.kv_bytes),
+                              predicted.imbalance));
+  lines.push_back(memory_summary(predicted, plan));
   lines.push_back(excluded_sentence());
   return lines;
 }
@@ -78,6 +94,8 @@ void write_prediction(JsonWriter& json, const Prediction& prediction) {
   json.member("backward_ns", prediction.backward.ns);
   json.member("imbalance", prediction.imbalance);
   json.member("peak_memory_bytes", prediction.peak_memory.count);
+  json.key("memory");
+  write_memory(json, prediction);
   json.member("arena_bytes", prediction.arena.count);
   json.member("kv_bytes", prediction.kv_bytes.count);
   json.key("bytes_by_level");
@@ -86,6 +104,7 @@ void write_prediction(JsonWriter& json, const Prediction& prediction) {
   json.member("node", prediction.bytes_by_level.node.count);
   json.member("network", prediction.bytes_by_level.network.count);
   json.close();
+  json.member("extrapolated_share", prediction.extrapolated_share);
   json.close();
 }
 
@@ -109,6 +128,11 @@ void write_plan_summary(JsonWriter& json, const Plan& plan, const std::string& p
   json.member("strategy", std::string_view(plan.strategy));
   json.member("ranks", plan.topology.rank_count());
   json.member("waves", static_cast<std::int64_t>(plan.waves.size()));
+  json.key("read_as");
+  json.open_object(JsonLayout::lines);
+  json.key("profile");
+  write_read_as(json, read_as_profile(plan));
+  json.close();
   json.key("predicted");
   write_prediction(json, plan.predicted);
   json.key("bounds");

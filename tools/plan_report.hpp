@@ -22,8 +22,10 @@ void write_plan_summary(JsonWriter& json, const Plan& plan, const std::string& p
 void write_prediction(JsonWriter& json, const Prediction& prediction);
 void write_bounds(JsonWriter& json, const Bounds& bounds);
 
-/// "profile NAME", with ", unmeasured" when nothing of it was measured.
+/// "profile NAME, unmeasured", "profile NAME, measured" or "profile NAME, measured, poor".
 std::string profile_label(const CostProfile& profile);
+/// Peak memory of the fullest rank, its terms, its cap and what it leaves out, wrapped.
+std::string memory_summary(const Prediction& predicted, const Plan& plan);
 /// "moved 54.0 KiB: 54.0 KiB inside devices, 0 B inside nodes, 0 B over the network".
 std::string moved_bytes(const LevelBytes& bytes);
 /// What step times count and leave out, as lines; printed wherever a step time is.

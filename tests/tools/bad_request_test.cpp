@@ -225,7 +225,7 @@ TEST_F(BadRequest, APlanWhoseInputsWereEditedFailsLintAndIsNotRun) {
       {"\"packs\":[[40,24],[33]]", "\"packs\":[[40,24],[34]]", "inputs.batch: digest: "},
       {"\"cores\":2", "\"cores\":4", "inputs.topology: digest: "},
       {"\"ffn\":1024", "\"ffn\":2048", "inputs.model: digest: "},
-      {"\"memory_cap_bytes\":0", "\"memory_cap_bytes\":9999999", "inputs.request: digest: "},
+      {"\"state_shards\":0", "\"state_shards\":3", "inputs.request: digest: "},
       {"\"threads\":", "\"threads\":1", "inputs.profile: digest: "},
   };
   for (const Edit& edit : edits) {
