@@ -245,7 +245,8 @@ void read_memory_options(ObjectReader& reader, PlanOptions& options) {
   if (options.offload_activations && options.recompute != Recompute::full) {
     offload.fail("false: only recompute full offloads");
   }
-  options.logits = reader.required_choice<Logits>("logits", {{"full", Logits::full}, {"chunked", Logits::chunked}});
+  options.logits =
+      reader.required_choice<Logits>("logits", {{"full", Logits::full}, {"chunked", Logits::chunked}});
   options.state_shards = reader.required_int<std::int32_t>("state_shards", 0, kMaxInt32);
   options.state_bytes_per_parameter = reader.required_number("state_bytes_per_parameter", 0, kMostStateBytes);
 }

@@ -138,7 +138,8 @@ void check_provenance(const ProfileProvenance& provenance, const std::string& wh
       provenance.samples_digest.size() == 32 &&
       provenance.samples_digest.find_first_not_of("0123456789abcdef") == std::string::npos;
   if (!provenance.samples_digest.empty() && !has_digest) {
-    throw InputError(where + ".samples.digest", "'" + provenance.samples_digest + "'", "32 hexadecimal digits");
+    throw InputError(where + ".samples.digest", "'" + provenance.samples_digest + "'",
+                     "32 hexadecimal digits");
   }
   if (!provenance.measured) return;
   const auto needs = [&](bool there, const char* field, const std::string& found, const char* expected) {

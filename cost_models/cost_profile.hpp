@@ -51,9 +51,9 @@ struct ProfileProvenance {
 /// What a profile speaks for. Devices by the words of their names (device_words.hpp); types and head
 /// dimensions are those of the tables.
 struct ProfileCoverage {
-  std::vector<std::string> devices;         ///< patterns: "h100", "h100*", "!pcie"
-  std::vector<ElementType> element_types;   ///< ascending
-  std::vector<std::int32_t> head_dims;      ///< of queries and keys, ascending
+  std::vector<std::string> devices;        ///< patterns: "h100", "h100*", "!pcie"
+  std::vector<ElementType> element_types;  ///< ascending
+  std::vector<std::int32_t> head_dims;     ///< of queries and keys, ascending
   bool operator==(const ProfileCoverage&) const = default;
 };
 

@@ -191,9 +191,10 @@ CostProfile default_profile(const Topology& topology) {
 void expect_covered(const CostProfile& profile, const Topology& topology, std::string_view where) {
   const std::vector<std::int32_t> uncovered = uncovered_devices(profile, topology);
   if (uncovered.empty()) return;
-  throw InputError(std::string(where),
-                   fmt::format("profile {}, which is for {}", profile.name, coverage_text(profile.covers)),
-                   fmt::format("one for device {}, or --any-device", device_text(topology, uncovered.front())));
+  throw InputError(
+      std::string(where),
+      fmt::format("profile {}, which is for {}", profile.name, coverage_text(profile.covers)),
+      fmt::format("one for device {}, or --any-device", device_text(topology, uncovered.front())));
 }
 
 }  // namespace strata

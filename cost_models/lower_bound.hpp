@@ -21,15 +21,15 @@ struct LowerBound {
   Duration bound;      ///< the larger
   std::string active;  ///< "compute" or "chain"
   Bytes memory;        ///< the least that the largest rank holds when one wave takes all tokens
-  std::int64_t least_waves = 1;  ///< so that the tokens fit what caps memory; 1 where nothing does, 0: none fit
+  std::int64_t least_waves =
+      1;  ///< so that the tokens fit what caps memory; 1 where nothing does, 0: none fit
   bool operator==(const LowerBound&) const = default;
 };
 
 /// `document_lengths`: of the whole step. `options`: what memory depends on; times do not. Layers and linear
 /// work as in SimulatorOptions (layers 0: as the model says).
 LowerBound lower_bound(const std::vector<std::int64_t>& document_lengths, const ModelShape& model,
-                       const Topology& topology, const CostProfile& profile,
-                       const PlanOptions& options = {},
+                       const Topology& topology, const CostProfile& profile, const PlanOptions& options = {},
                        std::int32_t layers = 0, bool include_linear = true);
 
 }  // namespace strata

@@ -78,7 +78,9 @@ struct Peers {
 };
 
 Peers peers_of(const RankProgram& program, const Topology& topology) {
-  const auto device_of = [&](std::int32_t rank) { return topology.rank_device[static_cast<std::size_t>(rank)]; };
+  const auto device_of = [&](std::int32_t rank) {
+    return topology.rank_device[static_cast<std::size_t>(rank)];
+  };
   const auto node_of = [&](std::int32_t device) {
     return topology.devices[static_cast<std::size_t>(device)].node;
   };
@@ -182,12 +184,14 @@ MemoryPrediction predict_memory(const std::vector<Wave>& waves,
                                 const std::vector<std::vector<RankProgram>>& programs,
                                 const ModelShape& model, const PlanOptions& options,
                                 const Topology& topology) {
-  STRATA_CHECK(waves.size() == programs.size(), "{} waves have programs for {}", waves.size(), programs.size());
+  STRATA_CHECK(waves.size() == programs.size(), "{} waves have programs for {}", waves.size(),
+               programs.size());
   MemoryPrediction memory;
   for (std::size_t w = 0; w < waves.size(); ++w) {
     for (const RankProgram& program : programs[w]) {
-      memory.add(static_cast<std::int32_t>(w), program,
-                 rank_memory(program, waves[w].placement.token_count(program.rank), model, options, topology));
+      memory.add(
+          static_cast<std::int32_t>(w), program,
+          rank_memory(program, waves[w].placement.token_count(program.rank), model, options, topology));
     }
   }
   return memory;
@@ -208,7 +212,8 @@ std::optional<MemoryExcess> memory_excess(const MemoryPrediction& memory, const 
   };
   if (options.memory_cap.count > 0) {
     const std::int32_t rank = memory.largest_rank();
-    consider({rank, 1, memory.ranks[static_cast<std::size_t>(rank)].total(), options.memory_cap, "the memory cap"});
+    consider({rank, 1, memory.ranks[static_cast<std::size_t>(rank)].total(), options.memory_cap,
+              "the memory cap"});
     return worst;
   }
   if (!options.device_cap) return worst;

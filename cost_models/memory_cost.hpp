@@ -4,11 +4,13 @@
 // T: tokens that the rank owns; L: layers. All sums stick to kUncountable (core/checked.hpp).
 //
 //   state          parameters x bytes per parameter / shards
-//   activations    none: T L E (4 hidden + q + k + v + o + 3 ffn), with q, k, v, o the widths of a token's rows
+//   activations    none: T L E (4 hidden + q + k + v + o + 3 ffn), with q, k, v, o the widths of a token's
+//   rows
 //                  selective: T L E (hidden + q + k + v + o), and T E (3 hidden + 3 ffn) once
 //                  full: T L E hidden, of one layer where they are offloaded, and T E (3 hidden + 3 ffn) once
 //                  The last addend is the layer that is being computed again.
-//   attention      arena + (L - 1) retained - T L E (q + k + v + o); under full recomputation only one layer's
+//   attention      arena + (L - 1) retained - T L E (q + k + v + o); under full recomputation only one
+//   layer's
 //                  attention exists at a time and the term is the arena
 //   logits         T x vocabulary x 4, where the vocabulary is stated and the loss needs all of them
 //   communicators  of a GPU: 448 MiB for every peer inside the node, 512 MiB where there are peers outside
@@ -56,7 +58,7 @@ void set_memory(const MemoryPrediction& memory, Prediction& predicted);
 
 /// A cap that is exceeded: by one rank, or by the ranks of one device together.
 struct MemoryExcess {
-  std::int32_t rank = 0;  ///< the largest rank concerned
+  std::int32_t rank = 0;   ///< the largest rank concerned
   std::int32_t ranks = 1;  ///< that share the cap
   Bytes needed;
   Bytes allowed;

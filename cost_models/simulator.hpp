@@ -29,7 +29,7 @@ struct RankLoad {
 };
 
 struct Simulation {
-  Timeline timeline;      ///< of the simulated layers, whose backward comes in the order layers - 1 ... 0
+  Timeline timeline;  ///< of the simulated layers, whose backward comes in the order layers - 1 ... 0
   /// Whole step, all layers, without memory (memory_cost.hpp). forward: of the rank that ends last.
   Prediction prediction;
   std::vector<RankLoad> ranks;

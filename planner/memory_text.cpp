@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "core/checked.hpp"
 #include "core/counts.hpp"
 #include "planner/human_units.hpp"
 
@@ -19,25 +20,27 @@ struct Term {
 };
 
 std::string state_text(const ModelShape& model, const PlanOptions& options) {
-  const std::string shards = options.state_shards > 0
-                                 ? counted(options.state_shards, "shard")
-                                 : std::string("all ranks");
-  return fmt::format("{:.4g} billion parameters of {:.4g} bytes (weights, gradients, optimiser), shared by {}{}",
-                     parameter_count(model) / 1e9, options.state_bytes_per_parameter, shards,
+  const std::string shards =
+      options.state_shards > 0 ? counted(options.state_shards, "shard") : std::string("all ranks");
+  return fmt::format("{} of {:.4g} bytes (weights, gradients, optimiser), shared by {}{}",
+                     counted(checked_ceil(parameter_count(model)), "parameter"),
+                     options.state_bytes_per_parameter, shards,
                      model.vocabulary > 0 ? "" : "; no embedding, as the model states no vocabulary");
 }
 
 std::string activation_text(const PlanOptions& options) {
   switch (options.recompute) {
     case Recompute::none:
-      return "inputs, q, k, v, o and the inner tensors of the linear layers, all layers; nothing is recomputed";
+      return "inputs, q, k, v, o and the inner tensors of the linear layers, all layers; nothing is "
+             "recomputed";
     case Recompute::selective:
       return "inputs, q, k, v and o of all layers, and the inner tensors of the layer being recomputed";
     case Recompute::full:
       break;
   }
   return options.offload_activations
-             ? "one layer's input (the others are offloaded) and the inner tensors of the layer being recomputed"
+             ? "one layer's input (the others are offloaded) and the inner tensors of the layer being "
+               "recomputed"
              : "inputs of all layers, and the inner tensors of the layer being recomputed";
 }
 
@@ -71,18 +74,19 @@ std::string memory_exclusions() {
 std::string memory_cap_text(const PlanOptions& options, const Topology& topology) {
   if (options.memory_cap.count > 0) return fmt::format("cap {} a rank", human(options.memory_cap));
   if (!options.device_cap) return "not capped";
-  const bool stated = std::any_of(topology.rank_device.begin(), topology.rank_device.end(), [&](std::int32_t d) {
-    return topology.devices[static_cast<std::size_t>(d)].memory.count > 0;
-  });
-  return stated ? "capped by the memory of the devices" : "not capped: the topology states no memory";
+  const bool stated = std::any_of(
+      topology.rank_device.begin(), topology.rank_device.end(),
+      [&](std::int32_t d) { return topology.devices[static_cast<std::size_t>(d)].memory.count > 0; });
+  return stated ? "capped by the memory of the devices" : "not capped (the topology states no memory)";
 }
 
 std::vector<std::string> memory_lines(const Plan& plan) {
   std::vector<std::string> lines;
   for (const Term& term : terms_of(plan.predicted.memory, plan.model, plan.options)) {
-    lines.push_back(fmt::format("  {} {}: {}", term.name, term.bytes ? human(*term.bytes) : "left out", term.what));
+    lines.push_back(
+        fmt::format("  {} {}: {}", term.name, term.bytes ? human(*term.bytes) : "left out", term.what));
   }
-  lines.push_back("  not in it: " + memory_exclusions());
+  lines.push_back("  left out of it: " + memory_exclusions());
   return lines;
 }
 

@@ -24,7 +24,8 @@ namespace {
 
 void validate_memory(const PlanOptions& options) {
   const auto at_least_0 = [](double value, const char* name) {
-    if (!(value >= 0)) throw InputError(fmt::format("request.{}", name), fmt::format("{}", value), "0 or more");
+    if (!(value >= 0))
+      throw InputError(fmt::format("request.{}", name), fmt::format("{}", value), "0 or more");
   };
   at_least_0(static_cast<double>(options.memory_cap.count), "memory_cap");
   at_least_0(options.state_shards, "state_shards");
@@ -111,7 +112,8 @@ Rejection rejects_memory(const Strategy& strategy, const WaveDocuments& wave, st
 std::optional<MemoryExcess> excess_of(const MemoryPrediction& memory, const PlanRequest& request) {
   const std::int32_t rank = memory.largest_rank();
   const Bytes largest = memory.ranks[static_cast<std::size_t>(rank)].total();
-  if (largest.count == kUncountable) return MemoryExcess{rank, 1, largest, {kUncountable - 1}, "what can be counted"};
+  if (largest.count == kUncountable)
+    return MemoryExcess{rank, 1, largest, {kUncountable - 1}, "what can be counted"};
   return memory_excess(memory, request.options, request.topology);
 }
 
@@ -234,7 +236,8 @@ PlanResult plan_batch(const PlanRequest& request, const std::function<void()>& c
     if (lacks_memory) remedies = would_fit(batch, request);
     return {std::nullopt, std::move(rejections), 0, std::move(remedies)};
   }
-  return {finish_plan(batch, request, *winner, std::move(best), std::move(candidates)), {}, largest_share, {}};
+  return {
+      finish_plan(batch, request, *winner, std::move(best), std::move(candidates)), {}, largest_share, {}};
 }
 
 }  // namespace strata

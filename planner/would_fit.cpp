@@ -29,7 +29,8 @@ Topology enlarged(const Topology& topology, std::int32_t copies) {
       device.node += copy * nodes;
       large.devices.push_back(device);
     }
-    for (const std::int32_t device : topology.rank_device) large.rank_device.push_back(device + copy * devices);
+    for (const std::int32_t device : topology.rank_device)
+      large.rank_device.push_back(device + copy * devices);
   }
   return large;
 }
@@ -119,6 +120,8 @@ std::optional<MoreRanks> more_ranks(const Batch& batch, PlanRequest request, con
 
 std::vector<std::string> would_fit(const Batch& batch, const PlanRequest& request) {
   std::vector<std::string> answers;
+  const bool capped = request.options.memory_cap.count > 0 || request.options.device_cap;
+  if (!capped) return answers;  // what cannot be counted is no question of a machine
   const std::vector<Setting> settings = settings_of(request);
   PlanRequest changed = request;
   for (std::size_t i = 1; i < settings.size(); ++i) {

@@ -157,7 +157,7 @@ void print(const Output& output, const std::map<std::string, Total>& by_strategy
                           percent(tie)));
   output.line(fmt::format("peak memory: of the fullest rank, {}",
                           memory_cap_text(request.options, request.topology)));
-  output.line(wrapped("  not in it: " + memory_exclusions(), 4));
+  output.line(wrapped("  left out of it: " + memory_exclusions(), 4));
   output.line(excluded_sentence());
 }
 

@@ -28,14 +28,14 @@ Command explain_command() {
   command.summary = "Why this layout, which bound binds, the runner-up and its gap";
   command.declare = [options](Options& declared) {
     declared.required("PLAN", options->plan, "Plan file");
-    declared.flag("--strict", options->strict, "Refuse times that rest on work outside the profile's tables");
+    declared.flag("--strict", options->strict, "Refuse over 1 % of work outside the profile's tables");
   };
   command.run = [options](Output& output) {
     const Plan plan = load_verified_plan(options->plan);
     const ReadAsProfile read = read_as_profile(plan);
     if (options->strict) expect_inside_tables(read);
-    for (const std::string& line : explain_plan(plan)) output.line(wrapped(line, 4));
     for (const std::string& line : lines_of(read)) output.line(wrapped(line, 4));
+    for (const std::string& line : explain_plan(plan)) output.line(wrapped(line, 4));
     output.document([&](JsonWriter& json) { write_plan_summary(json, plan, options->plan); });
     return 0;
   };

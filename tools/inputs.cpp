@@ -81,7 +81,8 @@ void set_memory_options(const PlanInputs& inputs, PlanOptions& options) {
                                      std::pair<std::string_view, Logits>{"chunked", Logits::chunked}});
   constexpr std::int64_t kMostShards = 1 << 24;
   if (inputs.state_shards < 0 || inputs.state_shards > kMostShards) {
-    throw InputError("--state-shards", std::to_string(inputs.state_shards), fmt::format("0 to {}", kMostShards));
+    throw InputError("--state-shards", std::to_string(inputs.state_shards),
+                     fmt::format("0 to {}", kMostShards));
   }
   options.state_shards = static_cast<std::int32_t>(inputs.state_shards);
   const std::string& text = inputs.state_bytes;
@@ -105,20 +106,19 @@ void PlanInputs::declare(Options& options) {
   options.add("--layers N", layers, "Override the number of layers");
   options.add("--element-type TYPE", element_type, "Override the element type: f32, bf16 or f16");
   options.add("--profile FILE", profile, "Cost profile from strata calibrate; default: shipped, unmeasured");
-  options.flag("--any-device", any_device, "Admit a profile that does not speak for the topology's devices");
-  options.flag("--strict", strict, "Refuse times that rest on work outside the profile's tables");
+  options.flag("--any-device", any_device, "Admit a profile that is not for these devices");
+  options.flag("--strict", strict, "Refuse over 1 % of work outside the profile's tables");
   options.add("--strategy,--strategies NAMES", strategies, "auto, all, or names separated by commas");
   options.add("--exchange MODE", exchange, "needed (only what the mask needs) or full (as published)");
   options.add("--backward-kv MODE", backward_kv, "KV in backward: refetch (send again) or retain (keep)");
   options.add("--gradient-return MODE", gradient_return,
               "dK and dV: owner (straight home) or reverse_tree (as KV came)");
-  options.add("--memory-cap SIZE", memory_cap,
-              "Per rank, such as 80GiB; device: what the topology states; none");
-  options.add("--recompute MODE", recompute, "Computed again in backward: none, selective or full");
+  options.add("--memory-cap SIZE", memory_cap, "A rank's, such as 80GiB; device: as the topology says; none");
+  options.add("--recompute MODE", recompute, "Computed again in backward: none, selective, full");
   options.flag("--offload-activations", offload_activations,
-               "With --recompute full: layer inputs wait in host memory");
-  options.add("--logits MODE", logits, "Held at once: full, or chunked where the loss is computed in pieces");
-  options.add("--state-shards N", state_shards, "Ranks that share weights and optimiser; 0: all of the plan");
+               "--recompute full: layer inputs wait in host memory");
+  options.add("--logits MODE", logits, "full: all at once; chunked: the loss is computed in pieces");
+  options.add("--state-shards N", state_shards, "Ranks that share weights and optimiser; 0: all");
   options.add("--state-bytes-per-parameter B", state_bytes, "Weight, gradient and optimiser");
   options.add("--packs-per-step N", packs_per_step, "Recorded rows that form one training step");
 }

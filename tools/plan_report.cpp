@@ -27,11 +27,11 @@ std::string profile_label(const CostProfile& profile) {
 }
 
 std::string memory_summary(const Prediction& predicted, const Plan& plan) {
-  return wrapped(fmt::format("peak memory {} on rank {}, {}: {}", human(predicted.peak_memory),
+  return wrapped(fmt::format("  peak memory {} on rank {}, {}: {}", human(predicted.peak_memory),
                              predicted.memory_rank, memory_cap_text(plan.options, plan.topology),
                              memory_terms(predicted.memory, plan.model, plan.options)),
-                 2) +
-         '\n' + wrapped("  not in it: " + memory_exclusions(), 4);
+                 4) +
+         '\n' + wrapped("  left out of it: " + memory_exclusions(), 4);
 }
 
 std::string moved_bytes(const LevelBytes& bytes) {
@@ -49,8 +49,8 @@ std::vector<std::string> plan_summary(const Plan& plan, const CostProfile& profi
   lines.push_back(fmt::format("model: {}, {} query and {} of {}, {}", counted(model.layers, "layer"),
                               model.query_heads, counted(model.kv_heads, "KV head"), model.head_dim,
                               to_string(model.element_type)));
-  for (const std::string& line : lines_of(read_as_profile(profile, plan.topology, model,
-                                                          plan.predicted.extrapolated_share))) {
+  for (const std::string& line :
+       lines_of(read_as_profile(profile, plan.topology, model, plan.predicted.extrapolated_share))) {
     lines.push_back(wrapped(line, 4));
   }
   std::vector<Candidate> ranked = plan.candidates;
@@ -80,8 +80,8 @@ std::vector<std::string> plan_summary(const Plan& plan, const CostProfile& profi
                               plan.strategy, human(predicted.step_time), percent(plan.bounds.gap),
                               human(plan.bounds.lower_bound), plan.bounds.active));
   lines.push_back(fmt::format("  {}", moved_bytes(predicted.bytes_by_level)));
-  lines.push_back(fmt::format("  KV per layer {}; imbalance {:.3f}", human(predicted.kv_bytes),
-                              predicted.imbalance));
+  lines.push_back(
+      fmt::format("  KV per layer {}; imbalance {:.3f}", human(predicted.kv_bytes), predicted.imbalance));
   lines.push_back(memory_summary(predicted, plan));
   lines.push_back(excluded_sentence());
   return lines;

@@ -24,9 +24,9 @@ std::string reason_of(const CostProfile& profile, const ModelShape& model) {
     }
     return reason;
   }
-  const AttentionTableChoice choice = find_attention_table(profile, Pass::forward, model.element_type,
-                                                           model.head_dim, model.value_head_dim);
-  if (!choice.extrapolated) return "lengths beyond those of its tables";
+  const AttentionTableChoice choice =
+      find_attention_table(profile, Pass::forward, model.element_type, model.head_dim, model.value_head_dim);
+  if (!choice.extrapolated) return "lengths outside those of its tables";
   return model.head_dim == model.value_head_dim
              ? fmt::format("no table for heads of {}", model.head_dim)
              : fmt::format("no table for heads of {} and values of {}", model.head_dim, model.value_head_dim);
@@ -62,8 +62,8 @@ ReadAsProfile read_as_profile(const Plan& plan) {
 
 std::vector<std::string> lines_of(const ReadAsProfile& read) {
   std::vector<std::string> lines;
-  lines.push_back(fmt::format("profile: {}, {}{}{}", read.name, read.label, read.covers.empty() ? "" : "; for ",
-                              read.covers));
+  lines.push_back(fmt::format("profile: {}, {}{}{}", read.name, read.label,
+                              read.covers.empty() ? "" : "; for ", read.covers));
   if (!read.uncovered.empty()) {
     lines.push_back(fmt::format("  not for {} of this cluster, such as {}: times are another device's",
                                 read.uncovered.size() == 1 ? "a device" : "devices", read.uncovered.front()));
@@ -89,12 +89,12 @@ void write_read_as(JsonWriter& json, const ReadAsProfile& read) {
 }
 
 void expect_inside_tables(const ReadAsProfile& read) {
-  if (read.share <= 0) return;
-  throw InputError("--strict",
-                   fmt::format("{} of the device work outside the tables of profile {}{}",
-                               share_text(read.share), read.name,
-                               read.reason.empty() ? "" : fmt::format(" ({})", read.reason)),
-                   "none; without --strict the share is printed");
+  if (read.share <= kStrictShare) return;
+  throw InputError(
+      "--strict",
+      fmt::format("{} of the device work outside the tables of profile {}{}", share_text(read.share),
+                  read.name, read.reason.empty() ? "" : fmt::format(" ({})", read.reason)),
+      fmt::format("at most {}; without --strict the share is printed", percent(kStrictShare)));
 }
 
 }  // namespace strata::tools

@@ -42,7 +42,8 @@ void print(const Output& output, const Simulation& simulation, const Plan& plan,
                human(load.end - load.busy - load.exposed), human_count(load.pairs)});
   }
   output.line(table.text());
-  output.line(fmt::format("{}\nimbalance {:.3f}", moved_bytes(predicted.bytes_by_level), predicted.imbalance));
+  output.line(
+      fmt::format("{}\nimbalance {:.3f}", moved_bytes(predicted.bytes_by_level), predicted.imbalance));
   output.line(memory_summary(predicted, plan));
   for (const std::string& line : lines_of(read)) output.line(wrapped(line, 4));
   output.line(excluded_sentence());
@@ -87,9 +88,8 @@ Command simulate_command() {
     declared.required("PLAN", options->plan, "Plan file");
     declared.add("--profile FILE", options->profile, "Cost profile; without it the one the plan carries");
     declared.add("--layers N", options->layers, "Layers to simulate; 0: as the model says");
-    declared.flag("--any-device", options->any_device,
-                  "Admit a profile that does not speak for the topology's devices");
-    declared.flag("--strict", options->strict, "Refuse times that rest on work outside the profile's tables");
+    declared.flag("--any-device", options->any_device, "Admit a profile that is not for these devices");
+    declared.flag("--strict", options->strict, "Refuse over 1 % of work outside the profile's tables");
     declared.flag("--attention-only", options->attention_only, "Leave the linear layers out");
     declared.add("--timeline FILE", options->timeline, "Write the timeline to this file");
     declared.add("--trace FILE", options->trace, "Write a Chrome/Perfetto trace to this file");
@@ -109,8 +109,8 @@ Command simulate_command() {
     set_memory(predict_memory(loaded.plan.waves, loaded.programs, loaded.plan.model, loaded.plan.options,
                               loaded.plan.topology),
                simulation.prediction);
-    const ReadAsProfile read = read_as_profile(profile, loaded.plan.topology, loaded.plan.model,
-                                               simulation.extrapolated_share);
+    const ReadAsProfile read =
+        read_as_profile(profile, loaded.plan.topology, loaded.plan.model, simulation.extrapolated_share);
     if (options->strict) expect_inside_tables(read);
     simulation.timeline.plan_digest = plan_digest(loaded.plan);
     if (!options->timeline.empty()) write_timeline(simulation.timeline, options->timeline);

@@ -78,7 +78,7 @@ Command validate_command() {
     declared.required("MEASURED", options->measured, "Timeline that strata run wrote");
     declared.add("--profile FILE", options->profile,
                  "Cost profile of the measuring machine; without it the plan's");
-    declared.flag("--strict", options->strict, "Refuse times that rest on work outside the profile's tables");
+    declared.flag("--strict", options->strict, "Refuse over 1 % of work outside the profile's tables");
     declared.add("--tolerance-percent N", options->tolerance_percent,
                  "Exit 1 when the step's error is larger; 0: never");
   };
@@ -108,7 +108,8 @@ Command validate_command() {
       output.line(fmt::format("{} was simulated: two predictions are compared, nothing was measured",
                               options->measured));
     }
-    const ReadAsProfile read = read_as_profile(profile, machine.topology, loaded.plan.model, simulation.extrapolated_share);
+    const ReadAsProfile read =
+        read_as_profile(profile, machine.topology, loaded.plan.model, simulation.extrapolated_share);
     if (options->strict) expect_inside_tables(read);
     for (const std::string& line : lines_of(read)) output.line(wrapped(line, 4));
     output.line(to_text(comparison));

@@ -115,7 +115,8 @@ TEST(PlanJson, RejectsAnotherFormatVersion) {
 
 TEST(PlanJson, ACapIsStatedOnceAndOffloadingNeedsFullRecomputation) {
   const std::string request = "plan.json: inputs.request.content.";
-  EXPECT_EQ(error_of("\"memory_cap\":\"none\",\"memory_cap_bytes\":0", "\"memory_cap\":\"size\",\"memory_cap_bytes\":0"),
+  EXPECT_EQ(error_of("\"memory_cap\":\"none\",\"memory_cap_bytes\":0",
+                     "\"memory_cap\":\"size\",\"memory_cap_bytes\":0"),
             request + "memory_cap_bytes: found 0, expected at least 1: memory_cap is size");
   EXPECT_EQ(error_of("\"memory_cap_bytes\":0", "\"memory_cap_bytes\":7"),
             request + "memory_cap_bytes: found 7, expected 0: memory_cap is not size");

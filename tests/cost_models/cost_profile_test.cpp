@@ -5,8 +5,8 @@
 
 #include <gtest/gtest.h>
 
-#include <functional>
 #include <rapidcheck.h>
+#include <functional>
 
 #include "core/check.hpp"
 #include "tests/cost_models/programs.hpp"
@@ -148,20 +148,22 @@ TEST(ProfileFile, AClaimOfHavingMeasuredNeedsDeviceDateSamplesAndQuality) {
     return std::string("accepted");
   };
   const std::string because = ", because measured is true";
-  EXPECT_EQ(refused([](ProfileProvenance& p) { p.device.clear(); }),
-            "p.json: provenance.device: found an empty text, expected the device that was measured" + because);
+  EXPECT_EQ(
+      refused([](ProfileProvenance& p) { p.device.clear(); }),
+      "p.json: provenance.device: found an empty text, expected the device that was measured" + because);
   for (const char* date : {"", "yesterday", "2026-1-21", "2026/11/21"}) {
     EXPECT_EQ(refused([&](ProfileProvenance& p) { p.date = date; }),
-              "p.json: provenance.date: found '" + std::string(date) + "', expected a date such as 2026-11-21" +
-                  because);
+              "p.json: provenance.date: found '" + std::string(date) +
+                  "', expected a date such as 2026-11-21" + because);
   }
   EXPECT_EQ(refused([](ProfileProvenance& p) { p.samples = 0; }),
             "p.json: provenance.samples.count: found 0, expected at least 1" + because);
   EXPECT_EQ(refused([](ProfileProvenance& p) { p.samples_digest.clear(); }),
             "p.json: provenance.samples.digest: found '', expected 32 hexadecimal digits" + because);
-  EXPECT_EQ(refused([](ProfileProvenance& p) { p.quality.reset(); }),
-            "p.json: provenance.quality: found null, expected the error on held-out measurements and the load" +
-                because);
+  EXPECT_EQ(
+      refused([](ProfileProvenance& p) { p.quality.reset(); }),
+      "p.json: provenance.quality: found null, expected the error on held-out measurements and the load" +
+          because);
 }
 
 TEST(ProfileFile, CoversWhatItsTablesHold) {
@@ -193,11 +195,13 @@ TEST(ProfileFile, EveryMistakeIsNamed) {
   const auto says = [](const std::string& message, const std::string& words) {
     EXPECT_NE(message.find(words), std::string::npos) << message;
   };
-  says(complaint("\"format_version\": 2", "\"format_version\": 3"), "found 3, expected 2, the only profile format");
+  says(complaint("\"format_version\": 2", "\"format_version\": 3"),
+       "found 3, expected 2, the only profile format");
   says(complaint("\"format_version\": 2", "\"format_version\": 1"),
        "found format version 1, expected format version 2: calibrate again");
   says(complaint("\"head_dims\": [1]", "\"head_dims\": [1,2]"), "covers.head_dims: found ");
-  says(complaint("\"element_types\": [\"f32\"]", "\"element_types\": [\"bf16\"]"), "covers.element_types: found ");
+  says(complaint("\"element_types\": [\"f32\"]", "\"element_types\": [\"bf16\"]"),
+       "covers.element_types: found ");
   says(complaint("\"devices\": [\"unit\"]", "\"devices\": []"), "covers.devices: found no pattern");
   says(complaint("\"devices\": [\"unit\"]", "\"devices\": [\"*\"]"), "covers.devices[0]: found '*'");
   says(complaint("\"threads\": 1", "\"thread\": 1"), "thread");

@@ -25,7 +25,8 @@ using Words = std::vector<std::string>;
 
 TEST(DeviceWords, AreThoseBehindTheLastDot) {
   EXPECT_EQ(device_words(cluster("box", {"cpu-node1.A100 SXM4"}), 0), (Words{"a100", "sxm4"}));
-  EXPECT_EQ(device_words(cluster("box", {"NVIDIA H100 80GB HBM3"}), 0), (Words{"nvidia", "h100", "80gb", "hbm3"}));
+  EXPECT_EQ(device_words(cluster("box", {"NVIDIA H100 80GB HBM3"}), 0),
+            (Words{"nvidia", "h100", "80gb", "hbm3"}));
 }
 
 TEST(DeviceWords, AreTheTopologysWhereTheNameOnlyCounts) {
@@ -64,7 +65,8 @@ TEST(ShippedProfile, IsTheOneForEveryDeviceWithRanks) {
 }
 
 TEST(ShippedProfile, OfAnotherDeviceIsNeverUsed) {
-  for (const char* name : {"a100", "H200", "b200_3", "mi300x", "gpu0", "cpunode.a1000", "H100 PCIe", "GH200"}) {
+  for (const char* name :
+       {"a100", "H200", "b200_3", "mi300x", "gpu0", "cpunode.a1000", "H100 PCIe", "GH200"}) {
     const std::string message = refused(cluster("box", {name}));
     EXPECT_EQ(message.rfind("--profile: found no shipped profile for device '" + std::string(name) +
                                 "' of topology box, expected --profile FILE with one; shipped: cpu (",
@@ -74,7 +76,8 @@ TEST(ShippedProfile, OfAnotherDeviceIsNeverUsed) {
   }
   EXPECT_NE(refused(cluster("mix of h100 and a100", {"h100-0", "a100-1"})).find("device 'a100-1'"),
             std::string::npos);
-  EXPECT_NE(refused(cluster("mix", {"h100-0", "cpu1"})).find("no shipped profile for both"), std::string::npos);
+  EXPECT_NE(refused(cluster("mix", {"h100-0", "cpu1"})).find("no shipped profile for both"),
+            std::string::npos);
 }
 
 TEST(ExpectCovered, NamesTheDeviceThatAProfileIsNotFor) {

@@ -57,7 +57,9 @@ TEST(LowerBound, MemoryAsksForWaves) {
   const ModelShape model = unit_model(2);
   const Topology two = star({{}, {}});
   const auto waves = [&](std::int64_t cap) {
-    return lower_bound({60, 40}, model, two, unit_profile(), {{cap}}).least_waves;
+    PlanOptions options;
+    options.memory_cap = {cap};
+    return lower_bound({60, 40}, model, two, unit_profile(), options).least_waves;
   };
   EXPECT_EQ(lower_bound({60, 40}, model, two, unit_profile()).memory.count, 112 + 50 * 96);
   EXPECT_EQ(waves(0), 1);

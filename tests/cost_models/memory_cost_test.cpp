@@ -56,6 +56,12 @@ PlanOptions recomputing(Recompute recompute) {
   return options;
 }
 
+PlanOptions capped(std::int64_t bytes) {
+  PlanOptions options;
+  options.memory_cap = {bytes};
+  return options;
+}
+
 TEST(MemoryCost, LayersKeepTheirPersistentForwardTensors) {
   // q, kv and o: 40 rows of 256 bytes. Received kv that is fetched again, running values and gradients are
   // not kept.
@@ -120,7 +126,8 @@ TEST(MemoryCost, CommunicatorsAreCountedForGpusByTheirPeers) {
   EXPECT_EQ(buffers(named_topology("dgx_h100:2")), Bytes{2 * (std::int64_t{448} << 20)});
   exchange.receives = {{9, 0, 0, 1}, {10, 0, 0, 1}};
   talking.backward.push_back({exchange, 1, {}});
-  EXPECT_EQ(buffers(named_topology("dgx_h100:2")), Bytes{(2 * std::int64_t{448} << 20) + (std::int64_t{512} << 20)});
+  EXPECT_EQ(buffers(named_topology("dgx_h100:2")),
+            Bytes{(2 * std::int64_t{448} << 20) + (std::int64_t{512} << 20)});
   EXPECT_EQ(terms(model(1), {}).communicators, Bytes{});
   EXPECT_EQ(buffers(named_topology("cpu:1x16")), std::nullopt);
 }
@@ -138,7 +145,7 @@ TEST(MemoryCost, WhatCannotBeCountedIsAboveEveryCap) {
   EXPECT_EQ(made.activations.count, kUncountable);
   EXPECT_EQ(made.state.count, kUncountable);
   EXPECT_EQ(made.total().count, kUncountable);
-  EXPECT_EQ(most_tokens(shape, {{std::int64_t{1} << 58}}, named_topology("dgx_h100:1")), 0);
+  EXPECT_EQ(most_tokens(shape, capped(std::int64_t{1} << 58), named_topology("dgx_h100:1")), 0);
 }
 
 /// Ranks 0 and 1 on one device, rank 2 on another, with the memory given.
@@ -196,8 +203,8 @@ TEST(MemoryCost, RanksOfADeviceShareItsMemory) {
 
 TEST(MemoryCost, AGivenCapIsPerRankWhateverTheDeviceHas) {
   const MemoryPrediction memory = three_ranks(60, 50, 100);
-  EXPECT_FALSE(memory_excess(memory, {{100}}, two_devices(1, 1)));
-  const auto excess = memory_excess(memory, {{99}}, two_devices(1000, 1000));
+  EXPECT_FALSE(memory_excess(memory, capped(100), two_devices(1, 1)));
+  const auto excess = memory_excess(memory, capped(99), two_devices(1000, 1000));
   ASSERT_TRUE(excess);
   EXPECT_EQ(excess->rank, 2);
   EXPECT_EQ(excess->allowed.count, 99);
@@ -225,8 +232,8 @@ TEST(MemoryCost, TheMostTokensAreThoseWhoseLeastFitsBesideTheState) {
   EXPECT_EQ(most_tokens(shape, options, topology), 0);
   options.memory_cap = {};
   options.device_cap = true;
-  EXPECT_EQ(most_tokens(shape, options, topology),
-            std::max<std::int64_t>(0, 5'000'000 - 2 * state) / token + std::max<std::int64_t>(0, 3'000'000 - state) / token);
+  EXPECT_EQ(most_tokens(shape, options, topology), std::max<std::int64_t>(0, 5'000'000 - 2 * state) / token +
+                                                       std::max<std::int64_t>(0, 3'000'000 - state) / token);
   EXPECT_EQ(most_tokens(shape, options, two_devices(5'000'000, 0)), std::numeric_limits<std::int64_t>::max());
 }
 

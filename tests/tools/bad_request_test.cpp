@@ -99,7 +99,8 @@ TEST_F(BadRequest, AMemoryCapNothingFitsGivesEveryCandidateItsReason) {
     for (const std::string& strategy : strategy_names()) {
       std::getline(lines, line);
       EXPECT_EQ(line.rfind("  " + strategy + ": wave 0 of 64 tokens needs ", 0), 0U) << line;
-      EXPECT_NE(line.find("on one rank, over the memory cap of 1.00 KiB (1024 bytes)"), std::string::npos)
+      EXPECT_NE(line.find(", over the memory cap of 1.00 KiB (1024 bytes): state 7.50 MiB, "),
+                std::string::npos)
           << line;
     }
     EXPECT_FALSE(std::getline(lines, line));

@@ -197,7 +197,7 @@ TEST_F(Commands, OneOfAThingIsNotNamedAsSeveral) {
                   "plan --batch one.jsonl --topology cpu:1x1 --model tiny --heads 1:1 --layers 1 -o one.json")
           .out;
   EXPECT_TRUE(contains(plan, "1 token in 1 document, 1 wave; 1 rank on cpu:1x1\n")) << plan;
-  EXPECT_TRUE(contains(plan, "model: 1 layer, 1 query and 1 KV head of 64, f32;")) << plan;
+  EXPECT_TRUE(contains(plan, "model: 1 layer, 1 query and 1 KV head of 64, f32\n")) << plan;
   EXPECT_EQ(work_.expect(0, "lint one.json").out,
             "one.json: clean (ulysses, 1 wave, 1 rank, 0 transfers, 1 task)\n");
   EXPECT_EQ(work_
