@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <string>
 
 namespace strata {
 
@@ -40,5 +41,24 @@ inline std::int64_t checked_ceil(double value) {
   constexpr double kMost = 9.2e18;
   return value < kMost ? static_cast<std::int64_t>(std::ceil(value)) : kUncountable;
 }
+
+/// A sum of products that is to be compared with a number somebody states. Any sign; what does not fit is
+/// equal to nothing.
+class Total {
+ public:
+  void add(std::int64_t a, std::int64_t b, std::int64_t c = 1) {
+    std::int64_t product = 0;
+    fits_ = !__builtin_mul_overflow(a, b, &product) && !__builtin_mul_overflow(product, c, &product) &&
+            !__builtin_add_overflow(value_, product, &value_) && fits_;
+  }
+  bool is(std::int64_t expected) const { return fits_ && value_ == expected; }
+  bool fits() const { return fits_; }
+  std::int64_t value() const { return value_; }
+  std::string text() const { return fits_ ? std::to_string(value_) : "more than 2^63 - 1"; }
+
+ private:
+  std::int64_t value_ = 0;
+  bool fits_ = true;
+};
 
 }  // namespace strata

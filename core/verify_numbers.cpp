@@ -9,29 +9,12 @@
 #include <numeric>
 
 #include "core/backward_schedule.hpp"
+#include "core/checked.hpp"
 #include "core/verify_detail.hpp"
 
 namespace strata::detail {
 
 namespace {
-
-/// A sum of products that knows when it no longer fits in int64.
-class Total {
- public:
-  void add(std::int64_t a, std::int64_t b, std::int64_t c = 1) {
-    std::int64_t product = 0;
-    fits_ = !__builtin_mul_overflow(a, b, &product) && !__builtin_mul_overflow(product, c, &product) &&
-            !__builtin_add_overflow(value_, product, &value_) && fits_;
-  }
-  bool is(std::int64_t expected) const { return fits_ && value_ == expected; }
-  bool fits() const { return fits_; }
-  std::int64_t value() const { return value_; }
-  std::string text() const { return fits_ ? fmt::format("{}", value_) : "more than 2^63 - 1"; }
-
- private:
-  std::int64_t value_ = 0;
-  bool fits_ = true;
-};
 
 /// Payload of one row and head on the wire; comm_schedule.hpp states the formats.
 std::int64_t row_bytes(TensorKind tensor, const ModelShape& model) {

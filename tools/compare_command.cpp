@@ -14,6 +14,7 @@
 #include "planner/memory_text.hpp"
 #include "planner/strategy_table.hpp"
 #include "planner/waves.hpp"
+#include "planner/would_fit.hpp"
 #include "tools/inputs.hpp"
 #include "tools/no_plan.hpp"
 #include "tools/plan_report.hpp"
@@ -38,6 +39,7 @@ struct Row {
   double gap = 0;
   std::int64_t plan_time_ns = 0;
   std::string rejected;
+  bool lacks_memory = false;
 };
 
 /// Sums over the batches that the strategy accepts.
@@ -71,6 +73,7 @@ std::vector<Row> compare(const PlanRequest& base, const std::vector<Batch>& batc
               .count();
       if (outcome.rejection) {
         row.rejected = outcome.rejection->reason;
+        row.lacks_memory = outcome.lacks_memory;
       } else {
         row.predicted = outcome.predicted;
         row.gap = static_cast<double>(row.predicted.step_time.ns) /
@@ -238,7 +241,19 @@ Command compare_command() {
     output.document([&](JsonWriter& json) { write_document(json, rows, read); });
     const bool any =
         std::any_of(rows.begin(), rows.end(), [](const Row& row) { return row.rejected.empty(); });
-    if (!any) throw NoPlan("no strategy accepts any of the batches");
+    if (!any) {
+      std::string text = "no strategy accepts any of the batches";
+      PlanRequest first = request;
+      first.batch = batches.front();
+      const bool lacks_memory =
+          std::any_of(rows.begin(), rows.end(), [](const Row& row) { return row.lacks_memory; });
+      if (lacks_memory) {
+        for (const std::string& change : would_fit(first.batch, first)) {
+          text += fmt::format("\nwould fit (step {}): {}", first.batch.step, change);
+        }
+      }
+      throw NoPlan(text);
+    }
     return 0;
   };
   return command;

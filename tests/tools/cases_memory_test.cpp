@@ -126,6 +126,10 @@ TEST_F(MemoryCase, APlanLargerThanItsDevicesIsRejectedWithWhatWouldFit) {
   EXPECT_TRUE(contains(refused.err, "; the state alone is over it\n")) << refused.err;
   EXPECT_TRUE(contains(refused.err, "\nwould fit: ")) << refused.err;
   EXPECT_FALSE(work_.has("p.json"));
+  const Finished compared =
+      work_.expect(3, "compare --batches million.jsonl --topology dgx_h100:1 --model llama3_70b");
+  EXPECT_TRUE(contains(compared.err, "no strategy accepts any of the batches\nwould fit (step 0): "))
+      << compared.err;
   const Finished lifted = work_.expect(0, plan + " --memory-cap none");
   EXPECT_TRUE(contains(lifted.out, ", not capped: state ")) << lifted.out;
   EXPECT_TRUE(contains(work_.expect(0, "explain p.json").out, ", not capped\n"));
