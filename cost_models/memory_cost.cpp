@@ -147,8 +147,14 @@ Bytes state_memory(const ModelShape& model, const PlanOptions& options, std::int
   return {checked_ceil(parameter_count(model) * options.state_bytes_per_parameter / shards)};
 }
 
-MemoryTerms rank_memory(const RankProgram& program, std::int64_t tokens, const ModelShape& model,
-                        const PlanOptions& options, const Topology& topology) {
+std::int64_t owned_tokens(const RankProgram& program) {
+  const std::int32_t own = program.local.q;
+  return own < 0 ? 0 : program.buffers[static_cast<std::size_t>(own)].rows;
+}
+
+MemoryTerms rank_memory(const RankProgram& program, const ModelShape& model, const PlanOptions& options,
+                        const Topology& topology) {
+  const std::int64_t tokens = owned_tokens(program);
   MemoryTerms terms;
   terms.state = state_memory(model, options, topology.rank_count());
   terms.activations = {checked_product(tokens, activation_bytes(model, options))};
@@ -180,18 +186,13 @@ std::int32_t MemoryPrediction::largest_rank() const {
   return static_cast<std::int32_t>(largest - ranks.begin());
 }
 
-MemoryPrediction predict_memory(const std::vector<Wave>& waves,
-                                const std::vector<std::vector<RankProgram>>& programs,
+MemoryPrediction predict_memory(const std::vector<std::vector<RankProgram>>& programs,
                                 const ModelShape& model, const PlanOptions& options,
                                 const Topology& topology) {
-  STRATA_CHECK(waves.size() == programs.size(), "{} waves have programs for {}", waves.size(),
-               programs.size());
   MemoryPrediction memory;
-  for (std::size_t w = 0; w < waves.size(); ++w) {
+  for (std::size_t w = 0; w < programs.size(); ++w) {
     for (const RankProgram& program : programs[w]) {
-      memory.add(
-          static_cast<std::int32_t>(w), program,
-          rank_memory(program, waves[w].placement.token_count(program.rank), model, options, topology));
+      memory.add(static_cast<std::int32_t>(w), program, rank_memory(program, model, options, topology));
     }
   }
   return memory;

@@ -33,9 +33,12 @@ namespace strata {
 /// arena.
 Bytes retained_bytes(const RankProgram& program);
 
-/// The terms of one rank in one wave; `tokens`: that it owns.
-MemoryTerms rank_memory(const RankProgram& program, std::int64_t tokens, const ModelShape& model,
-                        const PlanOptions& options, const Topology& topology);
+/// The tokens that a rank owns: the rows of its own queries.
+std::int64_t owned_tokens(const RankProgram& program);
+
+/// The terms of one rank in one wave.
+MemoryTerms rank_memory(const RankProgram& program, const ModelShape& model, const PlanOptions& options,
+                        const Topology& topology);
 
 struct MemoryPrediction {
   std::vector<MemoryTerms> ranks;  ///< [rank], in the wave in which the rank holds most
@@ -48,9 +51,8 @@ struct MemoryPrediction {
   std::int32_t largest_rank() const;
 };
 
-/// What every rank holds: `programs[wave][rank]` are those of `waves`.
-MemoryPrediction predict_memory(const std::vector<Wave>& waves,
-                                const std::vector<std::vector<RankProgram>>& programs,
+/// What every rank holds; `programs`: [wave][rank].
+MemoryPrediction predict_memory(const std::vector<std::vector<RankProgram>>& programs,
                                 const ModelShape& model, const PlanOptions& options,
                                 const Topology& topology);
 /// Peak, terms, rank and arena.

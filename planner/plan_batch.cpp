@@ -125,8 +125,7 @@ StrategyOutcome fit_waves(const Strategy& strategy, const Batch& batch, const Pl
     const std::vector<WaveDocuments> split = split_into_waves(batch, budget);
     StrategyOutcome outcome = lower_waves(strategy, split, request);
     if (outcome.rejection) return outcome;
-    outcome.memory =
-        predict_memory(outcome.waves, outcome.programs, request.model, request.options, request.topology);
+    outcome.memory = predict_memory(outcome.programs, request.model, request.options, request.topology);
     const std::optional<MemoryExcess> excess = excess_of(outcome.memory, request);
     if (!excess) return outcome;
     const auto rank = static_cast<std::size_t>(excess->rank);

@@ -106,8 +106,7 @@ Command simulate_command() {
     settings.include_linear = !options->attention_only;
     Simulation simulation =
         simulate_step(loaded.programs, loaded.plan.topology, loaded.plan.model, profile, settings);
-    set_memory(predict_memory(loaded.plan.waves, loaded.programs, loaded.plan.model, loaded.plan.options,
-                              loaded.plan.topology),
+    set_memory(predict_memory(loaded.programs, loaded.plan.model, loaded.plan.options, loaded.plan.topology),
                simulation.prediction);
     const ReadAsProfile read =
         read_as_profile(profile, loaded.plan.topology, loaded.plan.model, simulation.extrapolated_share);

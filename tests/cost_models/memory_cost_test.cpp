@@ -27,6 +27,7 @@ RankProgram program() {
   made.buffers = {buffer(BufferRole::q, 10, true),      buffer(BufferRole::kv, 20, true),
                   buffer(BufferRole::o, 10, true),      buffer(BufferRole::kv, 40, false),
                   buffer(BufferRole::o_acc, 10, false), buffer(BufferRole::dq, 10, true)};
+  made.local.q = 0;
   made.arena = {100'000};
   return made;
 }
@@ -47,7 +48,7 @@ constexpr std::int64_t kInput = 4 * 100, kRows = 4 * 4 * 64, kInner = 4 * 3 * 40
 
 MemoryTerms terms(const ModelShape& shape, const PlanOptions& options,
                   const Topology& topology = named_topology("dgx_h100:1")) {
-  return rank_memory(program(), kTokens, shape, options, topology);
+  return rank_memory(program(), shape, options, topology);
 }
 
 PlanOptions recomputing(Recompute recompute) {
@@ -121,7 +122,7 @@ TEST(MemoryCost, CommunicatorsAreCountedForGpusByTheirPeers) {
   exchange.sends = {{1, 0, 0, 1}, {2, 0, 0, 1}, {1, 0, 0, 1}};
   talking.forward.push_back({exchange, 1, {}});
   const auto buffers = [&](const Topology& topology) {
-    return rank_memory(talking, kTokens, model(1), {}, topology).communicators;
+    return rank_memory(talking, model(1), {}, topology).communicators;
   };
   EXPECT_EQ(buffers(named_topology("dgx_h100:2")), Bytes{2 * (std::int64_t{448} << 20)});
   exchange.receives = {{9, 0, 0, 1}, {10, 0, 0, 1}};
@@ -140,8 +141,10 @@ TEST(MemoryCost, TheTotalIsTheSumOfTheTermsThatAreThere) {
 TEST(MemoryCost, WhatCannotBeCountedIsAboveEveryCap) {
   ModelShape shape = model(1 << 20);
   shape.hidden = shape.ffn = std::numeric_limits<std::int32_t>::max();
-  const MemoryTerms made = rank_memory(program(), std::int64_t{1} << 31, shape, recomputing(Recompute::full),
-                                       named_topology("dgx_h100:1"));
+  RankProgram large = program();
+  large.buffers[0].rows = std::int64_t{1} << 31;
+  const MemoryTerms made =
+      rank_memory(large, shape, recomputing(Recompute::full), named_topology("dgx_h100:1"));
   EXPECT_EQ(made.activations.count, kUncountable);
   EXPECT_EQ(made.state.count, kUncountable);
   EXPECT_EQ(made.total().count, kUncountable);

@@ -166,8 +166,8 @@ TEST(MemoryFit, NoRankHoldsLessThanTheBoundSays) {
       for (std::size_t w = 0; w < outcome.waves.size(); ++w) {
         for (const RankProgram& program : outcome.programs[w]) {
           const std::int64_t tokens = outcome.waves[w].placement.token_count(program.rank);
-          const MemoryTerms terms =
-              rank_memory(program, tokens, request.model, request.options, request.topology);
+          EXPECT_EQ(owned_tokens(program), tokens);
+          const MemoryTerms terms = rank_memory(program, request.model, request.options, request.topology);
           EXPECT_GE(terms.total().count, state_memory(request.model, request.options, 8).count +
                                              least_token_memory(request.model, request.options, tokens).count)
               << strategy.name << ", " << to_string(recompute) << ", rank " << program.rank;
