@@ -3,7 +3,19 @@
 
 #include <algorithm>
 
+#include "core/checked.hpp"
+
 namespace strata {
+
+Bytes MemoryTerms::total() const {
+  return {checked_sum(state.count, activations.count, attention.count, logits.value_or(Bytes{}).count,
+                      communicators.value_or(Bytes{}).count)};
+}
+
+std::string_view memory_cap_kind(const PlanOptions& options) {
+  if (options.memory_cap.count > 0) return "size";
+  return options.device_cap ? "device" : "none";
+}
 
 std::int64_t document_length(const Wave& wave, std::int32_t document) {
   const auto at = std::lower_bound(wave.documents.begin(), wave.documents.end(), document);

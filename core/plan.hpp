@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/batch.hpp"
@@ -17,11 +18,22 @@
 
 namespace strata {
 
-inline constexpr std::int32_t kPlanFormatVersion = 1;
+inline constexpr std::int32_t kPlanFormatVersion = 2;
+
+/// What a rank holds of the logits, in f32. `full`: those of all its tokens; `chunked`: never more than a
+/// small piece, because the loss is computed piece by piece.
+enum class Logits : std::uint8_t { full, chunked };
 
 /// What the user asked for besides batch, topology and model. Part of the plan's inputs.
 struct PlanOptions {
-  Bytes memory_cap;  ///< per rank; 0: none
+  Bytes memory_cap;  ///< per rank; 0: none was given
+  bool device_cap =
+      false;  ///< without a memory_cap: the ranks of a device fit its memory, where it is stated
+  Recompute recompute = Recompute::none;
+  bool offload_activations = false;  ///< layer inputs wait in host memory; only with Recompute::full
+  Logits logits = Logits::full;
+  std::int32_t state_shards = 0;  ///< ranks that share one copy of the state; 0: all ranks of the plan
+  double state_bytes_per_parameter = 16;  ///< bf16 weight and gradient, f32 master weight and two moments
   ExchangeMode exchange = ExchangeMode::needed;
   BackwardKeep kv = BackwardKeep::refetch;
   GradientReturn gradient_return = GradientReturn::owner;
@@ -47,14 +59,31 @@ struct LevelBytes {
   Bytes total() const { return device + node + network; }
 };
 
+/// What one rank holds at the fullest moment of a step, term by term. Empty: left out, because an input does
+/// not say it or because it does not arise.
+struct MemoryTerms {
+  Bytes state;                  ///< weights, gradients and optimiser state
+  Bytes activations;            ///< of a rank's own tokens: what layers keep, and a layer computed again
+  Bytes attention;              ///< received rows, workspace, and own rows that `activations` leaves out
+  std::optional<Bytes> logits;  ///< needs the vocabulary
+  std::optional<Bytes> communicators;  ///< buffers of the communication library; of GPUs
+  bool operator==(const MemoryTerms&) const = default;
+
+  /// kUncountable when it does not fit in 63 bits.
+  Bytes total() const;
+};
+
 /// What the simulator says; times in integer ns, whole training step unless said otherwise.
 struct Prediction {
   Duration step_time, forward, backward;
-  double imbalance = 0;  ///< max / mean over ranks of allowed pairs x heads
-  Bytes peak_memory;     ///< of the largest rank, all layers
-  Bytes arena;           ///< of the largest rank: what `run` allocates and verifies
-  Bytes kv_bytes;        ///< forward, one layer, tensor kv
+  double imbalance = 0;          ///< max / mean over ranks of allowed pairs x heads
+  Bytes peak_memory;             ///< of the largest rank: the sum of `memory`
+  MemoryTerms memory;            ///< of the largest rank, in the wave in which it holds most
+  std::int32_t memory_rank = 0;  ///< the largest rank; the first among equals
+  Bytes arena;                   ///< of the largest rank: what `run` allocates and verifies
+  Bytes kv_bytes;                ///< forward, one layer, tensor kv
   LevelBytes bytes_by_level;
+  double extrapolated_share = 0;  ///< of all device work: costs from outside the tables of the profile
   bool operator==(const Prediction&) const = default;
 };
 
@@ -104,6 +133,9 @@ struct Plan {
   std::vector<Candidate> candidates;
   bool operator==(const Plan&) const = default;
 };
+
+/// How the options cap memory: "none", "device" or "size".
+std::string_view memory_cap_kind(const PlanOptions& options);
 
 /// Tokens of the document at `document` of a wave, -1 when the wave does not hold it.
 std::int64_t document_length(const Wave& wave, std::int32_t document);

@@ -12,6 +12,8 @@
 
 namespace strata {
 
+class JsonWriter;
+
 /// Throws InputError naming file and JSON path (or line, where it is not JSON).
 Plan read_plan(const std::string& path);
 Plan read_plan(std::istream& in, const std::string& name);
@@ -31,6 +33,10 @@ inline constexpr std::size_t kMaxEmbeddedProfileBytes = 256 << 10;
 /// The digest of the plan's canonical text: names the plan in timelines.
 std::string plan_digest(const Plan& plan);
 
+/// The object `predicted.memory`.
+void write_memory(JsonWriter& out, const Prediction& predicted);
+
+std::string_view to_string(Logits logits);
 std::string_view to_string(ExchangeMode mode);
 std::string_view to_string(BackwardKeep keep);
 std::string_view to_string(GradientReturn way);

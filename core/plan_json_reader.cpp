@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::int64_t kMaxInt32 = std::numeric_limits<std::int32_t>::max();
 constexpr std::int64_t kMaxInt64 = std::numeric_limits<std::int64_t>::max();
+constexpr double kMostStateBytes = 1024;
 
 void read_span_fields(ObjectReader& reader, TokenSpan& span) {
   span.document = reader.required_int<std::int32_t>("document", 0, kMaxInt32);
@@ -225,10 +226,35 @@ Wave read_wave(const JsonValue& value, const std::vector<std::int64_t>& lengths,
   return wave;
 }
 
+enum class CapKind : std::uint8_t { none, device, size };
+
+void read_memory_options(ObjectReader& reader, PlanOptions& options) {
+  const auto kind = reader.required_choice<CapKind>(
+      "memory_cap", {{"none", CapKind::none}, {"device", CapKind::device}, {"size", CapKind::size}});
+  options.device_cap = kind == CapKind::device;
+  const JsonValue cap = reader.required("memory_cap_bytes", "bytes; 0 unless memory_cap is size");
+  options.memory_cap.count = cap.integer(0, kMaxInt64);
+  if ((kind == CapKind::size) != (options.memory_cap.count > 0)) {
+    cap.fail(kind == CapKind::size ? "at least 1: memory_cap is size" : "0: memory_cap is not size");
+  }
+  options.recompute = reader.required_choice<Recompute>(
+      "recompute",
+      {{"none", Recompute::none}, {"selective", Recompute::selective}, {"full", Recompute::full}});
+  const JsonValue offload = reader.required("offload_activations", "true or false");
+  options.offload_activations = offload.boolean();
+  if (options.offload_activations && options.recompute != Recompute::full) {
+    offload.fail("false: only recompute full offloads");
+  }
+  options.logits =
+      reader.required_choice<Logits>("logits", {{"full", Logits::full}, {"chunked", Logits::chunked}});
+  options.state_shards = reader.required_int<std::int32_t>("state_shards", 0, kMaxInt32);
+  options.state_bytes_per_parameter = reader.required_number("state_bytes_per_parameter", 0, kMostStateBytes);
+}
+
 PlanOptions read_options(const JsonValue& value) {
   PlanOptions options;
   ObjectReader reader(value);
-  options.memory_cap.count = reader.required_int("memory_cap_bytes", 0, kMaxInt64);
+  read_memory_options(reader, options);
   options.exchange = reader.required_choice<ExchangeMode>(
       "exchange", {{"needed", ExchangeMode::needed}, {"full", ExchangeMode::full}});
   options.kv = reader.required_choice<BackwardKeep>(
@@ -272,6 +298,24 @@ void read_inputs(const JsonValue& value, Plan& plan) {
   reader.finish();
 }
 
+std::optional<Bytes> read_optional_bytes(ObjectReader& reader, std::string_view name) {
+  const JsonValue value = reader.required(name, "bytes or null");
+  if (value.is_null()) return std::nullopt;
+  return Bytes{value.integer(0, kMaxInt64)};
+}
+
+void read_memory(const JsonValue& value, Prediction& predicted) {
+  ObjectReader reader(value);
+  predicted.memory_rank = reader.required_int<std::int32_t>("rank", 0, kMaxInt32);
+  MemoryTerms& memory = predicted.memory;
+  memory.state.count = reader.required_int("state_bytes", 0, kMaxInt64);
+  memory.activations.count = reader.required_int("activation_bytes", 0, kMaxInt64);
+  memory.attention.count = reader.required_int("attention_bytes", 0, kMaxInt64);
+  memory.logits = read_optional_bytes(reader, "logits_bytes");
+  memory.communicators = read_optional_bytes(reader, "communicator_bytes");
+  reader.finish();
+}
+
 Prediction read_prediction(const JsonValue& value) {
   Prediction predicted;
   ObjectReader reader(value);
@@ -280,6 +324,7 @@ Prediction read_prediction(const JsonValue& value) {
   predicted.backward.ns = reader.required_int("backward_ns", 0, kMaxInt64);
   predicted.imbalance = reader.required_number("imbalance", 0);
   predicted.peak_memory.count = reader.required_int("peak_memory_bytes", 0, kMaxInt64);
+  read_memory(reader.required("memory", "the terms of the peak memory"), predicted);
   predicted.arena.count = reader.required_int("arena_bytes", 0, kMaxInt64);
   predicted.kv_bytes.count = reader.required_int("kv_bytes", 0, kMaxInt64);
   ObjectReader levels(reader.required("bytes_by_level", "bytes per level"));
@@ -287,6 +332,7 @@ Prediction read_prediction(const JsonValue& value) {
   predicted.bytes_by_level.node.count = levels.required_int("node", 0, kMaxInt64);
   predicted.bytes_by_level.network.count = levels.required_int("network", 0, kMaxInt64);
   levels.finish();
+  predicted.extrapolated_share = reader.required_number("extrapolated_share", 0, 1);
   reader.finish();
   return predicted;
 }
@@ -320,8 +366,10 @@ Candidate read_candidate(const JsonValue& value) {
 }
 
 void read_version(ObjectReader& reader) {
-  const JsonValue version = reader.required("format_version", "1: is this a Strata plan?");
-  if (version.integer(0, kMaxInt32) != kPlanFormatVersion) {
+  const JsonValue version = reader.required("format_version", "2: is this a Strata plan?");
+  const std::int64_t found = version.integer(0, kMaxInt32);
+  if (found == 1) version.fail("format version 1", "format version 2: plan again");
+  if (found != kPlanFormatVersion) {
     version.fail(
         fmt::format("{}, the only plan format that this version of Strata reads", kPlanFormatVersion));
   }

@@ -197,6 +197,31 @@ void write_wave(JsonWriter& out, const Wave& wave) {
   out.close();
 }
 
+void write_optional(JsonWriter& out, std::string_view key, const std::optional<Bytes>& bytes) {
+  out.key(key);
+  if (bytes) {
+    out.value(bytes->count);
+  } else {
+    out.null();
+  }
+}
+
+}  // namespace
+
+void write_memory(JsonWriter& out, const Prediction& predicted) {
+  const MemoryTerms& memory = predicted.memory;
+  out.open_object(kCompact);
+  out.member("rank", predicted.memory_rank);
+  out.member("state_bytes", memory.state.count);
+  out.member("activation_bytes", memory.activations.count);
+  out.member("attention_bytes", memory.attention.count);
+  write_optional(out, "logits_bytes", memory.logits);
+  write_optional(out, "communicator_bytes", memory.communicators);
+  out.close();
+}
+
+namespace {
+
 void write_prediction(JsonWriter& out, const Prediction& predicted) {
   out.key("predicted");
   out.open_object(kLines);
@@ -205,6 +230,8 @@ void write_prediction(JsonWriter& out, const Prediction& predicted) {
   out.member("backward_ns", predicted.backward.ns);
   out.member("imbalance", predicted.imbalance);
   out.member("peak_memory_bytes", predicted.peak_memory.count);
+  out.key("memory");
+  write_memory(out, predicted);
   out.member("arena_bytes", predicted.arena.count);
   out.member("kv_bytes", predicted.kv_bytes.count);
   out.key("bytes_by_level");
@@ -213,6 +240,7 @@ void write_prediction(JsonWriter& out, const Prediction& predicted) {
   out.member("node", predicted.bytes_by_level.node.count);
   out.member("network", predicted.bytes_by_level.network.count);
   out.close();
+  out.member("extrapolated_share", predicted.extrapolated_share);
   out.close();
 }
 
@@ -255,6 +283,7 @@ void write_candidates(JsonWriter& out, const std::vector<Candidate>& candidates)
 
 }  // namespace
 
+std::string_view to_string(Logits logits) { return logits == Logits::full ? "full" : "chunked"; }
 std::string_view to_string(ExchangeMode mode) { return mode == ExchangeMode::needed ? "needed" : "full"; }
 std::string_view to_string(BackwardKeep keep) { return keep == BackwardKeep::retain ? "retain" : "refetch"; }
 
@@ -286,7 +315,13 @@ std::string to_json(const PlanOptions& options) {
   std::ostringstream text;
   JsonWriter out(text);
   out.open_object(kCompact);
+  out.member("memory_cap", memory_cap_kind(options));
   out.member("memory_cap_bytes", options.memory_cap.count);
+  out.member("recompute", to_string(options.recompute));
+  out.member("offload_activations", options.offload_activations);
+  out.member("logits", to_string(options.logits));
+  out.member("state_shards", options.state_shards);
+  out.member("state_bytes_per_parameter", options.state_bytes_per_parameter);
   out.member("exchange", to_string(options.exchange));
   out.member("backward_kv", to_string(options.kv));
   out.member("gradient_return", to_string(options.gradient_return));

@@ -149,6 +149,32 @@ void verify_candidates(const Plan& plan, Findings& findings) {
   }
 }
 
+/// The peak is the sum of its terms, and its rank exists. The caps hold for that rank; whether the terms
+/// are right and the ranks of a device fit together is for those who can lower the plan.
+void verify_memory(const Plan& plan, Findings& findings) {
+  const Prediction& predicted = plan.predicted;
+  const Bytes total = predicted.memory.total();
+  if (predicted.peak_memory != total) {
+    findings.add("predicted", "predicted.peak_memory_bytes",
+                 fmt::format("{}, but the terms add up to {}", predicted.peak_memory.count, total.count));
+  }
+  if (predicted.memory_rank >= plan.topology.rank_count()) {
+    findings.add("predicted", "predicted.memory.rank",
+                 fmt::format("rank {} of {}", predicted.memory_rank, plan.topology.rank_count()));
+    return;
+  }
+  Bytes cap = plan.options.memory_cap;
+  if (plan.options.device_cap) {
+    const std::int32_t device = plan.topology.rank_device[static_cast<std::size_t>(predicted.memory_rank)];
+    cap = plan.topology.devices[static_cast<std::size_t>(device)].memory;
+  }
+  if (cap.count > 0 && std::max(predicted.peak_memory, predicted.arena) > cap) {
+    findings.add("memory_cap", "predicted.peak_memory_bytes",
+                 fmt::format("{} bytes (arena {}), over the cap of {}", predicted.peak_memory.count,
+                             predicted.arena.count, cap.count));
+  }
+}
+
 void verify_times_and_memory(const Plan& plan, Findings& findings) {
   const Prediction& predicted = plan.predicted;
   const Bounds& bounds = plan.bounds;
@@ -160,12 +186,7 @@ void verify_times_and_memory(const Plan& plan, Findings& findings) {
                  fmt::format("{}, but forward and backward take {} and {}", predicted.step_time.ns,
                              predicted.forward.ns, predicted.backward.ns));
   }
-  const Bytes cap = plan.options.memory_cap;
-  if (cap.count > 0 && std::max(predicted.peak_memory, predicted.arena) > cap) {
-    findings.add("memory_cap", "predicted.peak_memory_bytes",
-                 fmt::format("{} bytes (arena {}), over the cap of {}", predicted.peak_memory.count,
-                             predicted.arena.count, cap.count));
-  }
+  verify_memory(plan, findings);
   if (bounds.lower_bound > predicted.step_time) {
     findings.add("bounds", "bounds.lower_bound_ns",
                  fmt::format("{}, above the predicted step time of {} ns", bounds.lower_bound.ns,

@@ -98,6 +98,62 @@ void check_rows(const RowRate& rate, const std::string& where) {
   check_positive(rate.bytes_per_second, where + ".bytes_per_second");
 }
 
+void check_coverage(const CostProfile& profile, const std::string& root) {
+  const ProfileCoverage tables = table_coverage(profile.attention);
+  const auto expect = [&](bool same, const char* what) {
+    if (same) return;
+    throw InputError(fmt::format("{}: covers.{}", root, what), coverage_text(profile.covers),
+                     "what the attention tables hold: " + coverage_text(tables));
+  };
+  expect(profile.covers.element_types == tables.element_types, "element_types");
+  expect(profile.covers.head_dims == tables.head_dims, "head_dims");
+  const std::vector<std::string>& devices = profile.covers.devices;
+  if (devices.empty()) throw InputError(root + ": covers.devices", "no pattern", "at least one");
+  for (std::size_t i = 0; i < devices.size(); ++i) {
+    std::string_view pattern = devices[i];
+    if (pattern.starts_with('!')) pattern.remove_prefix(1);
+    if (pattern.ends_with('*')) pattern.remove_suffix(1);
+    if (!pattern.empty() &&
+        pattern.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789") == std::string_view::npos) {
+      continue;
+    }
+    throw InputError(fmt::format("{}: covers.devices[{}]", root, i), fmt::format("'{}'", devices[i]),
+                     "lower-case letters and digits, such as h100, h100* or !pcie");
+  }
+}
+
+bool is_date(std::string_view text) {
+  constexpr std::string_view kForm = "dddd-dd-dd";
+  if (text.size() != kForm.size()) return false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool digit = text[i] >= '0' && text[i] <= '9';
+    if (kForm[i] == 'd' ? !digit : text[i] != kForm[i]) return false;
+  }
+  return true;
+}
+
+/// A claim of having measured says what, when, on how many samples and how well; nobody else can.
+void check_provenance(const ProfileProvenance& provenance, const std::string& where) {
+  const bool has_digest =
+      provenance.samples_digest.size() == 32 &&
+      provenance.samples_digest.find_first_not_of("0123456789abcdef") == std::string::npos;
+  if (!provenance.samples_digest.empty() && !has_digest) {
+    throw InputError(where + ".samples.digest", "'" + provenance.samples_digest + "'",
+                     "32 hexadecimal digits");
+  }
+  if (!provenance.measured) return;
+  const auto needs = [&](bool there, const char* field, const std::string& found, const char* expected) {
+    if (there) return;
+    throw InputError(fmt::format("{}.{}", where, field), found,
+                     fmt::format("{}, because measured is true", expected));
+  };
+  needs(!provenance.device.empty(), "device", "an empty text", "the device that was measured");
+  needs(is_date(provenance.date), "date", "'" + provenance.date + "'", "a date such as 2026-11-21");
+  needs(provenance.samples > 0, "samples.count", fmt::format("{}", provenance.samples), "at least 1");
+  needs(has_digest, "samples.digest", "'" + provenance.samples_digest + "'", "32 hexadecimal digits");
+  needs(provenance.quality.has_value(), "quality", "null", "the error on held-out measurements and the load");
+}
+
 }  // namespace
 
 AttentionTableChoice find_attention_table(const CostProfile& profile, Pass pass, ElementType type,
@@ -157,6 +213,8 @@ void validate(const CostProfile& profile, std::string_view where) {
     throw InputError(root + ": attention", passes[0] ? "no backward table" : "no forward table",
                      "at least one table per pass");
   }
+  check_coverage(profile, root);
+  check_provenance(profile.provenance, root + ": provenance");
   check_rows(profile.copy, root + ": rows.copy");
   check_rows(profile.merge, root + ": rows.merge");
   check_rows(profile.add, root + ": rows.add");
@@ -176,10 +234,6 @@ void validate(const CostProfile& profile, std::string_view where) {
   check_at_least(profile.exchange.peer_bytes_per_second, 0, root + ": exchange.peer_bytes_per_second");
   check_positive(profile.exchange.copy_units, root + ": exchange.copy_units");
   check_at_least(profile.exchange.communication_units, 0, root + ": exchange.communication_units");
-}
-
-std::string unmeasured_note(const CostProfile& profile) {
-  return profile.provenance.measured ? "" : fmt::format(" (unmeasured profile {})", profile.name);
 }
 
 }  // namespace strata

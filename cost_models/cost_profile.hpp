@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,10 +17,21 @@
 
 namespace strata {
 
-inline constexpr std::int32_t kProfileFormatVersion = 1;
+inline constexpr std::int32_t kProfileFormatVersion = 2;
+
+/// How well a measured profile predicts what it was not fitted to.
+struct ProfileQuality {
+  double held_out_p95 = 0;  ///< absolute relative error of held-out attention instructions, 95th percentile
+  double load = 0;          ///< load average of the minute before measuring, per hardware thread
+  bool operator==(const ProfileQuality&) const = default;
+};
+
+/// A profile whose held-out instructions are further off than this is labelled "measured, poor".
+inline constexpr double kPoorHeldOutError = 0.5;
 
 /// Where the numbers come from. Errors are median absolute relative errors per attention instruction of the
-/// fitted and of the held-out measurements; -1: none was taken.
+/// fitted and of the held-out measurements; -1: none was taken. `measured` is a claim: it needs a device, a
+/// date, samples and a quality, or the reader refuses it.
 struct ProfileProvenance {
   std::string device;  ///< name of the processor
   std::string date;    ///< YYYY-MM-DD
@@ -29,9 +41,20 @@ struct ProfileProvenance {
   bool measured = false;        ///< false: constants from public sources; every output then says "unmeasured"
   double fit_error = -1;
   double held_out_error = -1;
-  std::int64_t points = 0;  ///< measurements behind the tables
+  std::int64_t samples = 0;    ///< measurements behind the tables
+  std::string samples_digest;  ///< of those measurements (core/digest.hpp); "": none
+  std::optional<ProfileQuality> quality;
   std::string notes;
   bool operator==(const ProfileProvenance&) const = default;
+};
+
+/// What a profile speaks for. Devices by the words of their names (device_words.hpp); types and head
+/// dimensions are those of the tables.
+struct ProfileCoverage {
+  std::vector<std::string> devices;        ///< patterns: "h100", "h100*", "!pcie"
+  std::vector<ElementType> element_types;  ///< ascending
+  std::vector<std::int32_t> head_dims;     ///< of queries and keys, ascending
+  bool operator==(const ProfileCoverage&) const = default;
 };
 
 /// Nanoseconds per allowed pair and query head over query length x key length, both ascending.
@@ -77,9 +100,12 @@ struct ExchangeRates {
 };
 
 /// File form, in this order, every key required, unknown keys refused:
-///   {"format_version": 1, "name": s,
+///   {"format_version": 2, "name": s,
+///    "covers": {"devices": [s], "element_types": [s], "head_dims": [n]},
 ///    "provenance": {"device": s, "date": s, "tool_version": s, "instruction_set": s, "threads": n,
-///                   "measured": b, "fit_error": x, "held_out_error": x, "points": n, "notes": s},
+///                   "measured": b, "fit_error": x, "held_out_error": x,
+///                   "samples": {"count": n, "digest": s},
+///                   "quality": {"held_out_p95": x, "load": x}|null, "notes": s},
 ///    "attention": [{"pass": "forward"|"backward", "element_type": "f32"|"bf16"|"f16",
 ///                   "head_dim": n, "value_head_dim": n, "tile_rows": n, "launch_ns": x, "tile_ns": x,
 ///                   "full": {"query_lengths": [n], "key_lengths": [n], "ns_per_pair": [x]},
@@ -91,6 +117,7 @@ struct ExchangeRates {
 ///                 "communication_units": x}}
 struct CostProfile {
   std::string name;
+  ProfileCoverage covers;
   ProfileProvenance provenance;
   std::vector<AttentionTable> attention;  ///< sorted by (pass, element_type, head_dim, value_head_dim)
   RowRate copy, merge, add, cast, delta, zero;
@@ -136,11 +163,25 @@ CostProfile read_profile_file(const std::string& path);
 /// Canonical text: equal profiles give equal bytes.
 std::string profile_text(const CostProfile& profile);
 
+/// The element types and head dimensions of the tables.
+ProfileCoverage table_coverage(const std::vector<AttentionTable>& tables);
+/// Whether the tables hold this type.
+bool covers_type(const CostProfile& profile, ElementType type);
+/// The devices with ranks that the profile does not speak for, ascending.
+std::vector<std::int32_t> uncovered_devices(const CostProfile& profile, const Topology& topology);
+/// "devices named h100 in bf16 and f16, heads of 64, 96 and 128".
+std::string coverage_text(const ProfileCoverage& coverage);
+
 /// "cpu" or "h100", from public figures (measured = false). Throws InputError for another name.
 CostProfile default_profile(std::string_view name);
-/// The name of the shipped profile for a topology: "h100" when a device's name says so, otherwise "cpu".
-std::string default_profile_name(const Topology& topology);
+/// The shipped profile that speaks for every device with ranks. Throws InputError naming one for which there
+/// is none, and what to do.
 CostProfile default_profile(const Topology& topology);
+/// Throws InputError naming `where` unless the profile speaks for every device with ranks.
+void expect_covered(const CostProfile& profile, const Topology& topology, std::string_view where);
+
+/// "unmeasured", "measured", or "measured, poor" above kPoorHeldOutError.
+std::string provenance_label(const CostProfile& profile);
 /// " (unmeasured profile cpu)" or "", for the end of a printed heading.
 std::string unmeasured_note(const CostProfile& profile);
 

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
+#include <utility>
 
 #include "core/check.hpp"
 #include "cost_models/cost_profile.hpp"
@@ -84,6 +84,7 @@ AttentionTable gpu_table(Pass pass, ElementType type, std::int32_t head_dim) {
 CostProfile cpu_profile() {
   CostProfile profile;
   profile.name = "cpu";
+  profile.covers.devices = {"cpu"};
   profile.provenance.device = "one AVX2 core at 3.2 GHz";
   profile.provenance.notes =
       "Nominal: fused fp32 attention at 76 GFLOP/s forward and 61 backward per core, copies at 14 GB/s. Run "
@@ -111,6 +112,7 @@ CostProfile cpu_profile() {
 CostProfile h100_profile() {
   CostProfile profile;
   profile.name = "h100";
+  profile.covers.devices = {"h100", "h100sxm*", "!pcie", "!nvl"};
   profile.provenance.device = "NVIDIA H100 SXM";
   profile.provenance.notes =
       "Published: FlashAttention-3 rates, 794 TFLOP/s bf16 products, 2.9 TB/s copies, NCCL send/recv fits. "
@@ -136,28 +138,63 @@ CostProfile h100_profile() {
   return profile;
 }
 
+CostProfile with_coverage(CostProfile profile) {
+  ProfileCoverage tables = table_coverage(profile.attention);
+  tables.devices = std::move(profile.covers.devices);
+  profile.covers = std::move(tables);
+  return profile;
+}
+
 }  // namespace
 
 CostProfile default_profile(std::string_view name) {
-  if (name == "cpu") return cpu_profile();
-  if (name == "h100") return h100_profile();
+  if (name == "cpu") return with_coverage(cpu_profile());
+  if (name == "h100") return with_coverage(h100_profile());
   throw InputError("profile", fmt::format("'{}'", name), "cpu, h100 or a profile file");
 }
 
-std::string default_profile_name(const Topology& topology) {
-  const auto names_h100 = [](std::string text) {
-    for (char& letter : text) letter = static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
-    return text.find("h100") != std::string::npos;
-  };
-  if (names_h100(topology.name)) return "h100";
-  for (const Device& device : topology.devices) {
-    if (names_h100(device.name)) return "h100";
-  }
-  return "cpu";
+namespace {
+
+constexpr std::array<std::string_view, 2> kShipped = {"cpu", "h100"};
+
+/// "'n0.a100' of topology a100-box".
+std::string device_text(const Topology& topology, std::int32_t device) {
+  return fmt::format("'{}' of topology {}", topology.devices[static_cast<std::size_t>(device)].name,
+                     topology.name);
 }
 
+}  // namespace
+
 CostProfile default_profile(const Topology& topology) {
-  return default_profile(default_profile_name(topology));
+  std::string shipped;
+  std::vector<std::vector<std::int32_t>> uncovered;
+  for (const std::string_view name : kShipped) {
+    CostProfile profile = default_profile(name);
+    uncovered.push_back(uncovered_devices(profile, topology));
+    if (uncovered.back().empty()) return profile;
+    shipped += fmt::format("{}{} ({})", shipped.empty() ? "" : "; ", name, coverage_text(profile.covers));
+  }
+  const auto in_all = [&](std::int32_t device) {
+    return std::all_of(uncovered.begin(), uncovered.end(), [&](const std::vector<std::int32_t>& devices) {
+      return std::binary_search(devices.begin(), devices.end(), device);
+    });
+  };
+  const auto missing = std::find_if(uncovered.front().begin(), uncovered.front().end(), in_all);
+  const std::string found =
+      missing != uncovered.front().end()
+          ? fmt::format("no shipped profile for device {}", device_text(topology, *missing))
+          : fmt::format("no shipped profile for both {} and {}", device_text(topology, uncovered[0].front()),
+                        device_text(topology, uncovered[1].front()));
+  throw InputError("--profile", found, "--profile FILE with one; shipped: " + shipped);
+}
+
+void expect_covered(const CostProfile& profile, const Topology& topology, std::string_view where) {
+  const std::vector<std::int32_t> uncovered = uncovered_devices(profile, topology);
+  if (uncovered.empty()) return;
+  throw InputError(
+      std::string(where),
+      fmt::format("profile {}, which is for {}", profile.name, coverage_text(profile.covers)),
+      fmt::format("one for device {}, or --any-device", device_text(topology, uncovered.front())));
 }
 
 }  // namespace strata

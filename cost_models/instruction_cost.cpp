@@ -87,6 +87,8 @@ InstructionCost token_cost(const RankProgram& program, const TokenWork& work, co
     if (!include_linear) return cost;
     cost.work_ns = (work.flops / FlopsPerSecond{profile.linear_flops_per_second}).ns;
     cost.parallelism = std::max<std::int64_t>(1, work.tokens);
+    // The one rate of linear work is that of the types the profile covers.
+    if (!covers_type(profile, program.element_type)) cost.extrapolated_ns = cost.work_ns;
     return cost;
   }
   std::int64_t bytes = 0;

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/check.hpp"
+#include "core/checked.hpp"
 #include "cost_models/memory_cost.hpp"
 
 namespace strata {
@@ -36,7 +37,7 @@ MachineRate machine_rate(const Topology& topology) {
 }  // namespace
 
 LowerBound lower_bound(const std::vector<std::int64_t>& document_lengths, const ModelShape& model,
-                       const Topology& topology, const CostProfile& profile, Bytes memory_cap,
+                       const Topology& topology, const CostProfile& profile, const PlanOptions& options,
                        std::int32_t layers, bool include_linear) {
   STRATA_CHECK(topology.rank_count() > 0, "a lower bound needs at least one rank, topology '{}' has none",
                topology.name);
@@ -80,14 +81,13 @@ LowerBound lower_bound(const std::vector<std::int64_t>& document_lengths, const 
   bound.bound = std::max(bound.compute, bound.chain);
   bound.active = bound.compute >= bound.chain ? "compute" : "chain";
 
-  // Memory. All ranks together hold every token's q, kv, o and lse of all layers at a wave's turning point.
-  const std::int64_t ranks = topology.rank_count();
-  bound.memory = least_token_memory(shape, (tokens + ranks - 1) / ranks);
-  if (memory_cap.count > 0) {
-    const std::int64_t total = least_token_memory(shape, tokens).count;
-    const std::int64_t machine_cap = memory_cap.count * ranks;
-    bound.least_waves = std::max<std::int64_t>(1, (total + machine_cap - 1) / machine_cap);
-  }
+  // Memory. Every token of a wave has one owner, which holds at least least_token_memory for it; some rank
+  // owns at least the mean. Every rank holds its share of the state.
+  const std::int32_t ranks = topology.rank_count();
+  bound.memory = {checked_sum(state_memory(shape, options, ranks).count,
+                              least_token_memory(shape, options, (tokens + ranks - 1) / ranks).count)};
+  const std::int64_t room = most_tokens(shape, options, topology);
+  bound.least_waves = room == 0 ? 0 : std::max<std::int64_t>(1, (tokens - 1) / room + 1);
   return bound;
 }
 

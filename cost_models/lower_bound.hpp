@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/mask.hpp"
+#include "core/plan.hpp"
 #include "cost_models/cost_profile.hpp"
 
 namespace strata {
@@ -20,14 +21,15 @@ struct LowerBound {
   Duration bound;      ///< the larger
   std::string active;  ///< "compute" or "chain"
   Bytes memory;        ///< the least that the largest rank holds when one wave takes all tokens
-  std::int64_t least_waves = 1;  ///< so that the tokens fit the memory cap; 1 without a cap
+  std::int64_t least_waves =
+      1;  ///< so that the tokens fit what caps memory; 1 where nothing does, 0: none fit
   bool operator==(const LowerBound&) const = default;
 };
 
-/// `document_lengths`: of the whole step. `memory_cap`: per rank, 0: none. Layers and linear work as in
-/// SimulatorOptions (layers 0: as the model says).
+/// `document_lengths`: of the whole step. `options`: what memory depends on; times do not. Layers and linear
+/// work as in SimulatorOptions (layers 0: as the model says).
 LowerBound lower_bound(const std::vector<std::int64_t>& document_lengths, const ModelShape& model,
-                       const Topology& topology, const CostProfile& profile, Bytes memory_cap = {},
+                       const Topology& topology, const CostProfile& profile, const PlanOptions& options = {},
                        std::int32_t layers = 0, bool include_linear = true);
 
 }  // namespace strata

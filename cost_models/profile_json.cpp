@@ -18,6 +18,16 @@ constexpr std::int64_t kLongestLength = std::int64_t{1} << 40;
 /// Profiles hold rates and times; nothing physical is outside.
 constexpr double kLargestNumber = 1e30;
 
+std::optional<ProfileQuality> read_quality(JsonValue value) {
+  if (value.is_null()) return std::nullopt;
+  ObjectReader reader(value);
+  ProfileQuality quality;
+  quality.held_out_p95 = reader.required_number("held_out_p95", 0, kLargestNumber);
+  quality.load = reader.required_number("load", 0, kLargestNumber);
+  reader.finish();
+  return quality;
+}
+
 ProfileProvenance read_provenance(JsonValue value) {
   ObjectReader reader(value);
   ProfileProvenance provenance;
@@ -29,7 +39,11 @@ ProfileProvenance read_provenance(JsonValue value) {
   provenance.measured = reader.required_bool("measured");
   provenance.fit_error = reader.required_number("fit_error", -1, kLargestNumber);
   provenance.held_out_error = reader.required_number("held_out_error", -1, kLargestNumber);
-  provenance.points = reader.required_int("points", 0, std::numeric_limits<std::int64_t>::max());
+  ObjectReader samples(reader.required("samples", "count and digest of the measurements"));
+  provenance.samples = samples.required_int("count", 0, std::numeric_limits<std::int64_t>::max());
+  provenance.samples_digest = samples.required_string("digest");
+  samples.finish();
+  provenance.quality = read_quality(reader.required("quality", "held_out_p95 and load, or null"));
   provenance.notes = reader.required_string("notes");
   reader.finish();
   return provenance;
@@ -50,13 +64,35 @@ std::vector<double> read_times(JsonValue value) {
   return times;
 }
 
+ElementType element_type_of(JsonValue value) {
+  for (const ElementType type : {ElementType::f32, ElementType::bf16, ElementType::f16}) {
+    if (value.string() == to_string(type)) return type;
+  }
+  value.fail("\"f32\" or \"bf16\" or \"f16\"");
+}
+
+ProfileCoverage read_coverage(JsonValue value) {
+  ObjectReader reader(value);
+  ProfileCoverage coverage;
+  for (const JsonValue item : reader.required("devices", "a list of patterns").items()) {
+    coverage.devices.emplace_back(item.string());
+  }
+  for (const JsonValue item : reader.required("element_types", "a list of types").items()) {
+    coverage.element_types.push_back(element_type_of(item));
+  }
+  for (const JsonValue item : reader.required("head_dims", "a list of dimensions").items()) {
+    coverage.head_dims.push_back(static_cast<std::int32_t>(item.integer(1, 1 << 16)));
+  }
+  reader.finish();
+  return coverage;
+}
+
 AttentionTable read_table(JsonValue value) {
   ObjectReader reader(value);
   AttentionTable table;
   table.pass =
       reader.required_choice<Pass>("pass", {{"forward", Pass::forward}, {"backward", Pass::backward}});
-  table.element_type = reader.required_choice<ElementType>(
-      "element_type", {{"f32", ElementType::f32}, {"bf16", ElementType::bf16}, {"f16", ElementType::f16}});
+  table.element_type = element_type_of(reader.required("element_type", "f32, bf16 or f16"));
   table.head_dim = reader.required_int<std::int32_t>("head_dim", 1, 1 << 16);
   table.value_head_dim = reader.required_int<std::int32_t>("value_head_dim", 1, 1 << 16);
   table.tile_rows = reader.required_int<std::int32_t>("tile_rows", 1, 1 << 20);
@@ -105,6 +141,18 @@ void write_list(JsonWriter& out, std::string_view name, const std::vector<Value>
   out.close();
 }
 
+void write_coverage(JsonWriter& out, const ProfileCoverage& coverage) {
+  out.key("covers");
+  out.open_object(JsonLayout::lines);
+  write_list(out, "devices", coverage.devices);
+  out.key("element_types");
+  out.open_array(JsonLayout::compact);
+  for (const ElementType type : coverage.element_types) out.value(to_string(type));
+  out.close();
+  write_list(out, "head_dims", coverage.head_dims);
+  out.close();
+}
+
 void write_provenance(JsonWriter& out, const ProfileProvenance& provenance) {
   out.key("provenance");
   out.open_object(JsonLayout::lines);
@@ -116,7 +164,20 @@ void write_provenance(JsonWriter& out, const ProfileProvenance& provenance) {
   out.member("measured", provenance.measured);
   out.member("fit_error", provenance.fit_error);
   out.member("held_out_error", provenance.held_out_error);
-  out.member("points", provenance.points);
+  out.key("samples");
+  out.open_object(JsonLayout::compact);
+  out.member("count", provenance.samples);
+  out.member("digest", provenance.samples_digest);
+  out.close();
+  out.key("quality");
+  if (provenance.quality) {
+    out.open_object(JsonLayout::compact);
+    out.member("held_out_p95", provenance.quality->held_out_p95);
+    out.member("load", provenance.quality->load);
+    out.close();
+  } else {
+    out.null();
+  }
   out.member("notes", provenance.notes);
   out.close();
 }
@@ -164,12 +225,15 @@ CostProfile read_root(JsonValue root, std::string_view where) {
               "a cost profile: nothing is fitted to samples yet");
   }
   CostProfile profile;
-  const JsonValue version = reader.required("format_version", "1: is this a cost profile?");
-  if (version.integer(0, std::numeric_limits<std::int32_t>::max()) != kProfileFormatVersion) {
+  const JsonValue version = reader.required("format_version", "2: is this a cost profile?");
+  const std::int64_t found = version.integer(0, std::numeric_limits<std::int32_t>::max());
+  if (found == 1) version.fail("format version 1", "format version 2: calibrate again");
+  if (found != kProfileFormatVersion) {
     version.fail(
         fmt::format("{}, the only profile format that this version of Strata reads", kProfileFormatVersion));
   }
   profile.name = reader.required_string("name");
+  profile.covers = read_coverage(reader.required("covers", "the devices, types and heads of the profile"));
   profile.provenance = read_provenance(reader.required("provenance", "where the numbers come from"));
   for (const JsonValue item : reader.required("attention", "a list of tables").items()) {
     profile.attention.push_back(read_table(item));
@@ -207,6 +271,7 @@ std::string profile_text(const CostProfile& profile) {
   out.open_object(JsonLayout::lines);
   out.member("format_version", kProfileFormatVersion);
   out.member("name", profile.name);
+  write_coverage(out, profile.covers);
   write_provenance(out, profile.provenance);
   out.key("attention");
   out.open_array(JsonLayout::lines);

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "core/check.hpp"
-#include "cost_models/memory_cost.hpp"
 #include "cost_models/simulator_engine.hpp"
 #include "cost_models/steady_layers.hpp"
 
@@ -65,7 +64,7 @@ std::vector<RankLoad> rank_loads(const SimulatedLayers& simulated, const Program
 }
 
 Prediction predict(const std::vector<RankLoad>& ranks, const ProgramTotals& totals, const Topology& topology,
-                   const MemoryPeak& memory, std::int32_t layers) {
+                   std::int32_t layers) {
   Prediction prediction;
   const auto last = std::max_element(ranks.begin(), ranks.end(),
                                      [](const RankLoad& a, const RankLoad& b) { return a.end < b.end; });
@@ -74,8 +73,6 @@ Prediction predict(const std::vector<RankLoad>& ranks, const ProgramTotals& tota
   prediction.step_time = std::max(prediction.step_time, device_floor(totals, topology, layers));
   prediction.backward = prediction.step_time - prediction.forward;
   prediction.imbalance = imbalance(totals.rank_pairs);
-  prediction.peak_memory = memory.peak;
-  prediction.arena = memory.arena;
   prediction.kv_bytes = totals.kv_bytes;
   prediction.bytes_by_level = {totals.bytes_by_level.device * layers, totals.bytes_by_level.node * layers,
                                totals.bytes_by_level.network * layers};
@@ -162,11 +159,12 @@ Simulation simulate_step(const std::vector<std::vector<RankProgram>>& waves, con
   Simulation simulation;
   simulation.simulated_layers = simulated.layers;
   simulation.ranks = rank_loads(simulated, totals, layers);
-  simulation.prediction = predict(simulation.ranks, totals, topology, memory_peak(waves, layers), layers);
+  simulation.prediction = predict(simulation.ranks, totals, topology, layers);
   simulation.instructions = simulated.instructions;
   if (totals.work_ns > 0) {
     simulation.extrapolated_share =
         static_cast<double>(totals.extrapolated_ns) / static_cast<double>(totals.work_ns);
+    simulation.prediction.extrapolated_share = simulation.extrapolated_share;
   }
   simulation.measured = profile.provenance.measured;
   simulation.timeline.source = "simulator";

@@ -37,8 +37,9 @@ struct RankLoad {
 };
 
 struct Simulation {
-  Timeline timeline;      ///< of the simulated layers, whose backward comes in the order layers - 1 ... 0
-  Prediction prediction;  ///< whole step, all layers. forward: time in forward of the rank that ends last
+  Timeline timeline;  ///< of the simulated layers, whose backward comes in the order layers - 1 ... 0
+  /// Whole step, all layers, without memory (memory_cost.hpp). forward: of the rank that ends last.
+  Prediction prediction;
   std::vector<RankLoad> ranks;
   std::int32_t simulated_layers = 0;
   std::int64_t instructions = 0;  ///< simulated, all ranks, waves and simulated layers

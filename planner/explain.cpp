@@ -10,6 +10,7 @@
 #include "core/counts.hpp"
 #include "cost_models/cost_profile.hpp"
 #include "planner/human_units.hpp"
+#include "planner/memory_text.hpp"
 #include "planner/strategy_table.hpp"
 #include "planner/wave_metrics.hpp"
 
@@ -88,9 +89,9 @@ class Explanation {
     line("  sent: {} over the network, {} inside nodes, {} inside devices; KV forward, one layer: {}",
          human(predicted.bytes_by_level.network), human(predicted.bytes_by_level.node),
          human(predicted.bytes_by_level.device), human(predicted.kv_bytes));
-    const Bytes cap = plan_.options.memory_cap;
-    line("  memory of the fullest rank: {}, {}", human(predicted.peak_memory),
-         cap.count == 0 ? std::string("no cap given") : "cap " + human(cap));
+    line("memory of the fullest rank, {}: {}, {}", predicted.memory_rank, human(predicted.peak_memory),
+         memory_cap_text(plan_.options, plan_.topology));
+    for (std::string& text : memory_lines(plan_)) lines_.push_back(std::move(text));
   }
 
   std::string unmeasured() const {

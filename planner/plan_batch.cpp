@@ -14,11 +14,27 @@
 #include "cost_models/memory_cost.hpp"
 #include "cost_models/simulator.hpp"
 #include "planner/human_units.hpp"
+#include "planner/memory_text.hpp"
 #include "planner/strategy_table.hpp"
+#include "planner/would_fit.hpp"
 
 namespace strata {
 
 namespace {
+
+void validate_memory(const PlanOptions& options) {
+  const auto at_least_0 = [](double value, const char* name) {
+    if (!(value >= 0))
+      throw InputError(fmt::format("request.{}", name), fmt::format("{}", value), "0 or more");
+  };
+  at_least_0(static_cast<double>(options.memory_cap.count), "memory_cap");
+  at_least_0(options.state_shards, "state_shards");
+  at_least_0(options.state_bytes_per_parameter, "state_bytes_per_parameter");
+  if (options.offload_activations && options.recompute != Recompute::full) {
+    throw InputError("request.offload_activations", fmt::format("recompute {}", to_string(options.recompute)),
+                     "recompute full, which leaves only layer inputs to offload");
+  }
+}
 
 void validate(const PlanRequest& request) {
   validate(request.batch, "batch");
@@ -29,10 +45,7 @@ void validate(const PlanRequest& request) {
     throw InputError("request.gradient_return", "explicit",
                      "owner or reverse_tree: strategies write no backward");
   }
-  if (request.options.memory_cap.count < 0) {
-    throw InputError("request.memory_cap", fmt::format("{} bytes", request.options.memory_cap.count),
-                     "0 or more");
-  }
+  validate_memory(request.options);
 }
 
 WaveRequest wave_request(const WaveDocuments& wave, const PlanRequest& request) {
@@ -78,62 +91,72 @@ StrategyOutcome lower_waves(const Strategy& strategy, const std::vector<WaveDocu
   return outcome;
 }
 
-/// The wave that needs most memory per rank, and how much that is.
-struct FullestWave {
-  std::size_t index = 0;
-  Bytes peak;
-};
-
-FullestWave fullest_wave(const std::vector<std::vector<RankProgram>>& programs, std::int32_t layers) {
-  FullestWave fullest;
-  for (std::size_t i = 0; i < programs.size(); ++i) {
-    const Bytes peak = memory_peak({programs[i]}, layers).peak;
-    if (peak > fullest.peak) fullest = {i, peak};
-  }
-  return fullest;
-}
-
-/// A budget for smaller waves: in proportion to what is too much, and at least a sixteenth less.
-std::int64_t smaller_budget(std::int64_t tokens, Bytes peak, Bytes cap) {
-  const double share = static_cast<double>(cap.count) / static_cast<double>(peak.count);
+/// A budget for smaller waves: in proportion to what is too much, and at least a sixteenth less. The state
+/// and the communicators do not shrink with a wave.
+std::int64_t smaller_budget(std::int64_t tokens, const MemoryExcess& excess, const MemoryTerms& terms) {
+  const Bytes fixed = (terms.state + terms.communicators.value_or(Bytes{})) * excess.ranks;
+  const double share = static_cast<double>(std::max<std::int64_t>(0, excess.allowed.count - fixed.count)) /
+                       static_cast<double>(std::max<std::int64_t>(1, excess.needed.count - fixed.count));
   const auto proportional = static_cast<std::int64_t>(static_cast<double>(tokens) * share);
   return std::max<std::int64_t>(1, std::min(proportional, tokens - tokens / 16 - 1));
 }
 
-Rejection rejects_memory(const Strategy& strategy, const WaveDocuments& wave, std::size_t index, Bytes peak,
-                         Bytes cap) {
+Rejection rejects_memory(const Strategy& strategy, const WaveDocuments& wave, std::int32_t index,
+                         const MemoryExcess& excess, const MemoryTerms& terms, const PlanRequest& request) {
   const std::string what =
       wave.documents.size() == 1
           ? fmt::format("document {} of {}", wave.documents.front(), counted(wave.lengths.front(), "token"))
           : fmt::format("wave {} of {}", index, counted(wave.token_count(), "token"));
+  const std::string where = excess.ranks == 1
+                                ? fmt::format("rank {}", excess.rank)
+                                : fmt::format("{} of one device", counted(excess.ranks, "rank"));
+  const bool hopeless = checked_product(terms.state.count, excess.ranks) > excess.allowed.count;
   return {std::string(strategy.name),
-          fmt::format("{} needs {} ({} bytes) on one rank, over the memory cap of {} ({} bytes)", what,
-                      human(peak), peak.count, human(cap), cap.count)};
+          fmt::format("{} needs {} ({} bytes) on {}, over {} of {} ({} bytes): {}{}", what,
+                      human(excess.needed), excess.needed.count, where, excess.cap, human(excess.allowed),
+                      excess.allowed.count, memory_terms(terms, request.model, request.options),
+                      hopeless ? "; the state alone is over it" : "")};
 }
 
-/// Lowered waves within the memory cap, or the rejection.
+/// More bytes than can be counted fit nothing, capped or not.
+std::optional<MemoryExcess> excess_of(const MemoryPrediction& memory, const PlanRequest& request) {
+  const std::int32_t rank = memory.largest_rank();
+  const Bytes largest = memory.ranks[static_cast<std::size_t>(rank)].total();
+  if (largest.count == kUncountable)
+    return MemoryExcess{rank, 1, largest, {kUncountable - 1}, "what can be counted"};
+  return memory_excess(memory, request.options, request.topology);
+}
+
+}  // namespace
+
 StrategyOutcome fit_waves(const Strategy& strategy, const Batch& batch, const PlanRequest& request) {
-  const Bytes cap = request.options.memory_cap;
-  std::int64_t budget = largest_token_budget(request.model, request.topology.rank_count(), cap);
+  std::int64_t budget = most_tokens(request.model, request.options, request.topology);
   while (true) {
     const std::vector<WaveDocuments> split = split_into_waves(batch, budget);
     StrategyOutcome outcome = lower_waves(strategy, split, request);
-    if (outcome.rejection || cap.count == 0) return outcome;
-    const FullestWave fullest = fullest_wave(outcome.programs, request.model.layers);
-    if (fullest.peak <= cap) return outcome;
-    const WaveDocuments& wave = split[fullest.index];
+    if (outcome.rejection) return outcome;
+    outcome.memory = predict_memory(outcome.programs, request.model, request.options, request.topology);
+    const std::optional<MemoryExcess> excess = excess_of(outcome.memory, request);
+    if (!excess) return outcome;
+    const auto rank = static_cast<std::size_t>(excess->rank);
+    const std::int32_t index = outcome.memory.wave[rank];
+    const WaveDocuments& wave = split[static_cast<std::size_t>(index)];
+    const MemoryTerms& terms = outcome.memory.ranks[rank];
     if (batch.fixed_packs || wave.documents.size() == 1) {
       StrategyOutcome none;
-      none.rejection = rejects_memory(strategy, wave, fullest.index, fullest.peak, cap);
+      none.rejection = rejects_memory(strategy, wave, index, *excess, terms, request);
+      none.lacks_memory = true;
       return none;
     }
-    budget = smaller_budget(wave.token_count(), fullest.peak, cap);
+    budget = smaller_budget(wave.token_count(), *excess, terms);
   }
 }
 
+namespace {
+
 Bounds bounds_of(const Batch& batch, const PlanRequest& request, Duration step_time) {
   const LowerBound lower = lower_bound(batch.document_lengths(), request.model, request.topology,
-                                       request.profile, request.options.memory_cap);
+                                       request.profile, request.options);
   Bounds bounds;
   bounds.lower_bound = lower.bound;
   bounds.active = lower.active;
@@ -199,6 +222,7 @@ StrategyOutcome plan_with(const Strategy& strategy, const Batch& batch, const Pl
     options.record = false;
     outcome.predicted =
         simulate_step(outcome.programs, request.topology, request.model, request.profile, options).prediction;
+    set_memory(outcome.memory, outcome.predicted);
     check_countable(outcome.predicted);
   } catch (const UncountableError& error) {
     outcome = {};
@@ -212,6 +236,8 @@ PlanResult plan_batch(const PlanRequest& request, const std::function<void()>& c
   const Batch batch = masked_batch(request.batch, request.model, "batch");
   std::vector<Candidate> candidates;
   std::vector<Rejection> rejections;
+  bool lacks_memory = false;
+  double largest_share = 0;
   std::optional<Strategy> winner;
   StrategyOutcome best;
   for (const Strategy& strategy : strategies_named(request.options.strategies)) {
@@ -221,17 +247,24 @@ PlanResult plan_batch(const PlanRequest& request, const std::function<void()>& c
     candidate.strategy = strategy.name;
     if (outcome.rejection) {
       candidate.rejected = outcome.rejection->reason;
+      lacks_memory = lacks_memory || outcome.lacks_memory;
       rejections.push_back(std::move(*outcome.rejection));
       continue;
     }
     candidate.step_time = outcome.predicted.step_time;
+    largest_share = std::max(largest_share, outcome.predicted.extrapolated_share);
     if (!winner || outcome.predicted.step_time < best.predicted.step_time) {
       winner = strategy;
       best = std::move(outcome);
     }
   }
-  if (!winner) return {std::nullopt, std::move(rejections)};
-  return {finish_plan(batch, request, *winner, std::move(best), std::move(candidates)), {}};
+  if (!winner) {
+    std::vector<std::string> remedies;
+    if (lacks_memory) remedies = would_fit(batch, request);
+    return {std::nullopt, std::move(rejections), 0, std::move(remedies)};
+  }
+  return {
+      finish_plan(batch, request, *winner, std::move(best), std::move(candidates)), {}, largest_share, {}};
 }
 
 }  // namespace strata

@@ -12,6 +12,7 @@
 #include "core/plan.hpp"
 #include "core/rank_program.hpp"
 #include "cost_models/cost_profile.hpp"
+#include "cost_models/memory_cost.hpp"
 #include "planner/strategy.hpp"
 #include "planner/waves.hpp"
 
@@ -29,8 +30,10 @@ struct PlanRequest {
 /// What one strategy makes of a request: waves with programs and prediction, or the reason against it.
 struct StrategyOutcome {
   std::optional<Rejection> rejection;
+  bool lacks_memory = false;  ///< the rejection is for want of memory
   std::vector<Wave> waves;
   std::vector<std::vector<RankProgram>> programs;  ///< [wave][rank]
+  MemoryPrediction memory;
   Prediction predicted;
 };
 
@@ -38,14 +41,20 @@ struct StrategyOutcome {
 struct PlanResult {
   std::optional<Plan> plan;
   std::vector<Rejection> rejections;
+  double largest_extrapolated_share = 0;  ///< of any candidate
+  std::vector<std::string> would_fit;     ///< when memory was lacking: what to change (planner/would_fit.hpp)
 };
 
 /// Placement, groups, schedule and backward policy of one wave, not verified. `strategy` must not reject it.
 /// Throws InputError for a request that is not valid.
 Wave make_wave(const Strategy& strategy, const WaveRequest& request, const PlanOptions& options);
 
+/// Waves and programs that fit the memory, with what they need, not simulated; or the rejection. Free
+/// documents are split into smaller waves until every rank fits. `batch` as masked_batch returns it.
+StrategyOutcome fit_waves(const Strategy& strategy, const Batch& batch, const PlanRequest& request);
+
 /// `batch` as masked_batch returns it. Verified (a violation is a bug: STRATA_CHECK), lowered, within the
-/// memory cap and simulated. Free documents are split into smaller waves until every rank fits.
+/// memory and simulated.
 StrategyOutcome plan_with(const Strategy& strategy, const Batch& batch, const PlanRequest& request);
 
 /// Throws InputError for a batch, topology, model, profile or strategy name that is not valid. Equal requests

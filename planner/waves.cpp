@@ -9,7 +9,6 @@
 #include "core/check.hpp"
 #include "core/counts.hpp"
 #include "core/mask.hpp"
-#include "cost_models/memory_cost.hpp"
 
 namespace strata {
 
@@ -74,19 +73,6 @@ std::vector<WaveDocuments> split_into_waves(const Batch& batch, std::int64_t tok
     }
   }
   return waves;
-}
-
-std::int64_t largest_token_budget(const ModelShape& model, std::int32_t rank_count, Bytes memory_cap) {
-  if (memory_cap.count == 0) return kNoTokenBudget;
-  // least_token_memory grows with the tokens, up to rounding: the largest argument that fits, by doubling and
-  // halving.
-  std::int64_t fits = 0;
-  std::int64_t step = 1;
-  while (step < (std::int64_t{1} << 32) && least_token_memory(model, step) <= memory_cap) step *= 2;
-  for (; step > 0; step /= 2) {
-    if (least_token_memory(model, fits + step) <= memory_cap) fits += step;
-  }
-  return fits * rank_count;
 }
 
 }  // namespace strata

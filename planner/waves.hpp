@@ -32,8 +32,4 @@ Batch masked_batch(const Batch& batch, const ModelShape& model, std::string_view
 /// given order; one longer than the budget has a wave to itself.
 std::vector<WaveDocuments> split_into_waves(const Batch& batch, std::int64_t token_budget);
 
-/// The most tokens whose own q, kv, o and lse can lie on `rank_count` ranks under a memory cap per rank; no
-/// schedule holds more in one wave. kNoTokenBudget when `memory_cap` is 0.
-std::int64_t largest_token_budget(const ModelShape& model, std::int32_t rank_count, Bytes memory_cap);
-
 }  // namespace strata

@@ -4,6 +4,7 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <fstream>
 #include <memory>
@@ -42,6 +43,13 @@ struct CalibrateOptions {
   RunOptions run;  ///< executor, threads, device, rendezvous
 };
 
+/// Of the last minute, per hardware thread; 0 where the system does not say.
+double machine_load() {
+  double load = 0;
+  std::ifstream("/proc/loadavg") >> load;
+  return load / std::max(1U, std::thread::hardware_concurrency());
+}
+
 void stamp(const CalibrationRequest& request, CostProfile& profile) {
   profile.name = "cpu-measured";
   ProfileProvenance& provenance = profile.provenance;
@@ -51,7 +59,6 @@ void stamp(const CalibrationRequest& request, CostProfile& profile) {
   provenance.tool_version = kVersion;
   provenance.instruction_set = kernels::instruction_set();
   provenance.threads = request.threads;
-  provenance.measured = true;
   provenance.notes = fmt::format("attention with {} per KV head; rows and exchanges fitted in the step",
                                  counted(request.model.group_size(), "query head"));
 }
@@ -105,22 +112,31 @@ int calibrate_cpu(const CalibrateOptions& options, Output& output) {
   CostProfile profile = default_profile("cpu");  // start of the fit for everything that is not a table
   profile.attention.clear();
   stamp(request, profile);
+  const double load = machine_load();
   measure_attention(request, profile, output);
   const std::vector<FitReport> fits = fit_in_step(request, profile, output);
+  ProfileProvenance& provenance = profile.provenance;
+  provenance.measured = true;
+  provenance.quality = ProfileQuality{0, load};
   for (const FitReport& fit : fits) {
-    if (fit.operation == "Attention") profile.provenance.held_out_error = fit.held_out.median;
+    if (fit.operation == "Attention") provenance.held_out_error = fit.held_out.median;
+    if (fit.operation == "Attention" || fit.operation == "AttentionBackward") {
+      provenance.quality->held_out_p95 = std::max(provenance.quality->held_out_p95, fit.held_out.p95);
+    }
   }
   validate(profile, "the measured profile");
   write_file_atomically(options.output, [&](std::ostream& file) { file << profile_text(profile); });
   output.line(fmt::format("{}, {}, {}, {}", profile.provenance.device, profile.provenance.instruction_set,
                           counted(request.threads, "thread"),
-                          counted(profile.provenance.points, "attention cell")));
+                          counted(profile.provenance.samples, "attention sample")));
   Table table({"operation", "held-out instructions", "median error", "p95", "bias"});
   for (const FitReport& fit : fits) {
     table.add({fit.operation, human_count(fit.held_out.count), percent(fit.held_out.median),
                percent(fit.held_out.p95), percent(fit.held_out.bias)});
   }
   output.line(table.text());
+  output.line(fmt::format("held-out p95 error {} at a load of {:.2f} a hardware thread before: {}",
+                          percent(provenance.quality->held_out_p95), load, provenance_label(profile)));
   output.line(fmt::format("wrote {}", options.output));
   output.document([&](JsonWriter& json) { write_document(json, options.output, fits, request.threads); });
   return 0;

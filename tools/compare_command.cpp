@@ -11,12 +11,15 @@
 #include "core/json_writer.hpp"
 #include "cost_models/lower_bound.hpp"
 #include "planner/human_units.hpp"
+#include "planner/memory_text.hpp"
 #include "planner/strategy_table.hpp"
 #include "planner/waves.hpp"
 #include "tools/batch_inputs.hpp"
+#include "planner/would_fit.hpp"
 #include "tools/inputs.hpp"
 #include "tools/no_plan.hpp"
 #include "tools/plan_report.hpp"
+#include "tools/read_as_profile.hpp"
 
 namespace strata::tools {
 
@@ -38,6 +41,7 @@ struct Row {
   double gap = 0;
   std::int64_t plan_time_ns = 0;
   std::string rejected;
+  bool lacks_memory = false;
 };
 
 /// Sums over the batches that the strategy accepts.
@@ -57,7 +61,7 @@ std::vector<Row> compare(const PlanRequest& base, const std::vector<Batch>& batc
     PlanRequest request = base;
     request.batch = batch;
     const Duration bound = lower_bound(request.batch.document_lengths(), request.model, request.topology,
-                                       request.profile, request.options.memory_cap)
+                                       request.profile, request.options)
                                .bound;
     for (const Strategy& strategy : strategies) {
       Row row;
@@ -71,6 +75,7 @@ std::vector<Row> compare(const PlanRequest& base, const std::vector<Batch>& batc
               .count();
       if (outcome.rejection) {
         row.rejected = outcome.rejection->reason;
+        row.lacks_memory = outcome.lacks_memory;
       } else {
         row.predicted = outcome.predicted;
         row.gap = static_cast<double>(row.predicted.step_time.ns) /
@@ -121,9 +126,8 @@ std::map<std::string, Total> totals(const std::vector<Row>& rows, std::size_t pe
 void print(const Output& output, const std::map<std::string, Total>& by_strategy,
            const std::vector<Strategy>& strategies, const PlanRequest& request, std::int64_t batches,
            double tie) {
-  output.line(fmt::format("{} on {} of {}; {}", counted(batches, "batch", "batches"),
-                          counted(request.topology.rank_count(), "rank"), request.topology.name,
-                          profile_label(request.profile)));
+  output.line(fmt::format("{} on {} of {}", counted(batches, "batch", "batches"),
+                          counted(request.topology.rank_count(), "rank"), request.topology.name));
   Table table({"strategy", "mean step", "gap to bound", "imbalance", "KV/layer", "bytes moved", "peak memory",
                "best", "tied", "rejected"});
   for (const Strategy& strategy : strategies) {
@@ -154,6 +158,9 @@ void print(const Output& output, const std::map<std::string, Total>& by_strategy
   }
   output.line(fmt::format("tied: within {} of the best; means are over the batches a strategy accepts",
                           percent(tie)));
+  output.line(fmt::format("peak memory: of the fullest rank, {}",
+                          memory_cap_text(request.options, request.topology)));
+  output.line(wrapped("  left out of it: " + memory_exclusions(), 4));
   output.line(excluded_sentence());
 }
 
@@ -229,15 +236,31 @@ Command compare_command() {
     }
     const std::vector<Strategy> strategies = strategies_named(options->inputs.strategies);
     const std::vector<Row> rows = compare(request, batches, strategies, output);
+    double share = 0;
+    for (const Row& row : rows) share = std::max(share, row.predicted.extrapolated_share);
+    const ReadAsProfile read = read_as_profile(request.profile, request.topology, request.model, share);
+    if (options->inputs.strict) expect_inside_tables(read);
     const double tie = static_cast<double>(options->tie_permille) / 1000.0;
     const auto by_strategy = totals(rows, strategies.size(), tie);
-    const ReadAs read_as{loaded.read_as, model};
+    const ReadAs read_as{loaded.read_as, model, read};
     for (const std::string& line : lines_of(read_as)) output.line(line);
     print(output, by_strategy, strategies, request, std::ssize(batches), tie);
     output.document([&](JsonWriter& json) { write_document(json, rows, read_as); });
     const bool any =
         std::any_of(rows.begin(), rows.end(), [](const Row& row) { return row.rejected.empty(); });
-    if (!any) throw NoPlan("no strategy accepts any of the batches");
+    if (!any) {
+      std::string text = "no strategy accepts any of the batches";
+      PlanRequest first = request;
+      first.batch = batches.front();
+      const bool lacks_memory =
+          std::any_of(rows.begin(), rows.end(), [](const Row& row) { return row.lacks_memory; });
+      if (lacks_memory) {
+        for (const std::string& change : would_fit(first.batch, first)) {
+          text += fmt::format("\nwould fit (step {}): {}", first.batch.step, change);
+        }
+      }
+      throw NoPlan(text);
+    }
     return 0;
   };
   return command;

@@ -88,6 +88,38 @@ void apply_overrides(const PlanInputs& inputs, ModelReading& reading) {
   validate(reading.shape, "--model " + inputs.model);
 }
 
+void set_memory_options(const PlanInputs& inputs, PlanOptions& options) {
+  options.device_cap = inputs.memory_cap == "device";
+  if (!options.device_cap && inputs.memory_cap != "none") {
+    options.memory_cap = parse_bytes(inputs.memory_cap, "--memory-cap");
+  }
+  options.recompute =
+      choice(inputs.recompute, "--recompute",
+             std::array{std::pair<std::string_view, Recompute>{"none", Recompute::none},
+                        std::pair<std::string_view, Recompute>{"selective", Recompute::selective},
+                        std::pair<std::string_view, Recompute>{"full", Recompute::full}});
+  options.offload_activations = inputs.offload_activations;
+  if (options.offload_activations && options.recompute != Recompute::full) {
+    throw InputError("--offload-activations", "--recompute " + inputs.recompute, "--recompute full");
+  }
+  options.logits = choice(inputs.logits, "--logits",
+                          std::array{std::pair<std::string_view, Logits>{"full", Logits::full},
+                                     std::pair<std::string_view, Logits>{"chunked", Logits::chunked}});
+  constexpr std::int64_t kMostShards = 1 << 24;
+  if (inputs.state_shards < 0 || inputs.state_shards > kMostShards) {
+    throw InputError("--state-shards", std::to_string(inputs.state_shards),
+                     fmt::format("0 to {}", kMostShards));
+  }
+  options.state_shards = static_cast<std::int32_t>(inputs.state_shards);
+  const std::string& text = inputs.state_bytes;
+  const auto [end, error] =
+      std::from_chars(text.data(), text.data() + text.size(), options.state_bytes_per_parameter);
+  const double bytes = options.state_bytes_per_parameter;
+  if (error != std::errc() || end != text.data() + text.size() || !(bytes >= 0) || bytes > 1024) {
+    throw InputError("--state-bytes-per-parameter", "'" + text + "'", "a number from 0 to 1024");
+  }
+}
+
 }  // namespace
 
 void PlanInputs::declare(Options& options) {
@@ -100,12 +132,20 @@ void PlanInputs::declare(Options& options) {
   options.add("--layers N", layers, "Override the number of layers");
   options.add("--element-type TYPE", element_type, "Override the element type: f32, bf16 or f16");
   options.add("--profile FILE", profile, "Cost profile from strata calibrate; default: shipped, unmeasured");
+  options.flag("--any-device", any_device, "Admit a profile that is not for these devices");
+  options.flag("--strict", strict, "Refuse over 1 % of work outside the profile's tables");
   options.add("--strategy,--strategies NAMES", strategies, "auto, all, or names separated by commas");
   options.add("--exchange MODE", exchange, "needed (only what the mask needs) or full (as published)");
   options.add("--backward-kv MODE", backward_kv, "KV in backward: refetch (send again) or retain (keep)");
   options.add("--gradient-return MODE", gradient_return,
               "dK and dV: owner (straight home) or reverse_tree (as KV came)");
-  options.add("--memory-cap SIZE", memory_cap, "Per rank, such as 80GiB; what needs more is rejected");
+  options.add("--memory-cap SIZE", memory_cap, "A rank's, such as 80GiB; device: as the topology says; none");
+  options.add("--recompute MODE", recompute, "Computed again in backward: none, selective, full");
+  options.flag("--offload-activations", offload_activations,
+               "--recompute full: layer inputs wait in host memory");
+  options.add("--logits MODE", logits, "full: all at once; chunked: the loss is computed in pieces");
+  options.add("--state-shards N", state_shards, "Ranks that share weights and optimiser; 0: all");
+  options.add("--state-bytes-per-parameter B", state_bytes, "Weight, gradient and optimiser");
 }
 
 ModelReading PlanInputs::read_model() const {
@@ -124,10 +164,10 @@ PlanRequest PlanInputs::request(const Output& output, const ModelReading& readin
     request.topology = with_ranks(request.topology,
                                   static_cast<std::int32_t>(parse_count(std::to_string(*ranks), "--ranks")));
   request.model = reading.shape;
-  request.profile = load_profile(profile, request.topology);
+  request.profile = load_profile(profile, request.topology, any_device);
   PlanOptions& options = request.options;
   options.seed = output.seed;
-  if (!memory_cap.empty()) options.memory_cap = parse_bytes(memory_cap, "--memory-cap");
+  set_memory_options(*this, options);
   options.exchange =
       choice(exchange, "--exchange",
              std::array{std::pair<std::string_view, ExchangeMode>{"needed", ExchangeMode::needed},
@@ -144,14 +184,17 @@ PlanRequest PlanInputs::request(const Output& output, const ModelReading& readin
   return request;
 }
 
-CostProfile load_profile(const std::string& path, const Topology& topology) {
+CostProfile load_profile(const std::string& path, const Topology& topology, bool any_device) {
+  if (path.empty()) return default_profile(topology);
   std::error_code error;
-  if (!path.empty() && !std::filesystem::exists(path, error) && !error) {
+  if (!std::filesystem::exists(path, error) && !error) {
     throw InputError(
         "profile", fmt::format("'{}', which is no file", path),
         "a profile file from strata calibrate; without --profile the shipped one of the topology");
   }
-  return path.empty() ? default_profile(topology) : read_profile_file(path);
+  CostProfile profile = read_profile_file(path);
+  if (!any_device) expect_covered(profile, topology, path);
+  return profile;
 }
 
 Bytes parse_bytes(const std::string& text, const std::string& what) {
@@ -186,10 +229,11 @@ Bytes parse_bytes(const std::string& text, const std::string& what) {
   return {static_cast<std::int64_t>(value * factor)};
 }
 
-void throw_no_plan(const std::vector<Rejection>& rejections, const std::vector<std::string>& notes) {
+void throw_no_plan(const PlanResult& result, const std::vector<std::string>& notes) {
   std::string text = "no feasible plan";
-  for (const Rejection& rejection : rejections)
+  for (const Rejection& rejection : result.rejections)
     text += fmt::format("\n  {}: {}", rejection.strategy, rejection.reason);
+  for (const std::string& change : result.would_fit) text += "\nwould fit: " + change;
   for (const std::string& note : notes) text += "\n  note: " + note;
   throw NoPlan(text);
 }

@@ -20,7 +20,10 @@ struct PlanInputs {
   std::string topology, model = "llama3_8b", profile;
   std::string heads, element_type;
   std::string exchange = "needed", backward_kv = "refetch", gradient_return = "owner";
-  std::string memory_cap;
+  std::string memory_cap = "device", recompute = "none", logits = "full", state_bytes = "16";
+  std::int64_t state_shards = 0;
+  bool offload_activations = false;
+  bool any_device = false, strict = false;
   std::optional<std::int64_t> ranks, head_dim, layers;
   std::vector<std::string> strategies{"auto"};
 
@@ -31,12 +34,13 @@ struct PlanInputs {
   PlanRequest request(const Output& output, const ModelReading& model) const;
 };
 
-/// A profile file, or the shipped one for the topology when `path` is empty.
-CostProfile load_profile(const std::string& path, const Topology& topology);
+/// A profile file, or the shipped one for the topology when `path` is empty. Throws InputError when it does
+/// not speak for the topology's devices, which `any_device` admits of a file.
+CostProfile load_profile(const std::string& path, const Topology& topology, bool any_device);
 /// "80GiB", "512MB", "1000000" -> bytes. Throws InputError naming `what`.
 Bytes parse_bytes(const std::string& text, const std::string& what);
-/// One line per candidate that was rejected, and `notes` on what they were asked for; thrown as NoPlan.
-[[noreturn]] void throw_no_plan(const std::vector<Rejection>& rejections,
-                                const std::vector<std::string>& notes = {});
+/// One line per candidate that was rejected, what would fit, and `notes` on what they were asked for; thrown
+/// as NoPlan.
+[[noreturn]] void throw_no_plan(const PlanResult& result, const std::vector<std::string>& notes = {});
 
 }  // namespace strata::tools

@@ -27,7 +27,7 @@ struct InspectOptions {
 void write_document(JsonWriter& json, const LoadedBatches& loaded, const LengthStatistics& statistics) {
   const LengthSource& source = loaded.source;
   json.open_object(JsonLayout::lines);
-  write_read_as(json, {loaded.read_as, {}});
+  write_read_as(json, {loaded.read_as, {}, {}});
   json.member("source", std::string_view(source.description));
   json.member("documents", statistics.documents);
   json.member("tokens", statistics.tokens);

@@ -9,6 +9,7 @@
 #include "core/json_writer.hpp"
 #include "core/plan_json.hpp"
 #include "core/verify_schedule.hpp"
+#include "cost_models/cost_profile.hpp"
 #include "tools/command.hpp"
 
 namespace strata::tools {
@@ -40,6 +41,16 @@ void write_document(JsonWriter& json, const std::string& path, const Plan& plan,
   json.close();
 }
 
+/// What predicted the times is an input like the others; a plan that carries it carries a good one.
+void check_profile(const Plan& plan, std::vector<Violation>& violations) {
+  if (plan.profile.content.empty()) return;
+  try {
+    read_profile(plan.profile.content, "inputs.profile.content");
+  } catch (const InputError& error) {
+    violations.push_back({"inputs", "inputs.profile", error.what()});
+  }
+}
+
 }  // namespace
 
 Command lint_command() {
@@ -57,6 +68,7 @@ Command lint_command() {
     const Plan plan = read_plan(options->plan);
     const auto limit = static_cast<std::size_t>(options->limit);
     std::vector<Violation> violations = verify_plan(plan, limit);
+    check_profile(plan, violations);
     if (violations.empty() && !options->schedule_only) violations = verify_plan_programs(plan, limit);
     for (const Violation& violation : violations) {
       output.result(

@@ -12,6 +12,7 @@
 #include "tools/batch_inputs.hpp"
 #include "tools/inputs.hpp"
 #include "tools/plan_report.hpp"
+#include "tools/read_as_profile.hpp"
 
 namespace strata::tools {
 
@@ -57,12 +58,18 @@ Command plan_command() {
     }
     request.batch = masked_batch(loaded.steps.front(), request.model, options->batch);
     const PlanResult result = plan_with_progress(request, output);
-    if (!result.plan) throw_no_plan(result.rejections, loaded.step_notes);
+    if (!result.plan) throw_no_plan(result, loaded.step_notes);
     const Plan& plan = *result.plan;
+    if (inputs.strict) {
+      expect_inside_tables(read_as_profile(request.profile, request.topology, request.model,
+                                           result.largest_extrapolated_share));
+    }
     write_plan(plan, options->output);
-    const ReadAs read_as{loaded.read_as, model};
+    const ReadAs read_as{loaded.read_as, model,
+                         read_as_profile(request.profile, request.topology, request.model,
+                                         plan.predicted.extrapolated_share)};
     for (const std::string& line : lines_of(read_as)) output.line(line);
-    for (const std::string& line : plan_summary(plan, request.profile)) output.line(line);
+    for (const std::string& line : plan_summary(plan)) output.line(line);
     output.line(fmt::format("wrote {}", options->output));
     output.document([&](JsonWriter& json) { write_plan_summary(json, plan, options->output, &read_as); });
     return 0;

@@ -15,6 +15,7 @@ namespace strata::tools {
 
 Plan load_verified_plan(const std::string& path) {
   Plan plan = read_plan(path);
+  if (!plan.profile.content.empty()) read_profile(plan.profile.content, path + ": inputs.profile.content");
   const std::vector<Violation> violations = verify_plan(plan, 1);
   if (violations.empty()) return plan;
   const Violation& first = violations.front();
@@ -45,8 +46,8 @@ LoadedPlan load_plan(const std::string& path) {
   return loaded;
 }
 
-CostProfile profile_of(const Plan& plan, const std::string& profile_path) {
-  if (!profile_path.empty()) return load_profile(profile_path, plan.topology);
+CostProfile profile_of(const Plan& plan, const std::string& profile_path, bool any_device) {
+  if (!profile_path.empty()) return load_profile(profile_path, plan.topology, any_device);
   if (plan.profile.content.empty()) {
     throw InputError("inputs.profile", "only a digest",
                      "--profile FILE with the profile of digest " + plan.profile.digest);

@@ -22,8 +22,8 @@ Plan load_verified_plan(const std::string& path);
 /// by a version that made other programs.
 LoadedPlan load_plan(const std::string& path);
 
-/// `profile_path`, else the profile that the plan carries, else (the plan names it by digest only) an
-/// InputError.
-CostProfile profile_of(const Plan& plan, const std::string& profile_path);
+/// `profile_path` (see load_profile), else the profile that the plan carries, else (the plan names it by
+/// digest only) an InputError.
+CostProfile profile_of(const Plan& plan, const std::string& profile_path, bool any_device);
 
 }  // namespace strata::tools

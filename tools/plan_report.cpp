@@ -9,8 +9,8 @@
 #include "core/json_writer.hpp"
 #include "planner/explain.hpp"
 #include "planner/human_units.hpp"
+#include "planner/memory_text.hpp"
 #include "tools/output.hpp"
-#include "tools/read_as_model.hpp"
 
 namespace strata::tools {
 
@@ -30,7 +30,15 @@ std::string excluded_sentence() {
 }
 
 std::string profile_label(const CostProfile& profile) {
-  return fmt::format("profile {}{}", profile.name, profile.provenance.measured ? "" : ", unmeasured");
+  return fmt::format("profile {}, {}", profile.name, provenance_label(profile));
+}
+
+std::string memory_summary(const Prediction& predicted, const Plan& plan) {
+  return wrapped(fmt::format("  peak memory {} on rank {}, {}: {}", human(predicted.peak_memory),
+                             predicted.memory_rank, memory_cap_text(plan.options, plan.topology),
+                             memory_terms(predicted.memory, plan.model, plan.options)),
+                 4) +
+         '\n' + wrapped("  left out of it: " + memory_exclusions(), 4);
 }
 
 std::string moved_bytes(const LevelBytes& bytes) {
@@ -38,13 +46,12 @@ std::string moved_bytes(const LevelBytes& bytes) {
                      human(bytes.total()), human(bytes.device), human(bytes.node), human(bytes.network));
 }
 
-std::vector<std::string> plan_summary(const Plan& plan, const CostProfile& profile) {
+std::vector<std::string> plan_summary(const Plan& plan) {
   std::vector<std::string> lines;
   lines.push_back(fmt::format("{} in {}, {}; {} on {}", counted(plan.batch.token_count(), "token"),
                               counted(plan.batch.document_count(), "document"),
                               counted(std::ssize(plan.waves), "wave"),
                               counted(plan.topology.rank_count(), "rank"), plan.topology.name));
-  lines.push_back(profile_label(profile));
   std::vector<Candidate> ranked = plan.candidates;
   std::stable_sort(ranked.begin(), ranked.end(), [](const Candidate& a, const Candidate& b) {
     if (a.step_time.has_value() != b.step_time.has_value()) return a.step_time.has_value();
@@ -77,8 +84,9 @@ std::vector<std::string> plan_summary(const Plan& plan, const CostProfile& profi
                               plan.strategy, human(predicted.step_time), percent(plan.bounds.gap),
                               human(plan.bounds.lower_bound), plan.bounds.active));
   lines.push_back(fmt::format("  {}", moved_bytes(predicted.bytes_by_level)));
-  lines.push_back(fmt::format("  KV per layer {}; peak memory {}; imbalance {:.3f}",
-                              human(predicted.kv_bytes), human(predicted.peak_memory), predicted.imbalance));
+  lines.push_back(
+      fmt::format("  KV per layer {}; imbalance {:.3f}", human(predicted.kv_bytes), predicted.imbalance));
+  lines.push_back(memory_summary(predicted, plan));
   lines.push_back(excluded_sentence());
   return lines;
 }
@@ -90,6 +98,8 @@ void write_prediction(JsonWriter& json, const Prediction& prediction) {
   json.member("backward_ns", prediction.backward.ns);
   json.member("imbalance", prediction.imbalance);
   json.member("peak_memory_bytes", prediction.peak_memory.count);
+  json.key("memory");
+  write_memory(json, prediction);
   json.member("arena_bytes", prediction.arena.count);
   json.member("kv_bytes", prediction.kv_bytes.count);
   json.key("bytes_by_level");
@@ -98,6 +108,7 @@ void write_prediction(JsonWriter& json, const Prediction& prediction) {
   json.member("node", prediction.bytes_by_level.node.count);
   json.member("network", prediction.bytes_by_level.network.count);
   json.close();
+  json.member("extrapolated_share", prediction.extrapolated_share);
   json.close();
 }
 

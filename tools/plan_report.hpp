@@ -18,8 +18,8 @@ namespace strata::tools {
 /// Step times this close are no reason to prefer one: within this many thousandths of the best.
 inline constexpr std::int64_t kTiePermille = 20;
 
-/// Heading (workload, cluster, profile), candidates by step time, and what the step time leaves out.
-std::vector<std::string> plan_summary(const Plan& plan, const CostProfile& profile);
+/// Heading (workload, cluster), candidates by step time, and what the step time leaves out.
+std::vector<std::string> plan_summary(const Plan& plan);
 /// The members that scripts need, keys as in the plan file. `read_as`: what was read for it, said first.
 void write_plan_summary(JsonWriter& json, const Plan& plan, const std::string& path,
                         const ReadAs* read_as = nullptr);
@@ -27,8 +27,10 @@ void write_plan_summary(JsonWriter& json, const Plan& plan, const std::string& p
 void write_prediction(JsonWriter& json, const Prediction& prediction);
 void write_bounds(JsonWriter& json, const Bounds& bounds);
 
-/// "profile NAME", with ", unmeasured" when nothing of it was measured.
+/// "profile NAME, unmeasured", "profile NAME, measured" or "profile NAME, measured, poor".
 std::string profile_label(const CostProfile& profile);
+/// Peak memory of the fullest rank, its terms, its cap and what it leaves out, wrapped.
+std::string memory_summary(const Prediction& predicted, const Plan& plan);
 /// "moved 54.0 KiB: 54.0 KiB inside devices, 0 B inside nodes, 0 B over the network".
 std::string moved_bytes(const LevelBytes& bytes);
 /// What step times count and leave out, as lines; printed wherever a step time is.

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/json_writer.hpp"
+#include "tools/output.hpp"
 #include "tools/read_as_model.hpp"
 
 namespace strata::tools {
@@ -15,6 +16,7 @@ ReadAs read_as_plan(const Plan& plan) {
   read.model.emplace();
   read.model->shape = plan.model;
   read.model->source = "the plan";
+  read.profile = read_as_profile(plan);
   return read;
 }
 
@@ -25,6 +27,9 @@ std::vector<std::string> lines_of(const ReadAs& read) {
   };
   if (read.batch) add(lines(*read.batch));
   if (read.model) add(lines_of(*read.model));
+  if (read.profile) {
+    for (const std::string& line : lines_of(*read.profile)) all.push_back(wrapped(line, 4));
+  }
   return all;
 }
 
@@ -38,6 +43,10 @@ void write_read_as(JsonWriter& json, const ReadAs& read) {
   if (read.model) {
     json.key("model");
     write_read_as(json, *read.model);
+  }
+  if (read.profile) {
+    json.key("profile");
+    write_read_as(json, *read.profile);
   }
   json.close();
 }

@@ -10,6 +10,7 @@
 #include "core/model_json.hpp"
 #include "core/plan.hpp"
 #include "tools/read_as_batch.hpp"
+#include "tools/read_as_profile.hpp"
 
 namespace strata::tools {
 
@@ -17,12 +18,13 @@ namespace strata::tools {
 struct ReadAs {
   std::optional<ReadAsBatch> batch;
   std::optional<ModelReading> model;
+  std::optional<ReadAsProfile> profile;
 };
 
 /// Of what a plan carries.
 ReadAs read_as_plan(const Plan& plan);
 
-/// Lines of at most 110 columns: batch, model, in this order.
+/// Lines of at most 110 columns: batch, model, profile, in this order.
 std::vector<std::string> lines_of(const ReadAs& read);
 /// The member `read_as`: an object with a member for each part that was read.
 void write_read_as(JsonWriter& json, const ReadAs& read);

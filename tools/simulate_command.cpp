@@ -9,11 +9,13 @@
 #include "core/json_writer.hpp"
 #include "core/plan_json.hpp"
 #include "core/timeline_json.hpp"
+#include "cost_models/memory_cost.hpp"
 #include "cost_models/simulator.hpp"
 #include "planner/human_units.hpp"
 #include "tools/command.hpp"
 #include "tools/plan_programs.hpp"
 #include "tools/plan_report.hpp"
+#include "tools/read_as_profile.hpp"
 #include "traces/chrome_trace.hpp"
 
 namespace strata::tools {
@@ -25,10 +27,11 @@ constexpr std::int64_t kMostLayers = 100'000;
 struct SimulateOptions {
   std::string plan, profile, timeline, trace;
   std::int64_t layers = 0;
-  bool attention_only = false;
+  bool attention_only = false, any_device = false, strict = false;
 };
 
-void print(const Output& output, const Simulation& simulation, const CostProfile& profile) {
+void print(const Output& output, const Simulation& simulation, const Plan& plan, const CostProfile& profile,
+           const ReadAsProfile& read) {
   const Prediction& predicted = simulation.prediction;
   output.line(fmt::format("step {} (forward {}, backward {}); {}", human(predicted.step_time),
                           human(predicted.forward), human(predicted.backward), profile_label(profile)));
@@ -39,17 +42,20 @@ void print(const Output& output, const Simulation& simulation, const CostProfile
                human(load.end - load.busy - load.exposed), human_count(load.pairs)});
   }
   output.line(table.text());
-  output.line(fmt::format("{}\npeak memory {}; imbalance {:.3f}", moved_bytes(predicted.bytes_by_level),
-                          human(predicted.peak_memory), predicted.imbalance));
-  if (simulation.extrapolated_share > 0) {
-    output.line(fmt::format("{} of the device work lies outside the range of the profile's tables",
-                            percent(simulation.extrapolated_share)));
-  }
+  output.line(
+      fmt::format("{}\nimbalance {:.3f}", moved_bytes(predicted.bytes_by_level), predicted.imbalance));
+  output.line(memory_summary(predicted, plan));
+  for (const std::string& line : lines_of(read)) output.line(wrapped(line, 4));
   output.line(excluded_sentence());
 }
 
-void write_document(JsonWriter& json, const Simulation& simulation) {
+void write_document(JsonWriter& json, const Simulation& simulation, const ReadAsProfile& read) {
   json.open_object(JsonLayout::lines);
+  json.key("read_as");
+  json.open_object(JsonLayout::lines);
+  json.key("profile");
+  write_read_as(json, read);
+  json.close();
   json.key("predicted");
   write_prediction(json, simulation.prediction);
   json.member("measured_profile", simulation.measured);
@@ -82,6 +88,8 @@ Command simulate_command() {
     declared.required("PLAN", options->plan, "Plan file");
     declared.add("--profile FILE", options->profile, "Cost profile; without it the one the plan carries");
     declared.add("--layers N", options->layers, "Layers to simulate; 0: as the model says");
+    declared.flag("--any-device", options->any_device, "Admit a profile that is not for these devices");
+    declared.flag("--strict", options->strict, "Refuse over 1 % of work outside the profile's tables");
     declared.flag("--attention-only", options->attention_only, "Leave the linear layers out");
     declared.add("--timeline FILE", options->timeline, "Write the timeline to this file");
     declared.add("--trace FILE", options->trace, "Write a Chrome/Perfetto trace to this file");
@@ -92,17 +100,22 @@ Command simulate_command() {
     }
     expect_writable({options->timeline, options->trace}, {options->plan, options->profile});
     const LoadedPlan loaded = load_plan(options->plan);
-    const CostProfile profile = profile_of(loaded.plan, options->profile);
+    const CostProfile profile = profile_of(loaded.plan, options->profile, options->any_device);
     SimulatorOptions settings;
     settings.layers = static_cast<std::int32_t>(options->layers);
     settings.include_linear = !options->attention_only;
     Simulation simulation =
         simulate_step(loaded.programs, loaded.plan.topology, loaded.plan.model, profile, settings);
+    set_memory(predict_memory(loaded.programs, loaded.plan.model, loaded.plan.options, loaded.plan.topology),
+               simulation.prediction);
+    const ReadAsProfile read =
+        read_as_profile(profile, loaded.plan.topology, loaded.plan.model, simulation.extrapolated_share);
+    if (options->strict) expect_inside_tables(read);
     simulation.timeline.plan_digest = plan_digest(loaded.plan);
     if (!options->timeline.empty()) write_timeline(simulation.timeline, options->timeline);
     if (!options->trace.empty()) write_chrome_trace(simulation.timeline, loaded.programs, options->trace);
-    print(output, simulation, profile);
-    output.document([&](JsonWriter& json) { write_document(json, simulation); });
+    print(output, simulation, loaded.plan, profile, read);
+    output.document([&](JsonWriter& json) { write_document(json, simulation, read); });
     return 0;
   };
   return command;

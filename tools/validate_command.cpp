@@ -14,6 +14,7 @@
 #include "tools/execution_topology.hpp"
 #include "tools/plan_programs.hpp"
 #include "tools/plan_report.hpp"
+#include "tools/read_as_profile.hpp"
 #include "traces/compare_timelines.hpp"
 
 namespace strata::tools {
@@ -23,6 +24,7 @@ namespace {
 struct ValidateOptions {
   std::string plan, measured, profile;
   std::int64_t tolerance_percent = 0;
+  bool strict = false;
 };
 
 void write_errors(JsonWriter& json, const ErrorSummary& error) {
@@ -76,6 +78,7 @@ Command validate_command() {
     declared.required("MEASURED", options->measured, "Timeline that strata run wrote");
     declared.add("--profile FILE", options->profile,
                  "Cost profile of the measuring machine; without it the plan's");
+    declared.flag("--strict", options->strict, "Refuse over 1 % of work outside the profile's tables");
     declared.add("--tolerance-percent N", options->tolerance_percent,
                  "Exit 1 when the step's error is larger; 0: never");
   };
@@ -84,7 +87,7 @@ Command validate_command() {
       throw InputError("--tolerance-percent", std::to_string(options->tolerance_percent), "0 or more");
     }
     const LoadedPlan loaded = load_plan(options->plan);
-    const CostProfile profile = profile_of(loaded.plan, options->profile);
+    const CostProfile profile = profile_of(loaded.plan, options->profile, /*any_device=*/true);
     const Timeline measured = read_timeline(options->measured);
     const std::string digest = plan_digest(loaded.plan);
     if (measured.plan_digest != digest) {
@@ -105,6 +108,10 @@ Command validate_command() {
       output.line(fmt::format("{} was simulated: two predictions are compared, nothing was measured",
                               options->measured));
     }
+    const ReadAsProfile read =
+        read_as_profile(profile, machine.topology, loaded.plan.model, simulation.extrapolated_share);
+    if (options->strict) expect_inside_tables(read);
+    for (const std::string& line : lines_of(read)) output.line(wrapped(line, 4));
     output.line(to_text(comparison));
     if (!measured.linear_included) output.line("linear layers were neither run nor predicted here");
     output.document([&](JsonWriter& json) { write_document(json, comparison, measured.source); });

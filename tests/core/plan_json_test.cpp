@@ -104,11 +104,26 @@ TEST(PlanJson, WritesOneTransferOrTaskPerLine) {
 }
 
 TEST(PlanJson, RejectsAnotherFormatVersion) {
-  EXPECT_EQ(error_of("\"format_version\": 1", "\"format_version\": 2"),
-            "plan.json: format_version: found 2, expected 1, the only plan format that this version of "
+  EXPECT_EQ(error_of("\"format_version\": 2", "\"format_version\": 3"),
+            "plan.json: format_version: found 3, expected 2, the only plan format that this version of "
             "Strata reads");
-  EXPECT_EQ(error_of("\"format_version\": 1,", ""),
-            "plan.json: found no field 'format_version', expected 1: is this a Strata plan?");
+  EXPECT_EQ(error_of("\"format_version\": 2", "\"format_version\": 1"),
+            "plan.json: format_version: found format version 1, expected format version 2: plan again");
+  EXPECT_EQ(error_of("\"format_version\": 2,", ""),
+            "plan.json: found no field 'format_version', expected 2: is this a Strata plan?");
+}
+
+TEST(PlanJson, ACapIsStatedOnceAndOffloadingNeedsFullRecomputation) {
+  const std::string request = "plan.json: inputs.request.content.";
+  EXPECT_EQ(error_of("\"memory_cap\":\"none\",\"memory_cap_bytes\":0",
+                     "\"memory_cap\":\"size\",\"memory_cap_bytes\":0"),
+            request + "memory_cap_bytes: found 0, expected at least 1: memory_cap is size");
+  EXPECT_EQ(error_of("\"memory_cap_bytes\":0", "\"memory_cap_bytes\":7"),
+            request + "memory_cap_bytes: found 7, expected 0: memory_cap is not size");
+  EXPECT_EQ(error_of("\"offload_activations\":false", "\"offload_activations\":true"),
+            request + "offload_activations: found true, expected false: only recompute full offloads");
+  EXPECT_EQ(error_of("\"state_bytes_per_parameter\":16", "\"state_bytes_per_parameter\":-1"),
+            request + "state_bytes_per_parameter: found -1, expected a number from 0 to 1024");
 }
 
 TEST(PlanJson, NamesMissingUnknownDuplicatedAndMistypedFields) {

@@ -107,6 +107,36 @@ Topology random_topology(Dice& dice) {
   return topology;
 }
 
+PlanOptions random_options(Dice& dice) {
+  PlanOptions options;
+  options.memory_cap.count = dice.coin() ? dice.between(1, std::int64_t{1} << 40) : 0;
+  options.device_cap = options.memory_cap.count == 0 && dice.coin();
+  options.recompute = static_cast<Recompute>(dice.small(2));
+  options.offload_activations = options.recompute == Recompute::full && dice.coin();
+  options.logits = dice.coin() ? Logits::full : Logits::chunked;
+  options.state_shards = dice.small(64);
+  options.state_bytes_per_parameter = 18 * dice.real();
+  return options;
+}
+
+Prediction random_prediction(Dice& dice) {
+  Prediction predicted;
+  predicted.step_time = {dice.between(0, 1 << 30)};
+  predicted.forward = {1};
+  predicted.backward = {2};
+  predicted.imbalance = 1.0 + dice.real();
+  predicted.peak_memory = {3};
+  predicted.memory = {{11}, {12}, {13}, std::nullopt, std::nullopt};
+  if (dice.coin()) predicted.memory.logits = Bytes{14};
+  if (dice.coin()) predicted.memory.communicators = Bytes{dice.between(0, 9)};
+  predicted.memory_rank = dice.small(7);
+  predicted.arena = {4};
+  predicted.kv_bytes = {5};
+  predicted.bytes_by_level = {{6}, {7}, {8}};
+  predicted.extrapolated_share = dice.real();
+  return predicted;
+}
+
 }  // namespace
 
 Plan random_plan(std::uint64_t seed) {
@@ -116,7 +146,7 @@ Plan random_plan(std::uint64_t seed) {
   plan.topology = random_topology(dice);
   plan.model = named_model(dice.coin() ? "tiny" : "llama3_70b");
   if (dice.coin()) plan.model.attention = AttentionKind::window, plan.model.window = dice.between(1, 9000);
-  plan.options.memory_cap.count = dice.between(0, std::int64_t{1} << 40);
+  plan.options = random_options(dice);
   plan.options.strategies = {"ring", "a \"quoted\\ name\n"};
   plan.options.seed = ~std::uint64_t{0} - static_cast<std::uint64_t>(dice.between(0, 9));
   if (dice.coin()) plan.profile = embed_profile(R"({"a":[1,2.5,-0.0],"b":{"c":null}})");
@@ -126,7 +156,7 @@ Plan random_plan(std::uint64_t seed) {
     plan.waves.push_back(random_wave(dice, plan.batch, plan.topology.rank_count()));
     plan.program_digests.push_back({"0123", "4567"});
   }
-  plan.predicted = {{dice.between(0, 1 << 30)}, {1}, {2}, 1.0 + dice.real(), {3}, {4}, {5}, {{6}, {7}, {8}}};
+  plan.predicted = random_prediction(dice);
   plan.bounds = {{9}, std::nullopt, dice.real() - 0.5, "compute"};
   if (dice.coin()) plan.bounds.in_family = Duration{dice.between(0, 99)};
   plan.candidates = {{"ring", Duration{7}, std::nullopt}, {"ulysses", std::nullopt, "8 heads"}};

@@ -4,7 +4,9 @@
 #include "cost_models/cost_profile.hpp"
 
 #include <gtest/gtest.h>
+
 #include <rapidcheck.h>
+#include <functional>
 
 #include "core/check.hpp"
 #include "tests/cost_models/programs.hpp"
@@ -107,15 +109,72 @@ TEST(ProfileFile, ShippedProfilesSayThatTheyAreUnmeasured) {
     EXPECT_EQ(unmeasured_note(profile), " (unmeasured profile " + std::string(name) + ")");
     EXPECT_EQ(profile.name, name);
   }
-  CostProfile measured = default_profile("cpu");
-  measured.provenance.measured = true;
-  EXPECT_EQ(unmeasured_note(measured), "");
   EXPECT_THROW(default_profile("abacus"), InputError);
 }
 
-TEST(ProfileFile, TheTopologyChoosesTheShippedProfile) {
-  EXPECT_EQ(default_profile(named_topology("dgx_h100:1")).name, "h100");
-  EXPECT_EQ(default_profile(named_topology("cpu:2x4")).name, "cpu");
+CostProfile measured_profile() {
+  CostProfile profile = unit_profile();
+  profile.provenance.device = "a clock";
+  profile.provenance.date = "2026-11-21";
+  profile.provenance.measured = true;
+  profile.provenance.samples = 12;
+  profile.provenance.samples_digest = "0123456789abcdef0123456789abcdef";
+  profile.provenance.quality = ProfileQuality{0.07, 0.5};
+  return profile;
+}
+
+TEST(ProfileFile, AMeasuredProfileSaysHowWellItPredicts) {
+  CostProfile profile = measured_profile();
+  EXPECT_EQ(read_profile(profile_text(profile), "p.json"), profile);
+  EXPECT_EQ(provenance_label(profile), "measured");
+  EXPECT_EQ(unmeasured_note(profile), "");
+  profile.provenance.quality->held_out_p95 = 0.5;
+  EXPECT_EQ(provenance_label(profile), "measured");
+  profile.provenance.quality->held_out_p95 = 11.42;
+  EXPECT_EQ(provenance_label(profile), "measured, poor");
+  EXPECT_EQ(unmeasured_note(profile), " (measured, poor profile unit)");
+  EXPECT_EQ(provenance_label(unit_profile()), "unmeasured");
+}
+
+TEST(ProfileFile, AClaimOfHavingMeasuredNeedsDeviceDateSamplesAndQuality) {
+  const auto refused = [](const std::function<void(ProfileProvenance&)>& forge) {
+    CostProfile profile = measured_profile();
+    forge(profile.provenance);
+    try {
+      read_profile(profile_text(profile), "p.json");
+    } catch (const InputError& error) {
+      return std::string(error.what());
+    }
+    return std::string("accepted");
+  };
+  const std::string because = ", because measured is true";
+  EXPECT_EQ(
+      refused([](ProfileProvenance& p) { p.device.clear(); }),
+      "p.json: provenance.device: found an empty text, expected the device that was measured" + because);
+  for (const char* date : {"", "yesterday", "2026-1-21", "2026/11/21"}) {
+    EXPECT_EQ(refused([&](ProfileProvenance& p) { p.date = date; }),
+              "p.json: provenance.date: found '" + std::string(date) +
+                  "', expected a date such as 2026-11-21" + because);
+  }
+  EXPECT_EQ(refused([](ProfileProvenance& p) { p.samples = 0; }),
+            "p.json: provenance.samples.count: found 0, expected at least 1" + because);
+  EXPECT_EQ(refused([](ProfileProvenance& p) { p.samples_digest.clear(); }),
+            "p.json: provenance.samples.digest: found '', expected 32 hexadecimal digits" + because);
+  EXPECT_EQ(
+      refused([](ProfileProvenance& p) { p.quality.reset(); }),
+      "p.json: provenance.quality: found null, expected the error on held-out measurements and the load" +
+          because);
+}
+
+TEST(ProfileFile, CoversWhatItsTablesHold) {
+  for (const char* name : {"cpu", "h100"}) {
+    const CostProfile profile = default_profile(name);
+    const ProfileCoverage tables = table_coverage(profile.attention);
+    EXPECT_EQ(profile.covers.element_types, tables.element_types) << name;
+    EXPECT_EQ(profile.covers.head_dims, (std::vector<std::int32_t>{64, 96, 128, 192, 256})) << name;
+  }
+  EXPECT_FALSE(covers_type(default_profile("h100"), ElementType::f32));
+  EXPECT_TRUE(covers_type(default_profile("cpu"), ElementType::f32));
 }
 
 /// The message for the unit profile's text with `from` replaced by `to`.
@@ -136,7 +195,15 @@ TEST(ProfileFile, EveryMistakeIsNamed) {
   const auto says = [](const std::string& message, const std::string& words) {
     EXPECT_NE(message.find(words), std::string::npos) << message;
   };
-  says(complaint("\"format_version\": 1", "\"format_version\": 2"), "format_version");
+  says(complaint("\"format_version\": 2", "\"format_version\": 3"),
+       "found 3, expected 2, the only profile format");
+  says(complaint("\"format_version\": 2", "\"format_version\": 1"),
+       "found format version 1, expected format version 2: calibrate again");
+  says(complaint("\"head_dims\": [1]", "\"head_dims\": [1,2]"), "covers.head_dims: found ");
+  says(complaint("\"element_types\": [\"f32\"]", "\"element_types\": [\"bf16\"]"),
+       "covers.element_types: found ");
+  says(complaint("\"devices\": [\"unit\"]", "\"devices\": []"), "covers.devices: found no pattern");
+  says(complaint("\"devices\": [\"unit\"]", "\"devices\": [\"*\"]"), "covers.devices[0]: found '*'");
   says(complaint("\"threads\": 1", "\"thread\": 1"), "thread");
   says(complaint("\"measured\": false", "\"measured\": 0"), "provenance.measured");
   says(complaint("\"launch_ns\": 0", "\"launch_ns\": -1"), "launch_ns");

@@ -52,13 +52,21 @@ TEST(LowerBound, ManyLaunchesOfLittleWorkFormAChain) {
 }
 
 TEST(LowerBound, MemoryAsksForWaves) {
-  // Each token keeps q, kv (2), o and lse: 20 bytes per layer. 100 tokens x 2 layers = 4000 bytes on 2 ranks.
+  // A token keeps its input, q, k, v, o, 3 x (1 + 1) inner elements and the log-sum-exp in each of 2 layers:
+  // 2 x 48 bytes; 14 parameters of 16 bytes on 2 ranks are 112.
   const ModelShape model = unit_model(2);
   const Topology two = star({{}, {}});
-  EXPECT_EQ(lower_bound({60, 40}, model, two, unit_profile()).memory.count, 2000);
-  EXPECT_EQ(lower_bound({60, 40}, model, two, unit_profile(), {2000}).least_waves, 1);
-  EXPECT_EQ(lower_bound({60, 40}, model, two, unit_profile(), {1999}).least_waves, 2);
-  EXPECT_EQ(lower_bound({60, 40}, model, two, unit_profile(), {500}).least_waves, 4);
+  const auto waves = [&](std::int64_t cap) {
+    PlanOptions options;
+    options.memory_cap = {cap};
+    return lower_bound({60, 40}, model, two, unit_profile(), options).least_waves;
+  };
+  EXPECT_EQ(lower_bound({60, 40}, model, two, unit_profile()).memory.count, 112 + 50 * 96);
+  EXPECT_EQ(waves(0), 1);
+  EXPECT_EQ(waves(112 + 50 * 96), 1);
+  EXPECT_EQ(waves(112 + 50 * 96 - 1), 2);
+  EXPECT_EQ(waves(112 + 13 * 96), 4);
+  EXPECT_EQ(waves(111), 0);
 }
 
 struct RandomStep {

@@ -32,6 +32,8 @@ inline CostProfile unit_profile() {
   CostProfile profile;
   profile.name = "unit";
   profile.attention = {unit_table(Pass::forward), unit_table(Pass::backward)};
+  profile.covers = table_coverage(profile.attention);
+  profile.covers.devices = {"unit"};
   const RowRate rows{.launch_ns = 0, .range_ns = 0, .bytes_per_second = 1e9};
   profile.copy = profile.merge = profile.add = profile.cast = profile.delta = profile.zero = rows;
   profile.linear_flops_per_second = 1e9;

@@ -6,7 +6,6 @@
 
 #include <numeric>
 
-#include "cost_models/memory_cost.hpp"
 #include "tests/planner/random_waves.hpp"
 
 namespace strata::testing {
@@ -76,17 +75,6 @@ TEST(Waves, RefuseFreeDocumentsUnderTheFullCausalMask) {
         "steps.jsonl:4: found free documents with the mask full_causal, expected fixed packs, each of which "
         "is one sequence under full_causal");
   }
-}
-
-TEST(Waves, BudgetTheMostTokensWhoseOwnRowsFitTheCap) {
-  const ModelShape model = named_model("llama3_8b");
-  EXPECT_EQ(largest_token_budget(model, 8, Bytes{0}), kNoTokenBudget);
-  EXPECT_EQ(largest_token_budget(model, 8, Bytes{1}), 0);
-  const Bytes cap{std::int64_t{10} << 30};
-  const std::int64_t budget = largest_token_budget(model, 8, cap);
-  ASSERT_EQ(budget % 8, 0);
-  EXPECT_LE(least_token_memory(model, budget / 8), cap);
-  EXPECT_GT(least_token_memory(model, budget / 8 + 1), cap);
 }
 
 }  // namespace

@@ -194,9 +194,9 @@ TEST_F(BadFile, AProfileIsRefusedWithTheFieldAndWhatItHolds) {
       compact(work_.read("plan.json"), "inputs.profile.content"),
       "plan --batch b.jsonl --topology cpu:1x2 --model tiny --profile x.json -o o.json",
       {
-          {R"("points")", R"("colour":1,"points")",
+          {R"("samples")", R"("colour":1,"samples")",
            ": provenance.colour: found an unknown field, expected one of device, date, tool_version, "
-           "instruction_set, threads, measured, fit_error, held_out_error, points, notes"},
+           "instruction_set, threads, measured, fit_error, held_out_error, samples, quality, notes"},
           {R"("measured":false,)", "", ": provenance: found no field 'measured', expected true or false"},
           {R"("measured":false)", R"("measured":0)",
            ": provenance.measured: found 0, expected true or false"},
@@ -213,8 +213,8 @@ TEST_F(BadFile, AProfileIsRefusedWithTheFieldAndWhatItHolds) {
 
 TEST_F(BadFile, APlanIsRefusedWithTheFieldAndWhatItHolds) {
   const std::vector<Damage> damages = {
-      {R"("format_version": 1)", R"("format_version": 2)",
-       ": format_version: found 2, expected 1, the only plan format that this version of Strata reads"},
+      {R"("format_version": 2)", R"("format_version": 3)",
+       ": format_version: found 3, expected 2, the only plan format that this version of Strata reads"},
       {R"("lowering_version")", R"("lowering_versions")",
        ": found no field 'lowering_version', expected an integer"},
       {R"("seed": 0,)", R"("seed": 0, "seed": 0,)",

@@ -101,7 +101,8 @@ TEST_F(BadRequest, AMemoryCapNothingFitsGivesEveryCandidateItsReason) {
     for (const std::string& strategy : strategy_names()) {
       std::getline(lines, line);
       EXPECT_EQ(line.rfind("  " + strategy + ": wave 0 of 64 tokens needs ", 0), 0U) << line;
-      EXPECT_NE(line.find("on one rank, over the memory cap of 1.00 KiB (1024 bytes)"), std::string::npos)
+      EXPECT_NE(line.find(", over the memory cap of 1.00 KiB (1024 bytes): state 7.50 MiB, "),
+                std::string::npos)
           << line;
     }
     EXPECT_FALSE(std::getline(lines, line));
@@ -232,7 +233,7 @@ TEST_F(BadRequest, APlanWhoseInputsWereEditedFailsLintAndIsNotRun) {
       {"\"packs\":[[40,24],[33]]", "\"packs\":[[40,24],[34]]", "inputs.batch: digest: "},
       {"\"cores\":2", "\"cores\":4", "inputs.topology: digest: "},
       {"\"ffn\":1024", "\"ffn\":2048", "inputs.model: digest: "},
-      {"\"memory_cap_bytes\":0", "\"memory_cap_bytes\":9999999", "inputs.request: digest: "},
+      {"\"state_shards\":0", "\"state_shards\":3", "inputs.request: digest: "},
       {"\"threads\":", "\"threads\":1", "inputs.profile: digest: "},
   };
   for (const Edit& edit : edits) {

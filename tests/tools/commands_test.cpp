@@ -89,7 +89,7 @@ TEST_F(Commands, PlanRanksItsCandidatesAndWritesThePlan) {
   const Finished finished =
       work_.expect(0, "plan --batch b.jsonl:1 --topology cpu:1x2:2 --model tiny --strategy all -o all.json");
   for (const char* part :
-       {"97 tokens in 3 documents, 2 waves; 2 ranks on cpu:1x2:2", "profile cpu, unmeasured", "strategy",
+       {"97 tokens in 3 documents, 2 waves; 2 ranks on cpu:1x2:2", "profile: cpu, unmeasured", "strategy",
         "vs best", "chosen", "lower bound", "not in it", "wrote all.json"}) {
     EXPECT_TRUE(contains(finished.out, part)) << part << '\n' << finished.out;
   }
@@ -98,8 +98,8 @@ TEST_F(Commands, PlanRanksItsCandidatesAndWritesThePlan) {
   EXPECT_EQ(keys(document.root()),
             (Names{"plan", "read_as", "strategy", "ranks", "waves", "predicted", "bounds", "candidates"}));
   EXPECT_EQ(keys(member(document, "predicted")),
-            (Names{"step_time_ns", "forward_ns", "backward_ns", "imbalance", "peak_memory_bytes",
-                   "arena_bytes", "kv_bytes", "bytes_by_level"}));
+            (Names{"step_time_ns", "forward_ns", "backward_ns", "imbalance", "peak_memory_bytes", "memory",
+                   "arena_bytes", "kv_bytes", "bytes_by_level", "extrapolated_share"}));
   EXPECT_EQ(keys(member(document, "bounds")), (Names{"lower_bound_ns", "in_family_ns", "gap", "active"}));
   EXPECT_EQ(member(document, "candidates").size(), 6U);
   for (const JsonValue candidate : member(document, "candidates").items()) {

@@ -60,7 +60,7 @@ TEST(Journeys, FreeDocumentsArePlacedAndRunToo) {
   const Workspace work;
   work.write("b.jsonl", "{\"step\": 0, \"documents\": [120, 7, 64, 1, 33]}\n");
   expect_journey(work, "--strategy auto --ranks 4");
-  expect_journey(work, "--strategy per_document --ranks 4 --memory-cap 480KiB");
+  expect_journey(work, "--strategy per_document --ranks 4 --memory-cap 9MiB");
 }
 
 TEST(Determinism, EqualRequestsGiveByteEqualPlansInAnyFolder) {

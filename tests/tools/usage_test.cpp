@@ -158,10 +158,10 @@ TEST(Usage, AnEmptyTextIsNoValue) {
   expect_line({"lint", ""}, "PLAN: found an empty text, expected PLAN (plan file)");
   expect_line({"plan", "--batch", "b.jsonl", "-o", ""},
               "--output: found an empty text, expected --output FILE (plan file to write)");
-  expect_line(
-      {"plan", "--batch", "b.jsonl", "-o", "p.json", "--topology", "cpu:1x2", "--memory-cap", ""},
-      "--memory-cap: found an empty text, expected --memory-cap SIZE (per rank, such as 80GiB; what needs "
-      "more is rejected)");
+  expect_line({"plan", "--batch", "b.jsonl", "-o", "p.json", "--topology", "cpu:1x2", "--memory-cap", ""},
+              "--memory-cap: found an empty text, expected --memory-cap SIZE (a rank's, such as 80GiB; "
+              "device: as the "
+              "topology says; none)");
 }
 
 }  // namespace

@@ -23,7 +23,8 @@ struct CalibrationRequest {
   std::uint64_t seed = 0;
 };
 
-/// Fills the attention tables of `profile` for the model's element type and head dimension, both passes.
+/// Fills the attention tables of `profile` for the model's element type and head dimension, both passes, what
+/// they cover, and count and digest of the medians behind them.
 /// Every cell is the median over launches during which all `threads` cores run the same.
 void measure_attention(const CalibrationRequest& request, CostProfile& profile, const Output& output);
 

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <iterator>
 #include <thread>
 
 #include "core/check.hpp"
+#include "core/digest.hpp"
 #include "core/mask.hpp"
 #include "core/thread_team.hpp"
 #include "executor/kernel_arguments.hpp"
@@ -71,9 +75,17 @@ class AttentionMeter {
     std::vector<double> medians(static_cast<std::size_t>(threads_));
     measure_together(work, medians);
     double sum = 0;
-    for (const double median : medians) sum += median;
+    for (const double median : medians) {
+      sum += median;
+      samples_ += fmt::format("{:.0f}\n", median);
+    }
+    sample_count_ += std::ssize(medians);
     return sum / threads_ / pairs;
   }
+
+  /// Medians so far, and all of them in the order of measuring.
+  std::int64_t sample_count() const { return sample_count_; }
+  const std::string& samples() const { return samples_; }
 
   std::int64_t items(Pass pass, std::int64_t rows) const {
     kernels::AttentionBlock block;
@@ -145,6 +157,8 @@ class AttentionMeter {
   kernels::AttentionShape shape_;
   std::int32_t threads_;
   std::vector<Arrays> arrays_;
+  std::string samples_;
+  std::int64_t sample_count_ = 0;
 };
 
 }  // namespace
@@ -186,8 +200,12 @@ void measure_attention(const CalibrationRequest& request, CostProfile& profile, 
       progress.advance();
     }
     profile.attention.push_back(std::move(table));
-    profile.provenance.points += static_cast<std::int64_t>(queries.size() * keys.size() + diagonals.size());
   }
+  ProfileCoverage covers = table_coverage(profile.attention);
+  covers.devices = std::move(profile.covers.devices);
+  profile.covers = std::move(covers);
+  profile.provenance.samples = meter.sample_count();
+  profile.provenance.samples_digest = digest_of(meter.samples());
 }
 
 }  // namespace strata::tools

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a profile was understood: what it speaks for, how it was measured, and how much of the predicted work
+// lies outside its tables. Printed by every command that shows a time.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/plan.hpp"
+#include "cost_models/cost_profile.hpp"
+
+namespace strata {
+class JsonWriter;
+}
+
+namespace strata::tools {
+
+struct ReadAsProfile {
+  std::string name;
+  std::string label;                   ///< provenance_label; "not embedded" where only a digest is known
+  std::string covers;                  ///< coverage_text
+  std::vector<std::string> uncovered;  ///< names of devices with ranks that it does not speak for
+  double share = 0;                    ///< of the device work: costs from outside the tables
+  std::string reason;                  ///< what is outside where something is; "" where that is not known
+};
+
+/// `share`: Simulation::extrapolated_share or Prediction::extrapolated_share.
+ReadAsProfile read_as_profile(const CostProfile& profile, const Topology& topology, const ModelShape& model,
+                              double share);
+/// Of a plan; without the profile's content only the share is known.
+ReadAsProfile read_as_profile(const Plan& plan);
+
+/// Lines without line ends.
+std::vector<std::string> lines_of(const ReadAsProfile& read);
+/// An object: name, label, covers, uncovered_devices, extrapolated_share.
+void write_read_as(JsonWriter& json, const ReadAsProfile& read);
+
+/// What --strict lets pass. The last row of a causal triangle sees all keys and is looked up as a block of
+/// one row, which no table of a GPU has; of 100 tokens it is 1 % of the work.
+inline constexpr double kStrictShare = 0.01;
+
+/// What --strict refuses: throws InputError when more than kStrictShare of the work lies outside the tables.
+void expect_inside_tables(const ReadAsProfile& read);
+
+}  // namespace strata::tools
