@@ -78,7 +78,7 @@ LowerBound lower_bound(const std::vector<std::int64_t>& document_lengths, const 
   if (pairs > 0) bound.chain = rounded_down(launch_ns * shape.layers / machine.best_units);
 
   bound.bound = std::max(bound.compute, bound.chain);
-  bound.active = bound.compute >= bound.chain ? "compute" : "chain";
+  bound.active = bound.compute >= bound.chain ? ActiveBound::compute : ActiveBound::chain;
 
   // Memory. All ranks together hold every token's q, kv, o and lse of all layers at a wave's turning point.
   const std::int64_t ranks = topology.rank_count();

@@ -6,20 +6,20 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "core/mask.hpp"
+#include "core/plan.hpp"
 #include "cost_models/cost_profile.hpp"
 
 namespace strata {
 
 struct LowerBound {
-  Duration compute;    ///< all pairs (and linear work) at the best profiled rate on all devices together
-  Duration chain;      ///< launches that one rank must run one after the other, layer by layer
-  Duration bound;      ///< the larger
-  std::string active;  ///< "compute" or "chain"
-  Bytes memory;        ///< the least that the largest rank holds when one wave takes all tokens
+  Duration compute;  ///< all pairs (and linear work) at the best profiled rate on all devices together
+  Duration chain;    ///< launches that one rank must run one after the other, layer by layer
+  Duration bound;    ///< the larger
+  ActiveBound active = ActiveBound::compute;
+  Bytes memory;                  ///< the least that the largest rank holds when one wave takes all tokens
   std::int64_t least_waves = 1;  ///< so that the tokens fit the memory cap; 1 without a cap
   bool operator==(const LowerBound&) const = default;
 };

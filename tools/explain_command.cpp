@@ -6,21 +6,38 @@
 
 #include "core/json_writer.hpp"
 #include "tools/command.hpp"
-#include "tools/plan_programs.hpp"
+#include "tools/plan_audit.hpp"
 #include "tools/plan_report.hpp"
 
 namespace strata::tools {
 
+namespace {
+
+struct ExplainOptions {
+  AuditInputs audit;
+  std::string plan;
+};
+
+}  // namespace
+
 Command explain_command() {
-  auto path = std::make_shared<std::string>();
+  auto options = std::make_shared<ExplainOptions>();
   Command command;
   command.name = "explain";
   command.summary = "Why this layout, which bound binds, the runner-up and its gap";
-  command.declare = [path](Options& declared) { declared.required("PLAN", *path, "Plan file"); };
-  command.run = [path](Output& output) {
-    const Plan plan = load_verified_plan(*path);
-    for (const std::string& line : explain_plan(plan)) output.line(wrapped(line, 4));
-    output.document([&](JsonWriter& json) { write_plan_summary(json, plan, *path); });
+  command.declare = [options](Options& declared) {
+    declared.required("PLAN", options->plan, "Plan file");
+    options->audit.declare(declared);
+  };
+  command.run = [options](Output& output) {
+    const AuditedPlan audited = audit_file(options->plan, options->audit, true, output);
+    if (!report_violations(audited, output)) {
+      output.document([&](JsonWriter& json) { write_verdict(json, audited); });
+      return 1;
+    }
+    for (const std::string& line : explain_plan(audited.plan)) output.line(wrapped(line, 4));
+    report_open_claims(audited, output);
+    output.document([&](JsonWriter& json) { write_plan_summary(json, audited.plan, options->plan); });
     return 0;
   };
   return command;

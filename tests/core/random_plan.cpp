@@ -127,7 +127,8 @@ Plan random_plan(std::uint64_t seed) {
     plan.program_digests.push_back({"0123", "4567"});
   }
   plan.predicted = {{dice.between(0, 1 << 30)}, {1}, {2}, 1.0 + dice.real(), {3}, {4}, {5}, {{6}, {7}, {8}}};
-  plan.bounds = {{9}, std::nullopt, dice.real() - 0.5, "compute"};
+  plan.bounds = {
+      {9}, std::nullopt, dice.real() - 0.5, dice.coin() ? ActiveBound::compute : ActiveBound::chain};
   if (dice.coin()) plan.bounds.in_family = Duration{dice.between(0, 99)};
   plan.candidates = {{"ring", Duration{7}, std::nullopt}, {"ulysses", std::nullopt, "8 heads"}};
   if (plan.profile.digest.empty()) plan.profile.digest = digest_of("a profile too large to embed");
