@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "planner/prediction.hpp"
 
+#include <algorithm>
+
 #include "cost_models/lower_bound.hpp"
 #include "cost_models/memory_cost.hpp"
 #include "cost_models/simulator.hpp"
@@ -13,8 +15,15 @@ Prediction predict_step(const std::vector<std::vector<RankProgram>>& programs, c
   return simulate_step(programs, request.topology, request.model, request.profile, options).prediction;
 }
 
-Bytes predict_peak_memory(const std::vector<std::vector<RankProgram>>& programs, const PlanRequest& request) {
-  return memory_peak(programs, request.model.layers).peak;
+std::vector<Bytes> predict_rank_memory(const std::vector<std::vector<RankProgram>>& programs,
+                                       const PlanRequest& request) {
+  std::vector<Bytes> memory(static_cast<std::size_t>(request.topology.rank_count()));
+  for (const std::vector<RankProgram>& wave : programs) {
+    for (std::size_t rank = 0; rank < wave.size(); ++rank) {
+      memory[rank] = std::max(memory[rank], rank_memory(wave[rank], request.model.layers));
+    }
+  }
+  return memory;
 }
 
 Bounds bounds_of(const PlanRequest& request, Duration step_time) {

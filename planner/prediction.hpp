@@ -15,8 +15,9 @@ namespace strata {
 /// that is longer than the clock counts.
 Prediction predict_step(const std::vector<std::vector<RankProgram>>& programs, const PlanRequest& request);
 
-/// The peak memory alone, which needs no profile.
-Bytes predict_peak_memory(const std::vector<std::vector<RankProgram>>& programs, const PlanRequest& request);
+/// [rank] the most memory in any wave, which needs no profile.
+std::vector<Bytes> predict_rank_memory(const std::vector<std::vector<RankProgram>>& programs,
+                                       const PlanRequest& request);
 
 /// The request's batch is as masked_batch returns it.
 Bounds bounds_of(const PlanRequest& request, Duration step_time);

@@ -113,7 +113,7 @@ Command validate_command() {
     declared.add("--tolerance-percent N", options->tolerance_percent,
                  "Exit 1 when the step's error is larger; 0: never");
     declared.flag("--allow-unmatched", options->allow_unmatched,
-                  "Compare what is there when the timeline lacks instructions; otherwise exit 1");
+                  "Compare what is there where instructions are missing, instead of exit 1");
   };
   command.run = [options](Output& output) {
     if (options->tolerance_percent < 0) {

@@ -64,6 +64,25 @@ void audit_bounds(const Plan& plan, const PlanRequest& request, bool profile_is_
   compare(kBounds, "bounds", "inputs and profile give", plan.bounds, truth, report);
 }
 
+/// Ranks of a device share its memory, which caps a plan whose request does not lift the cap. Where the
+/// request has a cap of its own verify_plan has compared.
+void audit_device_memory(const Plan& plan, const std::vector<Bytes>& rank_memory, Report& report) {
+  if (plan.options.memory_cap.count != 0) return;
+  const Topology& topology = plan.topology;
+  std::vector<Bytes> needed(topology.devices.size());
+  for (std::size_t rank = 0; rank < rank_memory.size(); ++rank) {
+    needed[static_cast<std::size_t>(topology.rank_device[rank])] += rank_memory[rank];
+  }
+  for (std::size_t d = 0; d < needed.size(); ++d) {
+    const Bytes memory = topology.devices[d].memory;
+    if (memory.count == 0 || needed[d] <= memory) continue;
+    report.add("memory_cap", "predicted.peak_memory_bytes",
+               fmt::format("device {} ({}) needs {} bytes for its ranks, but has {}", d,
+                           topology.devices[d].name, needed[d].count, memory.count));
+    return;
+  }
+}
+
 std::vector<std::vector<RankProgram>> lowered(const Plan& plan) {
   std::vector<std::vector<RankProgram>> programs;
   programs.reserve(plan.waves.size());
@@ -80,7 +99,9 @@ void audit_claims(const Plan& plan, const PlanRequest& request, bool profile_is_
   const std::vector<std::vector<RankProgram>> programs = lowered(plan);
   try {
     Prediction truth = plan.predicted;  // what needs no programs is proved by verify_plan
-    truth.peak_memory = predict_peak_memory(programs, request);
+    const std::vector<Bytes> memory = predict_rank_memory(programs, request);
+    truth.peak_memory = *std::max_element(memory.begin(), memory.end());
+    audit_device_memory(plan, memory, report);
     if (options.times) truth = predict_step(programs, request);
     compare(kPredicted, "predicted", options.times ? "the simulated waves give" : "the programs give",
             plan.predicted, truth, report);
@@ -88,24 +109,6 @@ void audit_claims(const Plan& plan, const PlanRequest& request, bool profile_is_
     report.add(
         "predicted", "predicted.step_time_ns",
         fmt::format("{}, but the waves cannot be simulated: {}", plan.predicted.step_time.ns, error.what()));
-  }
-}
-
-void audit_device_memory(const Plan& plan, Report& report) {
-  if (plan.options.memory_cap.count != 0) return;  // verify_plan compares with the cap of the request
-  const Topology& topology = plan.topology;
-  std::vector<std::int64_t> ranks(topology.devices.size());
-  for (const std::int32_t device : topology.rank_device) ++ranks[static_cast<std::size_t>(device)];
-  for (std::size_t d = 0; d < ranks.size(); ++d) {
-    const Bytes memory = topology.devices[d].memory;
-    if (ranks[d] == 0 || memory.count == 0) continue;
-    const Bytes share{memory.count / ranks[d]};
-    const Bytes needed = std::max(plan.predicted.peak_memory, plan.predicted.arena);
-    if (needed <= share) continue;
-    report.add("memory_cap", "predicted.peak_memory_bytes",
-               fmt::format("{}, but device {} ({}) has {} bytes for each of its ranks", needed.count, d,
-                           topology.devices[d].name, share.count));
-    return;
   }
 }
 

@@ -62,12 +62,10 @@ void audit_strategy(const Plan& plan, Report& report);
 /// One entry for every asked strategy, and the chosen one is the least.
 void audit_candidate_list(const Plan& plan, Report& report);
 
-/// `predicted` and `bounds` against the programs. `request` has the plan's inputs; its profile is read only
+/// `predicted` and `bounds` against the programs, and those against the memory of the devices. `request` has the plan's inputs; its profile is read only
 /// where `profile_is_known`.
 void audit_claims(const Plan& plan, const PlanRequest& request, bool profile_is_known,
                   const AuditOptions& options, Report& report);
-/// The memory of the devices, which caps a plan whose request does not.
-void audit_device_memory(const Plan& plan, Report& report);
 /// Plans again with every strategy that lost.
 void audit_candidate_times(const Plan& plan, const PlanRequest& request,
                            const std::function<void()>& considered, Report& report);

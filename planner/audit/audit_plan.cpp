@@ -50,7 +50,6 @@ void audit_static(const Plan& plan, Report& report) {
   audit_waves(plan, report);
   audit_strategy(plan, report);
   audit_candidate_list(plan, report);
-  audit_device_memory(plan, report);
 }
 
 void audit_recomputed(const Plan& plan, const AuditOptions& options, const std::function<void()>& considered,
