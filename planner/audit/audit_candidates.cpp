@@ -88,6 +88,18 @@ void audit_winner(const Plan& plan, Report& report) {
   }
 }
 
+/// Fixed packs are the waves. Free documents can be split otherwise than the strategy would.
+void audit_split(const Plan& plan, const PlanRequest& request, Report& report) {
+  if (plan.batch.fixed_packs) return;
+  const StrategyOutcome outcome = plan_with(strategy_named(plan.strategy), request.batch, request);
+  const bool same =
+      std::equal(plan.waves.begin(), plan.waves.end(), outcome.waves.begin(), outcome.waves.end(),
+                 [](const Wave& a, const Wave& b) { return a.documents == b.documents; });
+  if (same) return;
+  report.leave_open("waves",
+                    fmt::format("'{}' would split the documents into waves otherwise", plan.strategy));
+}
+
 /// What planning gives for one strategy, as an entry of the list.
 Candidate planned_again(const Strategy& strategy, const PlanRequest& request) {
   Candidate candidate;
@@ -122,8 +134,11 @@ void audit_candidate_times(const Plan& plan, const PlanRequest& request,
   }
   for (std::size_t i = 0; i < plan.candidates.size() && !report.full(); ++i) {
     const Candidate& claimed = plan.candidates[i];
-    if (claimed.strategy == plan.strategy) continue;  // its time is predicted.step_time
     try {
+      if (claimed.strategy == plan.strategy) {  // its time is predicted.step_time
+        audit_split(plan, request, report);
+        continue;
+      }
       const Candidate truth = planned_again(strategy_named(claimed.strategy), request);
       if (truth != claimed) {
         report.differs("candidates", entry_place(i),

@@ -57,13 +57,13 @@ std::string wave_place(std::size_t wave);
 void audit_request(const Plan& plan, Report& report);
 /// Tasks are inside their groups, and steps marked as collectives are such.
 void audit_waves(const Plan& plan, Report& report);
-/// The layout is not that of another strategy than the plan names; one that is nobody's stays open.
+/// The layout is not that of another strategy than the plan names; one that no strategy makes stays open.
 void audit_strategy(const Plan& plan, Report& report);
 /// One entry for every asked strategy, and the chosen one is the least.
 void audit_candidate_list(const Plan& plan, Report& report);
 
-/// `predicted` and `bounds` against the programs, and those against the memory of the devices. `request` has the plan's inputs; its profile is read only
-/// where `profile_is_known`.
+/// `predicted` and `bounds` against the programs, and those against the memory of the devices. `request` has
+/// the plan's inputs; its profile is read only where `profile_is_known`.
 void audit_claims(const Plan& plan, const PlanRequest& request, bool profile_is_known,
                   const AuditOptions& options, Report& report);
 /// Plans again with every strategy that lost.

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 
+#include "core/rank_set.hpp"
 #include "planner/audit/audit_detail.hpp"
 #include "planner/strategy_table.hpp"
 
@@ -11,7 +12,7 @@ namespace strata::audit {
 
 namespace {
 
-using Ranks = std::vector<std::int32_t>;  // sorted
+using RankRanges = std::vector<RankRange>;
 
 /// Tasks of a wave's schedules against its groups.
 class GroupCheck {
@@ -50,45 +51,73 @@ class GroupCheck {
   std::map<std::int32_t, std::int32_t> group_of_document_;
 };
 
-Ranks ranks_of(const Transfer& transfer) {
-  Ranks ranks{transfer.source};
-  for (const RankRange& range : transfer.targets) {
-    for (std::int32_t rank = range.begin; rank < range.end; ++rank) ranks.push_back(rank);
-  }
-  std::sort(ranks.begin(), ranks.end());
-  return ranks;
-}
-
-/// Whether the sets are equal or disjoint, so that each is the members of one collective operation.
-bool form_partition(const std::vector<Ranks>& sets) {
-  std::map<std::int32_t, const Ranks*> set_of;
-  for (const Ranks& set : sets) {
-    for (const std::int32_t rank : set) {
-      const auto [at, fresh] = set_of.emplace(rank, &set);
-      if (!fresh && *at->second != set) return false;
+/// Sorted, without overlap, none touching the next.
+RankRanges merged(RankRanges ranges) {
+  std::sort(ranges.begin(), ranges.end(),
+            [](const RankRange& a, const RankRange& b) { return a.begin < b.begin; });
+  RankRanges result;
+  for (const RankRange& range : ranges) {
+    if (result.empty() || result.back().end < range.begin) {
+      result.push_back(range);
+    } else {
+      result.back().end = std::max(result.back().end, range.end);
     }
   }
-  return true;
+  return result;
 }
 
-/// For one end of all transfers: the rank there together with everybody at the other end.
-std::vector<Ranks> circles(const std::vector<Transfer>& transfers, bool by_source) {
-  std::map<std::int32_t, Ranks> met;
+/// Sets of ranks that are equal or disjoint, so that each can be the members of one collective operation.
+class Partition {
+ public:
+  /// False where `set` shares a rank with another set.
+  bool add(RankRanges set) {
+    const auto same = sets_.find(set.front().begin);
+    if (same != sets_.end()) return same->second == set;
+    for (const RankRange& range : set) {
+      const auto after = taken_.lower_bound(range.end);
+      if (after != taken_.begin() && std::prev(after)->second > range.begin) return false;
+    }
+    for (const RankRange& range : set) taken_.emplace(range.begin, range.end);
+    sets_.emplace(set.front().begin, std::move(set));
+    return true;
+  }
+
+ private:
+  std::map<std::int32_t, RankRanges> sets_;     // by their first rank
+  std::map<std::int32_t, std::int32_t> taken_;  // ranges of all sets, begin to end
+};
+
+/// Every transfer by itself: its source with its targets.
+bool reach_groups(const std::vector<Transfer>& transfers) {
+  Partition groups;
+  return std::all_of(transfers.begin(), transfers.end(), [&](const Transfer& transfer) {
+    RankRanges set = transfer.targets;
+    set.push_back({transfer.source, transfer.source + 1});
+    return groups.add(merged(std::move(set)));
+  });
+}
+
+/// Every rank at one end of the transfers together with everybody whom it meets at the other.
+bool meet_groups(const std::vector<Transfer>& transfers, bool at_source) {
+  std::map<std::int32_t, RankRanges> met;
   for (const Transfer& transfer : transfers) {
-    for (const RankRange& range : transfer.targets) {
-      for (std::int32_t rank = range.begin; rank < range.end; ++rank) {
-        met[by_source ? transfer.source : rank].push_back(by_source ? rank : transfer.source);
-      }
+    if (at_source) {
+      RankRanges& others = met[transfer.source];
+      others.insert(others.end(), transfer.targets.begin(), transfer.targets.end());
+      continue;
     }
+    each_rank(transfer.targets, [&](std::int32_t rank) {
+      RankRanges& others = met[rank];
+      if (others.empty() || others.back().begin != transfer.source) {
+        others.push_back({transfer.source, transfer.source + 1});
+      }
+    });
   }
-  std::vector<Ranks> sets;
-  for (auto& [rank, ranks] : met) {
-    ranks.push_back(rank);
-    std::sort(ranks.begin(), ranks.end());
-    ranks.erase(std::unique(ranks.begin(), ranks.end()), ranks.end());
-    sets.push_back(std::move(ranks));
-  }
-  return sets;
+  Partition groups;
+  return std::all_of(met.begin(), met.end(), [&](auto& each) {
+    each.second.push_back({each.first, each.first + 1});
+    return groups.add(merged(std::move(each.second)));
+  });
 }
 
 /// An all-gather brings what a member sends to all other members. In an all-to-all every sender has something
@@ -99,12 +128,9 @@ std::string_view why_no_collective(const ScheduleStep& step) {
   if (std::any_of(transfers.begin(), transfers.end(), other_lane))
     return "its transfers are on several lanes";
   if (step.collective == CollectiveKind::all_gather) {
-    std::vector<Ranks> sets;
-    sets.reserve(transfers.size());
-    for (const Transfer& transfer : transfers) sets.push_back(ranks_of(transfer));
-    return form_partition(sets) ? "" : "its transfers do not each go to all members of one group";
+    return reach_groups(transfers) ? "" : "its transfers do not each go to all members of one group";
   }
-  const bool fits = form_partition(circles(transfers, true)) || form_partition(circles(transfers, false));
+  const bool fits = meet_groups(transfers, true) || meet_groups(transfers, false);
   return fits ? "" : "neither does every sender reach, nor every receiver hear, all members of one group";
 }
 

@@ -238,7 +238,8 @@ TEST_F(BadRequest, APlanWhoseInputsWereEditedFailsLintAndIsNotRun) {
     }
     const Finished refused = work_.expect(2, "run bad.json --timeline m.json");
     EXPECT_EQ(refused.err.rfind("strata: bad.json: ", 0), 0U) << refused.err;
-    EXPECT_NE(refused.err.find("expected a plan that strata lint accepts\n"), std::string::npos) << refused.err;
+    EXPECT_NE(refused.err.find("expected a plan that strata lint accepts\n"), std::string::npos)
+        << refused.err;
     EXPECT_EQ(refused.out, "");
   }
   EXPECT_FALSE(work_.has("m.json"));
