@@ -51,6 +51,8 @@ class Sums {
     for (const Wave& wave : plan.waves) {
       add_forward(wave.schedule);
       add_traffic(wave.schedule);
+      // Backward repeats the exchanges of forward where whole layers are computed again.
+      if (plan.options.recompute == Recompute::full) add_traffic(wave.schedule);
       add_traffic(derive_backward(wave, plan.model));
     }
   }
