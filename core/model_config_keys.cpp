@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <map>
+
 namespace strata::detail {
 
 namespace {
@@ -73,6 +75,16 @@ std::int64_t ConfigKeys::size_of(const JsonValue& value, std::int64_t max) {
 bool ConfigKeys::flag(std::string_view name, bool fallback) {
   const auto value = find(name);
   return value ? value->boolean() : fallback;
+}
+
+void ConfigKeys::mark_repeats_of(const ConfigKeys& other) {
+  std::map<std::string_view, JsonValue> theirs;
+  for (const Entry& entry : other.entries_) theirs.emplace(entry.value.key(), entry.value);
+  for (Entry& entry : entries_) {
+    const auto same = theirs.find(entry.value.key());
+    if (same == theirs.end()) continue;
+    entry.used |= entry.value.canonical_text() == same->second.canonical_text();
+  }
 }
 
 bool ConfigKeys::is_null(std::string_view name) const {

@@ -38,6 +38,8 @@ class ConfigKeys {
   /// Whether the key is stated and true.
   bool flag(std::string_view name, bool fallback = false);
 
+  /// Marks as used what `other` states with the same value: a wrapper may repeat its text model's keys.
+  void mark_repeats_of(const ConfigKeys& other);
   /// Whether the key is there and null.
   bool is_null(std::string_view name) const;
   /// Whether the key was stated (not null) and whether anybody asked for it. Marks nothing.

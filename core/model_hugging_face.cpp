@@ -142,6 +142,10 @@ ModelReading read_hugging_face(const JsonValue& value) {
   reading.model_type = levels.model_type;
   detail::apply_family(family, levels.keys, reading);
   for (ConfigKeys& level : levels.keys) {
+    if (&level != &levels.text()) {
+      level.mark_repeats_of(levels.text());
+      if (!level.flag("use_sliding_window", true)) level.find("sliding_window");
+    }
     note_own_code(level, reading);
     for (std::string& note : detail::notes_on(level)) reading.notes.push_back(std::move(note));
     detail::refuse_unused_meaning(level);

@@ -214,6 +214,16 @@ TEST(HuggingFaceKeys, OfATextModelAreReadWhereverTheWrapperPutsThem) {
   EXPECT_EQ(outcome(R"({"model_type":"qwen2_5_omni","thinker_config":{"text_config":)" +
                     test::edited(kLlama, "llama", "qwen2_5_omni_text") + "}}"),
             outcome(kLlama));
+  // What a wrapper repeats is one statement; what it states alone is refused where it bears meaning.
+  const std::string qwen = test::edited(kLlama, "llama", "qwen2_5_vl_text");
+  const std::string repeated = R"({"model_type":"qwen2_5_vl","text_config":)" + qwen + "," +
+                               test::edited(qwen, R"("model_type":"qwen2_5_vl_text",)", "").substr(1);
+  EXPECT_EQ(outcome(repeated), outcome(kLlama));
+  EXPECT_TRUE(read(repeated).unused_keys.empty());
+  EXPECT_EQ(outcome(with(with(repeated, "sliding_window", "32768"), "use_sliding_window", "false")),
+            outcome(kLlama));
+  EXPECT_TRUE(
+      outcome(with(repeated, "sliding_window", "32768")).starts_with("config.json: sliding_window: "));
   EXPECT_EQ(outcome(R"({"model_type":"llava"})"),
             "config.json: found no field 'text_config', expected the text model's own configuration");
   EXPECT_EQ(outcome(R"({"model_type":"internvl_chat","llm_config":{"hidden_size":1}})").substr(0, 59),
