@@ -170,7 +170,9 @@ std::string JsonValue::path() const {
     if (array) {
       path += fmt::format("[{}]", index);
     } else {
-      path.append(path.empty() ? "" : ".").append(data_->keys[node_at(*data_, child).key]);
+      // A message is one line that a terminal may show, whatever a file has for a key.
+      path += path.empty() ? "" : ".";
+      for (const char c : data_->keys[node_at(*data_, child).key]) path += c >= ' ' && c <= '~' ? c : '?';
     }
     at = child;
   }

@@ -31,7 +31,7 @@ class JsonRow {
   void collect();
   const Member* find(Meanings meanings) const;
   std::vector<std::int64_t> lengths_with_zeros(const JsonValue& list) const;
-  void read_own_form();
+  void read_own_form(const Member& list);
   void read_tokens();
   void read_total();
   void read_masks();

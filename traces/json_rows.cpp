@@ -91,9 +91,10 @@ Lengths JsonRow::lengths_with_zeros(const JsonValue& list) const {
 }
 
 /// {"step", "packs"} or {"step", "documents"}: strict but for empty packs and documents, which trainers log.
-void JsonRow::read_own_form() {
-  const Member *packs = find({KeyMeaning::packs}), *documents = find({KeyMeaning::documents});
-  if (packs != nullptr && documents != nullptr) object_.fail("both 'packs' and 'documents'", "one of them");
+void JsonRow::read_own_form(const Member& list) {
+  const bool packs = list.key->meaning == KeyMeaning::packs;
+  if (find({KeyMeaning::packs}) != nullptr && find({KeyMeaning::documents}) != nullptr)
+    object_.fail("both 'packs' and 'documents'", "one of them");
   ObjectReader strict(object_);
   for (const std::string_view name : {"step", "packs", "documents"}) strict.find(name);
   for (const JsonValue member : object_.members()) {
@@ -102,11 +103,13 @@ void JsonRow::read_own_form() {
     const bool known = name == "packs" || name == "documents" || name == "step" || member.is_null();
     if (!known && std::find(ignored.begin(), ignored.end(), name) == ignored.end()) strict.finish();
   }
-  row_.kind = packs != nullptr ? RowKind::step : RowKind::free_documents;
-  use(packs != nullptr ? packs->value : documents->value);
-  if (documents != nullptr) row_.packs.push_back(lengths_with_zeros(documents->value));
-  if (packs == nullptr) return;
-  for (const JsonValue pack : packs->value.items()) row_.packs.push_back(lengths_with_zeros(pack));
+  row_.kind = packs ? RowKind::step : RowKind::free_documents;
+  use(list.value);
+  if (!packs) {
+    row_.packs.push_back(lengths_with_zeros(list.value));
+    return;
+  }
+  for (const JsonValue pack : list.value.items()) row_.packs.push_back(lengths_with_zeros(pack));
 }
 
 void JsonRow::read_tokens() {
@@ -256,8 +259,8 @@ void JsonRow::leave_the_rest() {
 
 LengthRow JsonRow::read() {
   collect();
-  if (find({KeyMeaning::packs, KeyMeaning::documents}) != nullptr) {
-    read_own_form();
+  if (const Member* own = find({KeyMeaning::packs, KeyMeaning::documents})) {
+    read_own_form(*own);
     if (const Member* step = find({KeyMeaning::step})) {
       row_.step = step->value.integer(0, kMostStep);
       use(step->value);

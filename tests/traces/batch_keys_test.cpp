@@ -187,6 +187,12 @@ TEST(BatchKeys, InsideAnObjectOfARowAreRefused) {
   EXPECT_EQ(read.source.unused_keys, std::vector<std::string>{"meta"});
 }
 
+TEST(BatchKeys, ANameThatNoTerminalMayShowIsRefusedInOneLine) {
+  const std::string error = outcome("{\"length\":3,\"cu_\\n\\u001b[31m\":1}").error;
+  EXPECT_EQ(error.find_first_of("\n\x1b"), std::string::npos) << error;
+  EXPECT_TRUE(contains(error, "cu_"));
+}
+
 TEST(BatchKeys, ACountOfDocumentsIsNotACountOfCopies) {
   EXPECT_TRUE(contains(outcome("{\"input_ids\":[1,2,3],\"num_docs\":2}").error, "num_docs"));
   EXPECT_TRUE(contains(outcome("{\"input_ids\":[1,2,3],\"count\":2}").error, "count"));
