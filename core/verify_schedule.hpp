@@ -21,6 +21,10 @@ struct Violation {
   bool operator==(const Violation&) const = default;
 };
 
+/// Ranks that may each send a part of one row and head to its owner. An executor merges them, and the owner's
+/// own part, at once.
+inline constexpr std::int64_t kMaxPartialOutputs = 1023;
+
 /// Checks one wave, forward and the derived backward. `place` prefixes the places ("waves[0]"). Stops adding
 /// after `limit` violations. Cost: a sort of the wave's transfers and tasks plus a linear sweep.
 std::vector<Violation> verify_wave(const Wave& wave, const ModelShape& model, std::int32_t rank_count,
