@@ -91,22 +91,22 @@ void join_heads(std::vector<Return>& parts, std::size_t first) {
   const auto same_rows = [](const Return& a, const Return& b) {
     return a.begin == b.begin && a.end == b.end;
   };
-  std::size_t kept = first;
-  for (std::size_t at = heads_end(first), end = at; at < parts.size(); at = end) {
-    end = heads_end(at);
+  std::size_t kept = first, at = heads_end(first);
+  while (at < parts.size()) {
+    const std::size_t end = heads_end(at);
     const auto before = parts.begin() + static_cast<std::ptrdiff_t>(kept);
     const auto here = parts.begin() + static_cast<std::ptrdiff_t>(at);
+    const auto after = parts.begin() + static_cast<std::ptrdiff_t>(end);
+    const HeadRange heads = parts[at].heads;
     const bool joins =
-        parts[kept].heads.end == parts[at].heads.begin &&
-        std::equal(before, here, here, parts.begin() + static_cast<std::ptrdiff_t>(end), same_rows);
-    if (!joins) {
+        parts[kept].heads.end == heads.begin && std::equal(before, here, here, after, same_rows);
+    if (joins) {
+      parts.erase(here, after);
+      for (std::size_t i = kept; i < at; ++i) parts[i].heads.end = heads.end;
+    } else {
       kept = at;
-      continue;
+      at = end;
     }
-    const std::int32_t heads = parts[at].heads.end;
-    parts.erase(here, parts.begin() + static_cast<std::ptrdiff_t>(end));
-    for (std::size_t i = kept; i < at; ++i) parts[i].heads.end = heads;
-    end = at;
   }
 }
 

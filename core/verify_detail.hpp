@@ -165,6 +165,9 @@ void verify_records(const WaveIndex& wave, const std::vector<ScheduleStep>& step
 void verify_coverage(const WaveIndex& wave, const ScheduleIndex& schedule, Documents documents,
                      Findings& findings);
 
+/// No row and head of the document comes home in more parts than kMaxPartialOutputs.
+void verify_part_counts(const WaveIndex& wave, const ScheduleIndex& schedule, std::size_t document,
+                        Findings& findings);
 /// `o` transfers of one document: their source computed all pairs of their rows and heads.
 void verify_finished_outputs(const WaveIndex& wave, const ScheduleIndex& schedule, std::size_t document,
                              Findings& findings);

@@ -262,6 +262,7 @@ void verify_forward_flow(const WaveIndex& wave, const ScheduleIndex& forward, Do
     flow.check_input(i, TensorKind::kv, nullptr);
     flow.check_output(i, TensorKind::o, TensorKind::o_part);
     verify_finished_outputs(wave, forward, i, findings);
+    verify_part_counts(wave, forward, i, findings);
   }
 }
 

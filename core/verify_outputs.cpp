@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// A rank may send `o`, a finished output, only for rows and heads whose pairs it computed alone; otherwise
-// the owner would take a share for the whole. Per plane of heads: the rows that several ranks compute, then a
-// look-up per `o`.
+// What comes home may be merged. A rank may send `o`, a finished output, only for rows and heads whose pairs
+// it computed alone; otherwise the owner would take a share for the whole. Per plane of heads: the rows that
+// several ranks compute, then a look-up per `o`.
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
+#include <optional>
 
 #include "core/verify_detail.hpp"
 #include "core/verify_planes.hpp"
@@ -51,6 +53,21 @@ std::vector<Rows> shared_rows(std::span<const Share> shares) {
   return shared;
 }
 
+/// Rows of at least `most + 1` parts, or nothing. `parts` sorted by begin.
+std::optional<Rows> crowded_rows(std::span<const Share> parts, std::int64_t most) {
+  std::vector<std::int64_t> ends;  // of the parts that go on, a heap with the least first
+  for (const Share& part : parts) {
+    while (!ends.empty() && ends.front() <= part.begin) {
+      std::pop_heap(ends.begin(), ends.end(), std::greater<>());
+      ends.pop_back();
+    }
+    ends.push_back(part.end);
+    std::push_heap(ends.begin(), ends.end(), std::greater<>());
+    if (static_cast<std::int64_t>(ends.size()) > most) return Rows{part.begin, ends.front()};
+  }
+  return std::nullopt;
+}
+
 const Rows* first_overlap(const std::vector<Rows>& rows, const Share& share) {
   const auto at = std::partition_point(rows.begin(), rows.end(),
                                        [&](const Rows& other) { return other.end <= share.begin; });
@@ -58,6 +75,27 @@ const Rows* first_overlap(const std::vector<Rows>& rows, const Share& share) {
 }
 
 }  // namespace
+
+void verify_part_counts(const WaveIndex& wave, const ScheduleIndex& schedule, std::size_t document,
+                        Findings& findings) {
+  const auto moves = schedule.moves(document, TensorKind::o_part, TensorKind::o_part);
+  if (static_cast<std::int64_t>(moves.size()) <= kMaxPartialOutputs) return;
+  std::vector<Share> parts;
+  for (const Move& move : moves) parts.push_back({move.begin, move.end, move.heads, move.rank, -1});
+  const auto by_begin = [](const Share& a, const Share& b) { return a.begin < b.begin; };
+  each_plane(
+      parts, wave.model().query_heads, [](const Share& part) { return part.heads; }, by_begin,
+      [&](HeadRange heads, std::span<const Share> plane) {
+        const std::optional<Rows> rows = crowded_rows(plane, kMaxPartialOutputs);
+        if (rows) {
+          findings.add(
+              "parts", schedule.where() + ".steps",
+              fmt::format("more than {} ranks send a part of {}, {}", kMaxPartialOutputs,
+                          describe(wave.document(document), rows->begin, rows->end), describe(heads)));
+        }
+        return !rows;
+      });
+}
 
 void verify_finished_outputs(const WaveIndex& wave, const ScheduleIndex& schedule, std::size_t document,
                              Findings& findings) {

@@ -23,6 +23,9 @@ struct Violation {
   bool operator==(const Violation&) const = default;
 };
 
+/// Ranks that may each send a part of one row and head to its owner. An executor merges them, and the owner's
+/// own part, at once.
+inline constexpr std::int64_t kMaxPartialOutputs = 1023;
 /// The limit of the verifier (docs/plan-format.md) that a model, or a wave of it with these ascending
 /// document numbers, is beyond; nothing when it is within all. A planner rejects what the verifier would
 /// refuse.

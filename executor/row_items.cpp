@@ -6,11 +6,14 @@
 #include <numeric>
 
 #include "core/check.hpp"
+#include "core/verify_schedule.hpp"
 #include "executor/kernel_arguments.hpp"
 
 namespace strata {
 
 namespace {
+
+static_assert(kMaxPartialOutputs < kernels::kMaxMergeParts, "what lint accepts can be merged");
 
 /// Collects tasks with the grid cell they write, then turns runs of cells into items.
 class ItemBuilder {

@@ -92,6 +92,8 @@ std::vector<NamedPlan> hand_built_plans() {
   add("relay by hand", relay_wave());
   add("head split by hand", head_split_wave());
   add("travelling query by hand", travelling_query_wave());
+  add("relayed query by hand", relayed_query_wave());
+  add("mixed slice by hand", mixed_slice_wave());
   return plans;
 }
 

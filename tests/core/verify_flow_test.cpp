@@ -149,5 +149,40 @@ TEST(VerifyCoverage, NamesPairsThatAreComputedTwice) {
       "queries [6, 8) with keys [2, 3) of document 0, heads [1, 2), are computed by steps[1].tasks[0] too");
 }
 
+/// Every rank owns one token. The last rank computes all rows but its own, of which every rank computes the
+/// pair with its key.
+Wave row_in_parts(std::int32_t ranks) {
+  const std::int32_t last = ranks - 1;
+  const HeadRange queries{0, 4}, keys{0, 2};
+  Wave wave;
+  wave.documents = {0};
+  wave.lengths = {ranks};
+  wave.groups = {{{}, {{"ring", ranks}}, {0}}};
+  wave.schedule.steps.resize(3);
+  auto& steps = wave.schedule.steps;
+  for (std::int32_t rank = 0; rank < ranks; ++rank) {
+    const TokenSpan own{0, rank, rank + 1}, row{0, last, ranks};
+    wave.groups[0].ranks.push_back(rank);
+    wave.placement.spans.push_back({own});
+    steps[1].tasks.push_back({rank, row, own, queries});
+    if (rank == last) continue;
+    steps[0].transfers.push_back({rank, {{last, ranks}}, TensorKind::q, own, queries, 0, 1});
+    steps[0].transfers.push_back({rank, {{last, ranks}}, TensorKind::kv, own, keys, 0, 1});
+    steps[2].transfers.push_back({last, {{rank, rank + 1}}, TensorKind::o, own, queries, 0, 3});
+    steps[2].transfers.push_back({rank, {{last, ranks}}, TensorKind::o_part, row, queries, 0, 3});
+  }
+  steps[0].transfers.push_back({last, {{0, last}}, TensorKind::q, {0, last, ranks}, queries, 0, 1});
+  steps[1].tasks.push_back({last, {0, 0, last}, {0, 0, last}, queries});
+  for (ScheduleStep& step : steps) sort_canonically(step);
+  return wave;
+}
+
+TEST(VerifyOutputs, TakesNoMorePartsOfARowThanAnExecutorMerges) {
+  const auto most = static_cast<std::int32_t>(kMaxPartialOutputs);
+  EXPECT_TRUE(verify(row_in_parts(most + 1)).empty()) << listed(verify(row_in_parts(most + 1)));
+  expect_only(verify(row_in_parts(most + 2)), "parts", ".steps",
+              "more than 1023 ranks send a part of rows [1024, 1025) of document 0, heads [0, 4)");
+}
+
 }  // namespace
 }  // namespace strata::test

@@ -12,7 +12,7 @@ namespace {
 
 void expect_right(const Wave& wave) {
   const RandomSchedule schedule{hand_built_model(), wave.placement.rank_count(), wave};
-  for (const std::uint64_t seed : {1, 8}) {
+  for (const std::uint64_t seed : {std::uint64_t{1}, std::uint64_t{8}}) {
     const Trial trial = try_schedule(schedule, seed);
     EXPECT_EQ(trial.verdict, Verdict::right) << trial.what;
   }
