@@ -41,7 +41,7 @@ Duration device_floor(const ProgramTotals& totals, const Topology& topology, std
 struct SimulatedLayers {
   std::int32_t layers = 0;
   std::vector<RankTimes> times;
-  std::vector<RankGrowth> growth;  // [rank] of kSteadyIncrements layers; empty when nothing was left out
+  LayerGrowth growth;  // without ranks when nothing was left out
   std::vector<TimelineEvent> events;
   std::int64_t instructions = 0;
 };
@@ -51,13 +51,16 @@ std::vector<RankLoad> rank_loads(const SimulatedLayers& simulated, const Program
   std::vector<RankLoad> loads;
   for (std::size_t rank = 0; rank < simulated.times.size(); ++rank) {
     const RankTimes& time = simulated.times[rank];
-    const RankGrowth growth = simulated.growth.empty() ? RankGrowth{} : simulated.growth[rank];
-    const std::int64_t more = layers - simulated.layers;
+    const LayerGrowth::Rank growth =
+        simulated.growth.ranks.empty() ? LayerGrowth::Rank{} : simulated.growth.ranks[rank];
+    const auto after_all = [&](std::int64_t ns, std::int64_t added) {
+      return Duration{grown(ns, added, simulated.growth.layers, layers - simulated.layers)};
+    };
     RankLoad load;
-    load.end = {grown(time.end_ns, growth.end_ns, more)};
-    load.busy = {grown(time.busy_ns, growth.busy_ns, more)};
-    load.exposed = {grown(time.exposed_ns, growth.exposed_ns, more)};
-    load.forward = {grown(time.forward_ns, growth.forward_ns, more)};
+    load.end = after_all(time.end_ns, growth.end_ns);
+    load.busy = after_all(time.busy_ns, growth.busy_ns);
+    load.exposed = after_all(time.exposed_ns, growth.exposed_ns);
+    load.forward = after_all(time.forward_ns, growth.forward_ns);
     load.pairs = totals.rank_pairs[rank];
     loads.push_back(load);
   }
@@ -96,11 +99,6 @@ void describe_machine(const Topology& topology, Timeline& timeline) {
   timeline.rank_count = topology.rank_count();
 }
 
-SimulatedLayers run_layers(SimulatorEngine& engine, std::int32_t layers) {
-  engine.run();
-  return {layers, engine.times(), {}, engine.take_events(), engine.instructions()};
-}
-
 /// Whether no rank shares a device with another or exchanges anything.
 bool ranks_are_apart(const std::vector<SimulatedWave>& waves, const Topology& topology) {
   std::vector<std::int32_t> devices = topology.rank_device;
@@ -122,6 +120,59 @@ std::int64_t events_of(const std::vector<SimulatedWave>& waves) {
   return events;
 }
 
+/// Decides how many layers to simulate, and does.
+class LayerRunner {
+ public:
+  LayerRunner(const std::vector<SimulatedWave>& waves, const Topology& topology, const RouteTable& routes,
+              const CostProfile& profile, const SimulatorOptions& options)
+      : waves_(waves), topology_(topology), routes_(routes), profile_(profile), options_(options) {}
+
+  SimulatedLayers run(std::int32_t layers) const {
+    if (options_.exact || events_of(waves_) <= options_.free_events / layers) return simulate(layers);
+    for (const std::int32_t count : kShortLayers) {
+      if (2 * count > layers) break;
+      SimulatorEngine engine(waves_, topology_, routes_, profile_, settings(count, true));
+      SimulatedLayers simulated = finished(engine, count);
+      const auto growth = steady_growth(engine.marks(), ranks_are_apart(waves_, topology_));
+      if (!growth) continue;
+      simulated.growth = *growth;
+      return simulated;
+    }
+    SimulatedLayers simulated = simulate(std::min(layers, options_.most_layers));
+    if (simulated.layers < layers) scale(simulated);
+    return simulated;
+  }
+
+ private:
+  SimulatorEngine::Settings settings(std::int32_t layers, bool mark) const {
+    return {layers, options_.record, options_.batch_ends, options_.recompute != Recompute::none, mark};
+  }
+
+  static SimulatedLayers finished(SimulatorEngine& engine, std::int32_t layers) {
+    engine.run();
+    return {layers, engine.times(), {}, engine.take_events(), engine.instructions()};
+  }
+
+  SimulatedLayers simulate(std::int32_t layers) const {
+    SimulatorEngine engine(waves_, topology_, routes_, profile_, settings(layers, false));
+    return finished(engine, layers);
+  }
+
+  /// As many layers again take as long again.
+  static void scale(SimulatedLayers& simulated) {
+    simulated.growth.layers = simulated.layers;
+    for (const RankTimes& time : simulated.times) {
+      simulated.growth.ranks.push_back({time.end_ns, time.busy_ns, time.exposed_ns, time.forward_ns});
+    }
+  }
+
+  const std::vector<SimulatedWave>& waves_;
+  const Topology& topology_;
+  const RouteTable& routes_;
+  const CostProfile& profile_;
+  const SimulatorOptions& options_;
+};
+
 }  // namespace
 
 Simulation simulate_step(const std::vector<std::vector<RankProgram>>& waves, const Topology& topology,
@@ -139,25 +190,7 @@ Simulation simulate_step(const std::vector<std::vector<RankProgram>>& waves, con
     compiled.push_back(compile_wave(programs, topology, routes, model, profile,
                                     {options.include_linear, options.recompute}, totals));
   }
-
-  const bool apart = ranks_are_apart(compiled, topology);
-  const auto simulate = [&](std::int32_t count) {
-    SimulatorEngine engine(compiled, topology, routes, profile,
-                           {count, options.record, options.batch_ends, options.recompute != Recompute::none});
-    SimulatedLayers simulated = run_layers(engine, count);
-    if (count == layers) return simulated;
-    const auto growth = steady_growth(engine.marks(), apart);
-    if (!growth) return SimulatedLayers{};
-    simulated.growth = *growth;
-    return simulated;
-  };
-  SimulatedLayers simulated;
-  if (!options.exact && events_of(compiled) > options.free_events / layers) {
-    for (const std::int32_t count : kShortLayers) {
-      if (simulated.layers == 0 && 2 * count <= layers) simulated = simulate(count);
-    }
-  }
-  if (simulated.layers == 0) simulated = simulate(layers);
+  SimulatedLayers simulated = LayerRunner(compiled, topology, routes, profile, options).run(layers);
 
   Simulation simulation;
   simulation.simulated_layers = simulated.layers;
