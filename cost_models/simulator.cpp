@@ -44,6 +44,7 @@ struct SimulatedLayers {
   LayerGrowth growth;  // without ranks when nothing was left out
   std::vector<TimelineEvent> events;
   std::int64_t instructions = 0;
+  bool settled = true;
 };
 
 std::vector<RankLoad> rank_loads(const SimulatedLayers& simulated, const ProgramTotals& totals,
@@ -128,19 +129,21 @@ class LayerRunner {
       : waves_(waves), topology_(topology), routes_(routes), profile_(profile), options_(options) {}
 
   SimulatedLayers run(std::int32_t layers) const {
-    if (options_.exact || events_of(waves_) <= options_.free_events / layers) return simulate(layers);
+    const std::int64_t events = events_of(waves_);
+    if (options_.exact || events <= options_.free_events / layers) return simulate(layers);
+    std::vector<SimulatedLayers> tried;
     for (const std::int32_t count : kShortLayers) {
       if (2 * count > layers) break;
       SimulatorEngine engine(waves_, topology_, routes_, profile_, settings(count, true));
-      SimulatedLayers simulated = finished(engine, count);
+      SimulatedLayers& simulated = tried.emplace_back(finished(engine, count));
       const auto growth = steady_growth(engine.marks(), ranks_are_apart(waves_, topology_));
       if (!growth) continue;
       simulated.growth = *growth;
-      return simulated;
+      return std::move(simulated);
     }
-    SimulatedLayers simulated = simulate(std::min(layers, options_.most_layers));
-    if (simulated.layers < layers) scale(simulated);
-    return simulated;
+    const bool dear = events > options_.most_events / layers;
+    if (dear && tried.size() == kShortLayers.size()) return unsettled(tried.front(), std::move(tried.back()));
+    return simulate(layers);
   }
 
  private:
@@ -150,7 +153,7 @@ class LayerRunner {
 
   static SimulatedLayers finished(SimulatorEngine& engine, std::int32_t layers) {
     engine.run();
-    return {layers, engine.times(), {}, engine.take_events(), engine.instructions()};
+    return {layers, engine.times(), {}, engine.take_events(), engine.instructions(), true};
   }
 
   SimulatedLayers simulate(std::int32_t layers) const {
@@ -158,12 +161,21 @@ class LayerRunner {
     return finished(engine, layers);
   }
 
-  /// As many layers again take as long again.
-  static void scale(SimulatedLayers& simulated) {
-    simulated.growth.layers = simulated.layers;
-    for (const RankTimes& time : simulated.times) {
-      simulated.growth.ranks.push_back({time.end_ns, time.busy_ns, time.exposed_ns, time.forward_ns});
+  /// What the longer run took more.
+  static SimulatedLayers unsettled(const SimulatedLayers& shorter, SimulatedLayers longer) {
+    longer.settled = false;
+    longer.growth.layers = longer.layers - shorter.layers;
+    for (std::size_t rank = 0; rank < longer.times.size(); ++rank) {
+      const RankTimes& less = shorter.times[rank];
+      const RankTimes& more = longer.times[rank];
+      const auto added = [](std::int64_t from, std::int64_t to) {
+        return std::max<std::int64_t>(0, to - from);
+      };
+      longer.growth.ranks.push_back({added(less.end_ns, more.end_ns), added(less.busy_ns, more.busy_ns),
+                                     added(less.exposed_ns, more.exposed_ns),
+                                     added(less.forward_ns, more.forward_ns)});
     }
+    return longer;
   }
 
   const std::vector<SimulatedWave>& waves_;
@@ -194,6 +206,7 @@ Simulation simulate_step(const std::vector<std::vector<RankProgram>>& waves, con
 
   Simulation simulation;
   simulation.simulated_layers = simulated.layers;
+  simulation.settled = simulated.settled;
   simulation.ranks = rank_loads(simulated, totals, layers);
   simulation.prediction = predict(simulation.ranks, totals, topology, memory_peak(waves, layers), layers);
   simulation.instructions = simulated.instructions;
