@@ -40,9 +40,10 @@ Duration device_floor(const ProgramTotals& totals, const Topology& topology, std
 struct SimulatedLayers {
   std::int32_t layers = 0;
   std::vector<RankTimes> times;
-  std::vector<RankGrowth> growth;  // [rank] of kSteadyIncrements layers; empty when nothing was left out
+  LayerGrowth growth;  // without ranks when nothing was left out
   std::vector<TimelineEvent> events;
   std::int64_t instructions = 0;
+  bool settled = true;
 };
 
 std::vector<RankLoad> rank_loads(const SimulatedLayers& simulated, const ProgramTotals& totals,
@@ -50,13 +51,16 @@ std::vector<RankLoad> rank_loads(const SimulatedLayers& simulated, const Program
   std::vector<RankLoad> loads;
   for (std::size_t rank = 0; rank < simulated.times.size(); ++rank) {
     const RankTimes& time = simulated.times[rank];
-    const RankGrowth growth = simulated.growth.empty() ? RankGrowth{} : simulated.growth[rank];
-    const std::int64_t more = layers - simulated.layers;
+    const LayerGrowth::Rank growth =
+        simulated.growth.ranks.empty() ? LayerGrowth::Rank{} : simulated.growth.ranks[rank];
+    const auto after_all = [&](std::int64_t ns, std::int64_t added) {
+      return Duration{grown(ns, added, simulated.growth.layers, layers - simulated.layers)};
+    };
     RankLoad load;
-    load.end = {grown(time.end_ns, growth.end_ns, more)};
-    load.busy = {grown(time.busy_ns, growth.busy_ns, more)};
-    load.exposed = {grown(time.exposed_ns, growth.exposed_ns, more)};
-    load.forward = {grown(time.forward_ns, growth.forward_ns, more)};
+    load.end = after_all(time.end_ns, growth.end_ns);
+    load.busy = after_all(time.busy_ns, growth.busy_ns);
+    load.exposed = after_all(time.exposed_ns, growth.exposed_ns);
+    load.forward = after_all(time.forward_ns, growth.forward_ns);
     load.pairs = totals.rank_pairs[rank];
     loads.push_back(load);
   }
@@ -93,11 +97,6 @@ void describe_machine(const Topology& topology, Timeline& timeline) {
   timeline.rank_count = topology.rank_count();
 }
 
-SimulatedLayers run_layers(SimulatorEngine& engine, std::int32_t layers) {
-  engine.run();
-  return {layers, engine.times(), {}, engine.take_events(), engine.instructions()};
-}
-
 /// Whether no rank shares a device with another or exchanges anything.
 bool ranks_are_apart(const std::vector<SimulatedWave>& waves, const Topology& topology) {
   std::vector<std::int32_t> devices = topology.rank_device;
@@ -119,6 +118,70 @@ std::int64_t events_of(const std::vector<SimulatedWave>& waves) {
   return events;
 }
 
+/// Decides how many layers to simulate, and does.
+class LayerRunner {
+ public:
+  LayerRunner(const std::vector<SimulatedWave>& waves, const Topology& topology, const RouteTable& routes,
+              const CostProfile& profile, const SimulatorOptions& options)
+      : waves_(waves), topology_(topology), routes_(routes), profile_(profile), options_(options) {}
+
+  SimulatedLayers run(std::int32_t layers) const {
+    const std::int64_t events = events_of(waves_);
+    if (options_.exact || events <= options_.free_events / layers) return simulate(layers);
+    std::vector<SimulatedLayers> tried;
+    for (const std::int32_t count : kShortLayers) {
+      if (2 * count > layers) break;
+      SimulatorEngine engine(waves_, topology_, routes_, profile_, settings(count, true));
+      SimulatedLayers& simulated = tried.emplace_back(finished(engine, count));
+      const auto growth = steady_growth(engine.marks(), ranks_are_apart(waves_, topology_));
+      if (!growth) continue;
+      simulated.growth = *growth;
+      return std::move(simulated);
+    }
+    const bool dear = events > options_.most_events / layers;
+    if (dear && tried.size() == kShortLayers.size()) return unsettled(tried.front(), std::move(tried.back()));
+    return simulate(layers);
+  }
+
+ private:
+  SimulatorEngine::Settings settings(std::int32_t layers, bool mark) const {
+    return {layers, options_.record, options_.batch_ends, options_.recompute != Recompute::none, mark};
+  }
+
+  static SimulatedLayers finished(SimulatorEngine& engine, std::int32_t layers) {
+    engine.run();
+    return {layers, engine.times(), {}, engine.take_events(), engine.instructions(), true};
+  }
+
+  SimulatedLayers simulate(std::int32_t layers) const {
+    SimulatorEngine engine(waves_, topology_, routes_, profile_, settings(layers, false));
+    return finished(engine, layers);
+  }
+
+  /// What the longer run took more.
+  static SimulatedLayers unsettled(const SimulatedLayers& shorter, SimulatedLayers longer) {
+    longer.settled = false;
+    longer.growth.layers = longer.layers - shorter.layers;
+    for (std::size_t rank = 0; rank < longer.times.size(); ++rank) {
+      const RankTimes& less = shorter.times[rank];
+      const RankTimes& more = longer.times[rank];
+      const auto added = [](std::int64_t from, std::int64_t to) {
+        return std::max<std::int64_t>(0, to - from);
+      };
+      longer.growth.ranks.push_back({added(less.end_ns, more.end_ns), added(less.busy_ns, more.busy_ns),
+                                     added(less.exposed_ns, more.exposed_ns),
+                                     added(less.forward_ns, more.forward_ns)});
+    }
+    return longer;
+  }
+
+  const std::vector<SimulatedWave>& waves_;
+  const Topology& topology_;
+  const RouteTable& routes_;
+  const CostProfile& profile_;
+  const SimulatorOptions& options_;
+};
+
 }  // namespace
 
 Simulation simulate_step(const std::vector<std::vector<RankProgram>>& waves, const Topology& topology,
@@ -136,28 +199,11 @@ Simulation simulate_step(const std::vector<std::vector<RankProgram>>& waves, con
     compiled.push_back(compile_wave(programs, topology, routes, model, profile,
                                     {options.include_linear, options.recompute}, totals));
   }
-
-  const bool apart = ranks_are_apart(compiled, topology);
-  const auto simulate = [&](std::int32_t count) {
-    SimulatorEngine engine(compiled, topology, routes, profile,
-                           {count, options.record, options.batch_ends, options.recompute != Recompute::none});
-    SimulatedLayers simulated = run_layers(engine, count);
-    if (count == layers) return simulated;
-    const auto growth = steady_growth(engine.marks(), apart);
-    if (!growth) return SimulatedLayers{};
-    simulated.growth = *growth;
-    return simulated;
-  };
-  SimulatedLayers simulated;
-  if (!options.exact && events_of(compiled) > options.free_events / layers) {
-    for (const std::int32_t count : kShortLayers) {
-      if (simulated.layers == 0 && 2 * count <= layers) simulated = simulate(count);
-    }
-  }
-  if (simulated.layers == 0) simulated = simulate(layers);
+  SimulatedLayers simulated = LayerRunner(compiled, topology, routes, profile, options).run(layers);
 
   Simulation simulation;
   simulation.simulated_layers = simulated.layers;
+  simulation.settled = simulated.settled;
   simulation.ranks = rank_loads(simulated, totals, layers);
   simulation.prediction = predict(simulation.ranks, totals, topology, layers);
   simulation.instructions = simulated.instructions;

@@ -26,7 +26,7 @@ SimulatorEngine::SimulatorEngine(const std::vector<SimulatedWave>& waves, const 
       fluid_(queue_, settings.batch_ends),
       ranks_(topology.rank_device.size()),
       times_(topology.rank_device.size()),
-      marks_(waves.size(), settings.layers, topology.rank_device.size()) {
+      marks_(waves.size(), settings.mark ? settings.layers : 0, topology.rank_device.size()) {
   add_resources();
   std::int64_t events = 0;
   for (const SimulatedWave& wave : waves_) {
@@ -113,7 +113,7 @@ void SimulatorEngine::leave_stage(std::int32_t rank) {
   RankState& state = ranks_[at(rank)];
   const RankTimes& times = times_[at(rank)];
   const Stage stage = stage_at(state.stage);
-  if (!stage.recomputed) {
+  if (settings_.mark && !stage.recomputed) {
     const std::int32_t order = stage.pass == Pass::forward ? stage.layer : layers_ - 1 - stage.layer;
     marks_.at(at(state.wave), stage.pass, order, at(rank)) = {times.end_ns, times.busy_ns, times.exposed_ns};
   }

@@ -28,6 +28,7 @@ class SimulatorEngine {
     bool record = true;       ///< keep events
     bool batch_ends = true;   ///< see fluid.hpp
     bool recomputes = false;  ///< before each backward pass-layer the wave's `recomputed` passes run
+    bool mark = false;        ///< keep `marks`
   };
 
   /// The arguments must outlive the engine.

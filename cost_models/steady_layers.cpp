@@ -40,7 +40,8 @@ bool pass_is_steady(const LayerMarks& marks, std::size_t wave, Pass pass, bool a
   return apart || all.agree();
 }
 
-void add_growth(const LayerMarks& marks, std::size_t wave, Pass pass, std::vector<RankGrowth>& growth) {
+void add_growth(const LayerMarks& marks, std::size_t wave, Pass pass,
+                std::vector<LayerGrowth::Rank>& growth) {
   const std::int32_t last = marks.layers() - 1;
   for (std::size_t rank = 0; rank < marks.ranks(); ++rank) {
     const LayerMark& from = marks.at(wave, pass, last - kSteadyIncrements, rank);
@@ -54,24 +55,23 @@ void add_growth(const LayerMarks& marks, std::size_t wave, Pass pass, std::vecto
 
 }  // namespace
 
-std::optional<std::vector<RankGrowth>> steady_growth(const LayerMarks& marks, bool apart) {
+std::optional<LayerGrowth> steady_growth(const LayerMarks& marks, bool apart) {
   STRATA_CHECK(marks.layers() > kSteadyIncrements, "{} layers have no {} increments", marks.layers(),
                kSteadyIncrements);
-  std::vector<RankGrowth> growth(marks.ranks());
+  LayerGrowth growth{kSteadyIncrements, std::vector<LayerGrowth::Rank>(marks.ranks())};
   for (std::size_t wave = 0; wave < marks.waves(); ++wave) {
     for (const Pass pass : {Pass::forward, Pass::backward}) {
       if (!pass_is_steady(marks, wave, pass, apart)) return std::nullopt;
-      add_growth(marks, wave, pass, growth);
+      add_growth(marks, wave, pass, growth.ranks);
     }
   }
   return growth;
 }
 
-std::int64_t grown(std::int64_t ns, std::int64_t growth, std::int64_t more) {
-  const double sum =
-      static_cast<double>(ns) + static_cast<double>(growth) * static_cast<double>(more) / kSteadyIncrements;
-  if (sum > static_cast<double>(kLongestNs)) throw_too_long();
-  return ns + growth / kSteadyIncrements * more + growth % kSteadyIncrements * more / kSteadyIncrements;
+std::int64_t grown(std::int64_t ns, std::int64_t growth, std::int32_t layers, std::int64_t more) {
+  const double added = static_cast<double>(growth) * static_cast<double>(more) / layers;
+  if (static_cast<double>(ns) + added > static_cast<double>(kLongestNs)) throw_too_long();
+  return ns + growth / layers * more + growth % layers * more / layers;
 }
 
 }  // namespace strata

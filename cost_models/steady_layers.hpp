@@ -27,7 +27,7 @@ class LayerMarks {
       : layers_(layers), ranks_(ranks), marks_(waves * 2 * static_cast<std::size_t>(layers) * ranks) {}
 
   std::size_t waves() const {
-    return ranks_ == 0 ? 0 : marks_.size() / (2 * static_cast<std::size_t>(layers_) * ranks_);
+    return marks_.empty() ? 0 : marks_.size() / (2 * static_cast<std::size_t>(layers_) * ranks_);
   }
   std::int32_t layers() const { return layers_; }
   std::size_t ranks() const { return ranks_; }
@@ -51,9 +51,13 @@ class LayerMarks {
   std::vector<LayerMark> marks_;
 };
 
-/// What `kSteadyIncrements` further layers add to a rank, all waves and both passes.
-struct RankGrowth {
-  std::int64_t end_ns = 0, busy_ns = 0, exposed_ns = 0, forward_ns = 0;
+/// What `layers` further layers add to every rank, all waves and both passes.
+struct LayerGrowth {
+  struct Rank {
+    std::int64_t end_ns = 0, busy_ns = 0, exposed_ns = 0, forward_ns = 0;
+  };
+  std::int32_t layers = 1;
+  std::vector<Rank> ranks;
 };
 
 /// The last so many increments of a pass must agree, which takes one mark more.
@@ -61,13 +65,13 @@ inline constexpr std::int32_t kSteadyIncrements = 4;
 /// Within this share of the largest of them.
 inline constexpr double kSteadyShare = 5e-3;
 
-/// [rank], or nothing unless in every wave and pass the last kSteadyIncrements increments from layer to layer
-/// agree: each rank's own, and those of all ranks with each other. Ranks that are `apart`, which share no
-/// device and exchange nothing, may each have a rhythm of their own. The latest rank alone would not do: its
-/// increments can agree while others still drift apart. Needs more layers than increments.
-std::optional<std::vector<RankGrowth>> steady_growth(const LayerMarks& marks, bool apart);
+/// Nothing unless in every wave and pass the last kSteadyIncrements increments from layer to layer agree:
+/// each rank's own, and those of all ranks with each other. Ranks that are `apart`, which share no device and
+/// exchange nothing, may each have a rhythm of their own. The latest rank alone would not do: its increments
+/// can agree while others still drift apart. Needs more layers than increments.
+std::optional<LayerGrowth> steady_growth(const LayerMarks& marks, bool apart);
 
-/// `ns` after `more` further layers of which kSteadyIncrements add `growth`. Throws as throw_too_long.
-std::int64_t grown(std::int64_t ns, std::int64_t growth, std::int64_t more);
+/// `ns` after `more` further layers of which `layers` add `growth`. Throws as throw_too_long.
+std::int64_t grown(std::int64_t ns, std::int64_t growth, std::int32_t layers, std::int64_t more);
 
 }  // namespace strata

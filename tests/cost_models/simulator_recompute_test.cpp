@@ -93,7 +93,8 @@ TEST(Recompute, TheTimelineHoldsEveryInstructionOnceUnderItsOwnKey) {
       simulate_step({pair_of_ranks()}, star({{}, {}}), unit_model(3), unit_profile(), with(Recompute::full));
   ASSERT_EQ(full.timeline.events.size(), none.timeline.events.size());
   for (std::size_t i = 0; i < full.timeline.events.size(); ++i) {
-    const TimelineEvent &a = none.timeline.events[i], &b = full.timeline.events[i];
+    const TimelineEvent& a = none.timeline.events[i];
+    const TimelineEvent& b = full.timeline.events[i];
     EXPECT_FALSE(key_less(a, b) || key_less(b, a)) << i;
     EXPECT_TRUE(b.pass == Pass::backward || a == b) << i;
   }

@@ -80,6 +80,36 @@ TEST(SimulateStep, AFewLayersOrAFewEventsAreSimulatedInFull) {
       simulate_step({programs}, star({{}}), unit_model(5), unit_profile(), silent).timeline.events.empty());
 }
 
+TEST(SimulateStep, RanksThatDriftApartAreSimulatedInFullAsLongAsThatCanBeDone) {
+  // Both share one unit and never wait for each other: rank 0 is through while rank 1 still has more than
+  // half to do. All work is 10 + 20 + 37 + 50 = 117 a layer.
+  auto programs = empty_programs(2);
+  programs[0].forward = {compute(10)};
+  programs[0].backward = {compute(20)};
+  programs[1].forward = {compute(37)};
+  programs[1].backward = {compute(50)};
+  const auto simulate = [&](const SimulatorOptions& options) {
+    return simulate_step({programs}, shared_device(2, 1), unit_model(1000), unit_profile(), options);
+  };
+  const Simulation full = simulate(exactly(true));
+  EXPECT_EQ(full.prediction.step_time.ns, 117'000);
+  const Simulation affordable = simulate(exactly(false));
+  EXPECT_EQ(affordable.simulated_layers, 1000);
+  EXPECT_TRUE(affordable.settled);
+  EXPECT_EQ(affordable.ranks, full.ranks);
+  SimulatorOptions few = exactly(false);
+  few.most_events = 3999;  // four instructions, a thousand layers
+  const Simulation dear = simulate(few);
+  EXPECT_EQ(dear.simulated_layers, 16);
+  EXPECT_FALSE(dear.settled);
+  for (std::size_t rank = 0; rank < 2; ++rank) {
+    const auto expected = static_cast<double>(full.ranks[rank].end.ns);
+    EXPECT_NEAR(static_cast<double>(dear.ranks[rank].end.ns), expected, 0.02 * expected);
+    EXPECT_LE(dear.ranks[rank].end, dear.prediction.step_time);
+  }
+  EXPECT_EQ(dear.prediction.forward + dear.prediction.backward, dear.prediction.step_time);
+}
+
 TEST(SimulateStep, EventsAreSortedByTheirKeyAndTheLastOneIsTheMakespan) {
   auto programs = empty_programs(3);
   for (std::int32_t rank = 0; rank < 3; ++rank) {

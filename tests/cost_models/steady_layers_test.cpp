@@ -33,7 +33,7 @@ LayerMarks marks_of(std::size_t waves, std::size_t ranks, const Increment& incre
   return marks;
 }
 
-std::optional<std::vector<RankGrowth>> steady(const LayerMarks& marks) { return steady_growth(marks, false); }
+std::optional<LayerGrowth> steady(const LayerMarks& marks) { return steady_growth(marks, false); }
 
 TEST(SteadyLayers, EqualIncrementsOfAllWavesAndPassesAddUp) {
   const auto growth = steady(marks_of(2, 2, [](std::size_t wave, Pass pass, std::int32_t, std::size_t) {
@@ -41,7 +41,8 @@ TEST(SteadyLayers, EqualIncrementsOfAllWavesAndPassesAddUp) {
   }));
   ASSERT_TRUE(growth.has_value());
   // Four layers of 1000, 5000, 3000 and 7000.
-  for (const RankGrowth& rank : *growth) {
+  EXPECT_EQ(growth->layers, 4);
+  for (const LayerGrowth::Rank& rank : growth->ranks) {
     EXPECT_EQ(rank.end_ns, 4 * 16'000);
     EXPECT_EQ(rank.forward_ns, 4 * 4'000);
     EXPECT_EQ(rank.busy_ns, 4 * 8'000);
@@ -56,8 +57,8 @@ TEST(SteadyLayers, OnlyRanksThatAreApartMayHaveRhythmsOfTheirOwn) {
   EXPECT_FALSE(steady_growth(marks, false).has_value());
   const auto growth = steady_growth(marks, true);
   ASSERT_TRUE(growth.has_value());
-  EXPECT_EQ(growth->at(0).end_ns, 0) << "a rank without work stays where it is";
-  EXPECT_EQ(growth->at(2).end_ns, 2 * 4 * 2'000);
+  EXPECT_EQ(growth->ranks.at(0).end_ns, 0) << "a rank without work stays where it is";
+  EXPECT_EQ(growth->ranks.at(2).end_ns, 2 * 4 * 2'000);
 }
 
 TEST(SteadyLayers, FirstLayersMayDiffer) {
@@ -97,10 +98,10 @@ TEST(SteadyLayers, ThirdsOfANanosecondCountAsEqual) {
 }
 
 TEST(SteadyLayers, GrowthIsAddedLayerByLayerWithoutLosingAFraction) {
-  EXPECT_EQ(grown(10, 4 * 7, 5), 10 + 35);
-  EXPECT_EQ(grown(10, 7, 4), 17);
-  EXPECT_EQ(grown(10, 7, 2), 13) << "3.5 rounded down";
-  EXPECT_THROW(grown(0, std::int64_t{1} << 60, 1 << 20), InputError);
+  EXPECT_EQ(grown(10, 4 * 7, 4, 5), 10 + 35);
+  EXPECT_EQ(grown(10, 7, 4, 4), 17);
+  EXPECT_EQ(grown(10, 7, 4, 2), 13) << "3.5 rounded down";
+  EXPECT_THROW(grown(0, std::int64_t{1} << 60, 4, 1 << 20), InputError);
 }
 
 }  // namespace

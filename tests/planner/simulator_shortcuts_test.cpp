@@ -78,7 +78,7 @@ struct Times {
 
 /// A layer without batching takes ten times as long, and all layers are alike.
 std::int32_t unbatched_layers(const Topology& topology) {
-  return full_scale() && topology.rank_count() <= 48 ? 16 : 1;
+  return full_scale() && topology.rank_count() <= 32 ? 4 : 1;
 }
 
 Times times_of(const Strategy& strategy, const PlanRequest& request) {
