@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/check.hpp"
+#include "core/checked.hpp"
 #include "cost_models/memory_cost.hpp"
 
 namespace strata {
@@ -85,8 +86,8 @@ LowerBound lower_bound(const std::vector<std::int64_t>& document_lengths, const 
   bound.memory = least_token_memory(shape, (tokens + ranks - 1) / ranks);
   if (memory_cap.count > 0) {
     const std::int64_t total = least_token_memory(shape, tokens).count;
-    const std::int64_t machine_cap = memory_cap.count * ranks;
-    bound.least_waves = std::max<std::int64_t>(1, (total + machine_cap - 1) / machine_cap);
+    const std::int64_t machine_cap = checked_product(memory_cap.count, ranks);
+    bound.least_waves = std::max<std::int64_t>(1, total / machine_cap + (total % machine_cap == 0 ? 0 : 1));
   }
   return bound;
 }

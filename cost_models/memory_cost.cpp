@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "core/checked.hpp"
+
 namespace strata {
 
 Bytes retained_bytes(const RankProgram& program) {
@@ -33,11 +35,11 @@ MemoryPeak memory_peak(const std::vector<std::vector<RankProgram>>& waves, std::
 
 Bytes least_token_memory(const ModelShape& model, std::int64_t tokens) {
   const std::int64_t element = element_bytes(model.element_type);
-  const std::int64_t q = model.query_heads * model.head_dim * element;
+  const std::int64_t q = std::int64_t{model.query_heads} * model.head_dim * element;
   const std::int64_t kv = std::int64_t{model.kv_heads} * (model.head_dim + model.value_head_dim) * element;
-  const std::int64_t o = model.query_heads * model.value_head_dim * element;
+  const std::int64_t o = std::int64_t{model.query_heads} * model.value_head_dim * element;
   const std::int64_t lse = std::int64_t{model.query_heads} * 4;
-  return {tokens * model.layers * (q + kv + o + lse)};
+  return {checked_product(tokens, model.layers, q + kv + o + lse)};
 }
 
 }  // namespace strata

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "core/check.hpp"
+#include "core/checked.hpp"
 #include "core/counts.hpp"
 #include "core/mask.hpp"
 #include "cost_models/memory_cost.hpp"
@@ -86,7 +87,7 @@ std::int64_t largest_token_budget(const ModelShape& model, std::int32_t rank_cou
   for (; step > 0; step /= 2) {
     if (least_token_memory(model, fits + step) <= memory_cap) fits += step;
   }
-  return fits * rank_count;
+  return checked_product(fits, rank_count);
 }
 
 }  // namespace strata
