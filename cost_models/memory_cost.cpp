@@ -12,6 +12,7 @@
 #include "core/overloaded.hpp"
 #include "cost_models/device_words.hpp"
 
+
 namespace strata {
 
 namespace {
