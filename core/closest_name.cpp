@@ -41,10 +41,12 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   return last[b.size()];
 }
 
-/// Edits after which a name is still taken for another one: short names differ by little from many.
+/// Edits after which a name is still taken for another one: short names differ by little from many, as cpu
+/// does from gpu.
 std::size_t most_edits(std::size_t length) {
-  constexpr std::size_t kShort = 5;
-  return length < kShort ? 1 : std::max<std::size_t>(2, length / 3);
+  constexpr std::size_t kShortest = 4, kShort = 5;
+  if (length < kShort) return length < kShortest ? 0 : 1;
+  return std::max<std::size_t>(2, length / 3);
 }
 
 }  // namespace
