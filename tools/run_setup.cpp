@@ -71,7 +71,6 @@ CpuOptions cpu_options(const RunOptions& options, const ModelShape& model, std::
 
 void check_run_options(const RunOptions& options) {
   expect_one_of("--executor", options.executor, {"cpu", "cuda", "mpi", "nccl"});
-  expect_one_of("--check", options.check, {"none", "sampled", "full"});
   expect_one_of("--kernels", options.kernels, {"auto", "plain"});
   const auto only_with = [&](const char* name, bool given, std::string_view executors) {
     if (!given || executors.find(options.executor) != std::string_view::npos) return;
