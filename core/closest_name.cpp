@@ -41,10 +41,12 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   return last[b.size()];
 }
 
-/// Edits after which a name is still taken for another one: short names differ by little from many.
-std::size_t most_edits(std::size_t length) {
-  constexpr std::size_t kShort = 5;
-  return length < kShort ? 1 : std::max<std::size_t>(2, length / 3);
+/// Edits after which a name is still taken for the candidate: short names differ by little from many, as cpu
+/// does from gpu.
+std::size_t most_edits(std::size_t length, std::size_t candidate_length) {
+  constexpr std::size_t kShortest = 4, kShort = 5;
+  if (length < kShort) return std::max(length, candidate_length) < kShortest ? 0 : 1;
+  return std::max<std::size_t>(2, length / 3);
 }
 
 }  // namespace
@@ -53,11 +55,12 @@ std::string_view closest_name(std::string_view name, const std::vector<std::stri
   if (name.empty() || name.size() > kLongestName) return {};
   const std::string meant = folded(name);
   std::string_view best, beginning;
-  std::size_t least = most_edits(name.size()) + 1, begun = 0;
+  std::size_t least = kLongestName, begun = 0;
   for (const std::string_view candidate : candidates) {
     const std::string text = folded(candidate);
     if (meant.size() >= kShortestBeginning && text.starts_with(meant)) beginning = candidate, ++begun;
     const std::size_t distance = edit_distance(meant, text);
+    if (distance > most_edits(meant.size(), text.size())) continue;
     // A name of other letters altogether is no misspelling, however short.
     if (distance < least && distance < text.size()) best = candidate, least = distance;
   }

@@ -12,7 +12,6 @@
 #include "core/overloaded.hpp"
 #include "cost_models/device_words.hpp"
 
-
 namespace strata {
 
 namespace {

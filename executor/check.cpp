@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "core/check.hpp"
+#include "core/counts.hpp"
 #include "executor/check_detail.hpp"
 #include "executor/seeded_tensors.hpp"
 
@@ -51,9 +52,8 @@ std::string CheckReport::to_text() const {
       fmt::format_to(std::back_inserter(text), ", of {} tiles; wave {} document {} head {} row {} on rank {}",
                      tensor.tiles, tensor.wave, tensor.document, tensor.head, tensor.row, tensor.rank);
     } else if (tensor.tiles > 0) {
-      fmt::format_to(std::back_inserter(text),
-                     ", of {} sums; wave {} document {} KV head {}, rows of all ranks", tensor.tiles,
-                     tensor.wave, tensor.document, tensor.head);
+      fmt::format_to(std::back_inserter(text), ", of {}; wave {} document {} KV head {}, rows of all ranks",
+                     counted(tensor.tiles, "sum"), tensor.wave, tensor.document, tensor.head);
     }
     text += '\n';
   }

@@ -91,7 +91,9 @@ TEST_F(Mpi, WithoutALauncherTheLineToUseIsPrinted) {
 
 TEST_F(Mpi, AWrongOptionIsSaidOnceAndAlsoWhenOnlyTheLastProcessHasIt) {
   plan("plan.json", "--topology cpu:1x4 --strategy ring");
-  const std::string line = "strata: --check: found 'ful', expected none, sampled or full\n";
+  const std::string line =
+      "strata: --check: found 'ful', expected none, sampled, full, or no value for sampled; did you mean "
+      "'full'?\n";
   const Finished all = run_job(work_, 4, "run plan.json --executor mpi --check ful");
   EXPECT_EQ(all.code, 2);
   EXPECT_TRUE(has(all.err, line)) << all.err;

@@ -67,8 +67,11 @@ struct Mistake {
 };
 
 const std::vector<Mistake> kMistakes = {
-    {"plna", "found command 'plna', expected " + kList},
+    {"plna", "found command 'plna', expected " + kList + "; did you mean 'plan'?"},
+    {"Explain", "found command 'Explain', expected " + kList + "; did you mean 'explain'?"},
+    {"train", "found command 'train', expected " + kList},
     {"--fast", "found '--fast', expected only what strata --help lists"},
+    {"--verison", "found '--verison', expected only what strata --help lists; did you mean '--version'?"},
     {"lint", "lint: found no PLAN, expected PLAN (plan file)"},
     {"lint a.json b.json", "lint: found 'b.json', expected only what strata lint --help lists"},
     {"plan --batch b.jsonl", "plan: found no --output, expected --output FILE (plan file to write)"},
@@ -77,7 +80,12 @@ const std::vector<Mistake> kMistakes = {
     {"plan --batch b.jsonl -o a.json -o c.json", "--output: found 2 values, expected one"},
     {"plan --batch b.jsonl --topology cpu:1x2 --ranks 1 --cp 2 -o p.json",
      "--ranks: found 2 values, expected one"},
-    {"plan --bach b.jsonl -o p.json", "plan: found '--bach', expected only what strata plan --help lists"},
+    {"plan --bach b.jsonl -o p.json",
+     "plan: found '--bach', expected only what strata plan --help lists; did you mean '--batch'?"},
+    {"run p.json --chek=full",
+     "run: found '--chek=full', expected only what strata run --help lists; did you mean '--check'?"},
+    {"run p.json --dead-line-s 4",
+     "run: found '--dead-line-s', expected only what strata run --help lists; did you mean '--deadline-s'?"},
     {"plan --batch b.jsonl -o p.json",
      "--topology: found nothing, expected a topology file or a shorthand such as dgx_h100:8 or cpu:2x4"},
     {"plan --batch b.jsonl -o p.json --topology cpu:1x2 --ranks two",
@@ -90,6 +98,10 @@ const std::vector<Mistake> kMistakes = {
      "--seed: found '-1', expected a whole number from 0 to 2^64 - 1"},
     {"plan --batch b.jsonl -o p.json --topology cpu:1x2 --exchange some",
      "--exchange: found 'some', expected needed or full"},
+    {"plan --batch b.jsonl -o p.json --topology cpu:1x2 --exchange needs",
+     "--exchange: found 'needs', expected needed or full; did you mean 'needed'?"},
+    {"plan --batch b.jsonl -o p.json --topology cpu:1x2 --element-type BF16",
+     "--element-type: found 'BF16', expected f32 or bf16 or f16; did you mean 'bf16'?"},
     {"plan --batch b.jsonl -o p.json --topology cpu:1x2 --backward-kv keep",
      "--backward-kv: found 'keep', expected refetch or retain"},
     {"plan --batch b.jsonl -o p.json --topology cpu:1x2 --gradient-return tree",
@@ -102,7 +114,7 @@ const std::vector<Mistake> kMistakes = {
      "--memory-cap: found '0.3B', expected a size such as 80GiB"},
     {"plan --batch b.jsonl -o p.json --topology cpu:1x2 --strategy rings",
      "strategy: found \"rings\", expected one of ulysses, ring, zigzag_ring, per_document, allgather, "
-     "whole_document, auto"},
+     "whole_document, auto; did you mean 'ring'?"},
     {"plan --batch b.jsonl -o p.json --topology cpu:1x2 --strategy ring,ring",
      "strategy: found \"ring\" twice, expected every name once"},
     {"plan --batch b.jsonl -o p.json --topology cpu:1x2 --packs-per-step 0",
@@ -111,13 +123,18 @@ const std::vector<Mistake> kMistakes = {
     {"lint p.json --limit 0", "--limit: found 0, expected at least 1"},
     {"simulate p.json --layers -1", "--layers: found -1, expected 0 to 100000"},
     {"run p.json --executor gpu", "--executor: found 'gpu', expected cpu, cuda, mpi or nccl"},
+    {"run --check p.json", "--check: found 'p.json', expected none, sampled, full, or no value for sampled"},
+    {"run p.json --check ful",
+     "--check: found 'ful', expected none, sampled, full, or no value for sampled; did you mean 'full'?"},
+    {"run p.json --check full --check none", "--check: found 2 values, expected one"},
     {"run p.json --executor cuda --deadline-s 0", "--deadline-s: found 0, expected 1 to 1000000"},
     {"run p.json --executor cuda --kernels fast", "--kernels: found 'fast', expected auto or plain"},
     {"run p.json --executor cuda --device -1", "--device: found -1, expected 0 to 1000000"},
     {"run p.json --threads 4097", "--threads: found 4097, expected 0 to 4096"},
     {"run p.json --serial", "--serial: found --executor cpu, expected --executor cuda"},
     {"run p.json --executor mpi --deadline-s 0", "--deadline-s: found 0, expected 1 to 1000000"},
-    {"run p.json --check most", "--check: found 'most', expected none, sampled or full"},
+    {"run p.json --check most",
+     "--check: found 'most', expected none, sampled, full, or no value for sampled"},
     {"validate p.json t.json --tolerance-percent -5", "--tolerance-percent: found -5, expected 0 or more"},
     {"compare --batches b.jsonl --topology cpu:1x2 --max -1", "--max: found -1, expected 0 or more"},
     {"compare --batches b.jsonl --topology cpu:1x2 --tie-permille -1",
@@ -155,6 +172,8 @@ TEST(Usage, AnEmptyTextIsNoValue) {
   expect_line(
       {"run", "p.json", "--timeline", ""},
       "--timeline: found an empty text, expected --timeline FILE (write the measured timeline to this file)");
+  expect_line({"run", "p.json", "--check", ""},
+              "--check: found '', expected none, sampled, full, or no value for sampled");
   expect_line({"lint", ""}, "PLAN: found an empty text, expected PLAN (plan file)");
   expect_line({"plan", "--batch", "b.jsonl", "-o", ""},
               "--output: found an empty text, expected --output FILE (plan file to write)");
