@@ -72,7 +72,8 @@ std::vector<Place> claims_of(const std::string& file, const std::string& section
     if (top.key() != section) continue;
     for (const JsonValue value : top.members()) {
       const std::string name = section + "." + std::string(value.key());
-      if (value.key() != "bytes_by_level") {
+      if (file[file.find_first_not_of(
+              ' ', file.find("\"" + std::string(value.key()) + "\":", at) + value.key().size() + 3)] != '{') {
         add(value.key(), name);
         continue;
       }
@@ -98,6 +99,17 @@ std::string line_about(const std::string& key) {
   return time ? "predicted.step_time_ns" : key;
 }
 
+/// Where the verdict on a plan file begins, be it the reader's or the audit's.
+std::string first_place(const std::string& file) {
+  try {
+    std::istringstream in(file);
+    const Audit audit = audit_plan(read_plan(in, "plan.json"));
+    return audit.passed() ? "nowhere" : audit.violations.front().place;
+  } catch (const InputError& error) {
+    return error.where().substr(error.where().find(' ') + 1);
+  }
+}
+
 TEST(Audit, NoticesEveryValueOfPredictedAndBoundsThatChanges) {
   std::set<std::string> forged;
   for (const PlanRequest& request : varied_requests()) {
@@ -107,10 +119,7 @@ TEST(Audit, NoticesEveryValueOfPredictedAndBoundsThatChanges) {
         std::string changed = file;
         changed.replace(place.begin, place.end - place.begin,
                         forged_value(file.substr(place.begin, place.end - place.begin)));
-        std::istringstream in(changed);
-        const Audit audit = audit_plan(read_plan(in, "plan.json"));
-        ASSERT_FALSE(audit.passed()) << place.key << " of " << request.options.strategies.size();
-        EXPECT_EQ(audit.violations.front().place, line_about(place.key)) << listed(audit);
+        EXPECT_EQ(first_place(changed), line_about(place.key));
         forged.insert(place.key);
       }
     }
