@@ -97,19 +97,22 @@ void describe_machine(const Topology& topology, Timeline& timeline) {
   timeline.rank_count = topology.rank_count();
 }
 
-/// Whether no rank shares a device with another or exchanges anything.
-bool ranks_are_apart(const std::vector<SimulatedWave>& waves, const Topology& topology) {
+/// Whether a device serves several ranks.
+bool devices_are_shared(const Topology& topology) {
   std::vector<std::int32_t> devices = topology.rank_device;
   std::sort(devices.begin(), devices.end());
-  if (std::adjacent_find(devices.begin(), devices.end()) != devices.end()) return false;
+  return std::adjacent_find(devices.begin(), devices.end()) != devices.end();
+}
+
+bool anything_is_exchanged(const std::vector<SimulatedWave>& waves) {
   for (const SimulatedWave& wave : waves) {
     for (const std::vector<SimulatedPass>* passes : {&wave.forward, &wave.backward}) {
       for (const SimulatedPass& pass : *passes) {
-        if (!pass.exchanges.empty()) return false;
+        if (!pass.exchanges.empty()) return true;
       }
     }
   }
-  return true;
+  return false;
 }
 
 std::int64_t events_of(const std::vector<SimulatedWave>& waves) {
@@ -127,18 +130,22 @@ class LayerRunner {
 
   SimulatedLayers run(std::int32_t layers) const {
     const std::int64_t events = events_of(waves_);
-    if (options_.exact || events <= options_.free_events / layers) return simulate(layers);
+    const bool shared = devices_are_shared(topology_);
+    const bool dear = events > options_.most_events / layers;
+    if (options_.exact || events <= options_.free_events / layers || (shared && !dear)) {
+      return simulate(layers);
+    }
     std::vector<SimulatedLayers> tried;
     for (const std::int32_t count : kShortLayers) {
       if (2 * count > layers) break;
       SimulatorEngine engine(waves_, topology_, routes_, profile_, settings(count, true));
       SimulatedLayers& simulated = tried.emplace_back(finished(engine, count));
-      const auto growth = steady_growth(engine.marks(), ranks_are_apart(waves_, topology_));
+      if (shared) continue;
+      const auto growth = steady_growth(engine.marks(), !anything_is_exchanged(waves_));
       if (!growth) continue;
       simulated.growth = *growth;
       return std::move(simulated);
     }
-    const bool dear = events > options_.most_events / layers;
     if (dear && tried.size() == kShortLayers.size()) return unsettled(tried.front(), std::move(tried.back()));
     return simulate(layers);
   }

@@ -80,12 +80,13 @@ struct Simulation {
 /// Shortcuts. tests/planner/simulator_shortcuts_test.cpp holds both against the long way, over recorded
 /// packs, all strategies and random machines.
 ///
-/// Layers left out, unless `exact`: a step of more than `free_events` is simulated with 8 and then 16 layers,
-/// while these are at most half. When every rank's last increments from layer to layer agree, and those of
-/// all ranks with each other, in every wave and pass (steady_layers.hpp), the other layers add as much each;
-/// else all are simulated. The step is off by less than 2 %; the most that was seen is 0.05 %. Of more than
-/// `most_events` what 16 layers take longer than 8 is added instead, and `settled` is false: off by 0.1 %
-/// where every rank has a device of its own, by 7 % where ranks share devices.
+/// Layers left out, unless `exact`: a step of more than `free_events`, on devices that serve one rank each,
+/// is simulated with 8 and then 16 layers, while these are at most half. When every rank's last increments
+/// from layer to layer agree, and those of all ranks with each other, in every wave and pass
+/// (steady_layers.hpp), the other layers add as much each; else all are simulated, and so they are on shared
+/// devices. The step is off by less than 2 %; the most that was seen is 0.05 %. Of more than `most_events`
+/// what 16 layers take longer than 8 is added instead, and `settled` is false: off by 0.1 % where every rank
+/// has a device of its own, by 7 % where ranks share devices.
 ///
 /// Ends put together, unless `batch_ends` is off: of more than 256 flows that share, those that end close
 /// together end together, late by at most 1/256 of the duration of the first (fluid.hpp). The step is off by

@@ -63,7 +63,7 @@ struct LayerGrowth {
 /// The last so many increments of a pass must agree, which takes one mark more.
 inline constexpr std::int32_t kSteadyIncrements = 4;
 /// Within this share of the largest of them.
-inline constexpr double kSteadyShare = 5e-3;
+inline constexpr double kSteadyShare = 1e-3;
 
 /// Nothing unless in every wave and pass the last kSteadyIncrements increments from layer to layer agree:
 /// each rank's own, and those of all ranks with each other. Ranks that are `apart`, which share no device and
