@@ -8,7 +8,7 @@
 // after the first end together, late by at most 1/256 of the first one's duration. While they wait they hold
 // their shares, so others are late as well; nothing bounds that for all systems, since a flow that ends late
 // can spare another. Over random all-to-alls the last end moves by at most 1/256 (tests/cost_models/
-// fluid_test.cpp), over recorded packs on real programs the step by at most 0.1 %
+// fluid_test.cpp), over recorded packs on real programs the step by at most 0.3 %
 // (tests/planner/simulator_shortcuts_test.cpp).
 #pragma once
 

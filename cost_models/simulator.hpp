@@ -84,7 +84,7 @@ struct Simulation {
 /// is simulated with 8 and then 16 layers, while these are at most half. When every rank's last increments
 /// from layer to layer agree, and those of all ranks with each other, in every wave and pass
 /// (steady_layers.hpp), the other layers add as much each; else all are simulated, and so they are on shared
-/// devices. The step is off by less than 2 %; the most that was seen is 0.05 %. Of more than `most_events`
+/// devices. The step is off by less than 2 %; the most that was seen is 0.001 %. Of more than `most_events`
 /// what 16 layers take longer than 8 is added instead, and `settled` is false: off by 0.1 % where every rank
 /// has a device of its own, by 7 % where ranks share devices.
 ///

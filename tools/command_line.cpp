@@ -157,7 +157,7 @@ InputError usage_error(const std::string& where, const CLI::ParseError& error,
       const std::string suggestion =
           message.starts_with("--") ? did_you_mean(message.substr(0, message.find('=')), names_of(options))
                                     : std::string();
-      return {where, "'" + message + "'", "only what " + help + " lists" + suggestion};
+      return {where, "'" + message + "'", fmt::format("only what {} lists{}", help, suggestion)};
     }
   }
   constexpr std::string_view kTwice = ": At Most 1 required but received ";

@@ -229,7 +229,7 @@ TEST(StrategyTable, ListsTheKnownNamesForAnUnknownOne) {
     EXPECT_STREQ(
         error.what(),
         "strategy: found \"rign\", expected one of ulysses, ring, zigzag_ring, per_document, allgather, "
-        "whole_document, auto");
+        "whole_document, auto; did you mean 'ring'?");
   }
 }
 

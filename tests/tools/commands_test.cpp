@@ -103,7 +103,7 @@ TEST_F(Commands, PlanRanksItsCandidatesAndWritesThePlan) {
   EXPECT_EQ(keys(member(document, "bounds")), (Names{"lower_bound_ns", "in_family_ns", "gap", "active"}));
   EXPECT_EQ(member(document, "candidates").size(), 6U);
   for (const JsonValue candidate : member(document, "candidates").items()) {
-    EXPECT_EQ(keys(candidate), (Names{"strategy", "step_time_ns", "rejected"}));
+    EXPECT_EQ(keys(candidate), (Names{"strategy", "step_time_ns", "rejected", "tied"}));
   }
 }
 
