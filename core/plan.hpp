@@ -87,12 +87,15 @@ struct Prediction {
   bool operator==(const Prediction&) const = default;
 };
 
+/// Which bound binds; lower_bound.hpp (cost_models) says what each is. Every bound that exists is one of
+/// these.
+enum class ActiveBound : std::uint8_t { compute, chain };
+
 struct Bounds {
   Duration lower_bound;               ///< for every schedule of the IR
   std::optional<Duration> in_family;  ///< group plans only; never certified
   double gap = 0;                     ///< step_time / lower_bound - 1
-  /// Which bound binds: "compute", "longest_document", "communication", "memory".
-  std::string active;
+  ActiveBound active = ActiveBound::compute;
   bool operator==(const Bounds&) const = default;
 };
 

@@ -41,5 +41,6 @@ std::string_view to_string(ExchangeMode mode);
 std::string_view to_string(BackwardKeep keep);
 std::string_view to_string(GradientReturn way);
 std::string_view to_string(CollectiveKind kind);
+std::string_view to_string(ActiveBound bound);
 
 }  // namespace strata

@@ -349,7 +349,8 @@ Bounds read_bounds(const JsonValue& value) {
   bounds.lower_bound.ns = reader.required_int("lower_bound_ns", 0, kMaxInt64);
   bounds.in_family = read_optional_duration(reader, "in_family_ns");
   bounds.gap = reader.required_number("gap");
-  bounds.active = reader.required_string("active");
+  bounds.active = reader.required_choice<ActiveBound>(
+      "active", {{"compute", ActiveBound::compute}, {"chain", ActiveBound::chain}});
   reader.finish();
   return bounds;
 }

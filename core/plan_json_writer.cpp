@@ -259,7 +259,7 @@ void write_bounds(JsonWriter& out, const Bounds& bounds) {
   out.member("lower_bound_ns", bounds.lower_bound.ns);
   write_optional(out, "in_family_ns", bounds.in_family);
   out.member("gap", bounds.gap);
-  out.member("active", bounds.active);
+  out.member("active", to_string(bounds.active));
   out.close();
 }
 
@@ -309,6 +309,16 @@ std::string_view to_string(CollectiveKind kind) {
       return "all_to_all";
   }
   STRATA_CHECK(false, "collective {} has no name", static_cast<int>(kind));
+}
+
+std::string_view to_string(ActiveBound bound) {
+  switch (bound) {
+    case ActiveBound::compute:
+      return "compute";
+    case ActiveBound::chain:
+      return "chain";
+  }
+  STRATA_CHECK(false, "bound {} has no name", static_cast<int>(bound));
 }
 
 std::string to_json(const PlanOptions& options) {

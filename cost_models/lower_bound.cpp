@@ -79,7 +79,7 @@ LowerBound lower_bound(const std::vector<std::int64_t>& document_lengths, const 
   if (pairs > 0) bound.chain = rounded_down(launch_ns * shape.layers / machine.best_units);
 
   bound.bound = std::max(bound.compute, bound.chain);
-  bound.active = bound.compute >= bound.chain ? "compute" : "chain";
+  bound.active = bound.compute >= bound.chain ? ActiveBound::compute : ActiveBound::chain;
 
   // Memory. Every token of a wave has one owner, which holds at least least_token_memory for it; some rank
   // owns at least the mean. Every rank holds its share of the state.

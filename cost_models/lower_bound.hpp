@@ -6,7 +6,6 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "core/mask.hpp"
@@ -16,13 +15,13 @@
 namespace strata {
 
 struct LowerBound {
-  Duration compute;    ///< all pairs (and linear work) at the best profiled rate on all devices together
-  Duration chain;      ///< launches that one rank must run one after the other, layer by layer
-  Duration bound;      ///< the larger
-  std::string active;  ///< "compute" or "chain"
-  Bytes memory;        ///< the least that the largest rank holds when one wave takes all tokens
-  std::int64_t least_waves =
-      1;  ///< so that the tokens fit what caps memory; 1 where nothing does, 0: none fit
+  Duration compute;  ///< all pairs (and linear work) at the best profiled rate on all devices together
+  Duration chain;    ///< launches that one rank must run one after the other, layer by layer
+  Duration bound;    ///< the larger
+  ActiveBound active = ActiveBound::compute;
+  Bytes memory;  ///< the least that the largest rank holds when one wave takes all tokens
+  /// So that the tokens fit what caps memory; 1 where nothing does, 0: none fit.
+  std::int64_t least_waves = 1;
   bool operator==(const LowerBound&) const = default;
 };
 

@@ -124,10 +124,14 @@ class Explanation {
     line("  what binds: {}", active_bound(bounds.active));
   }
 
-  static std::string active_bound(std::string_view active) {
-    if (active == "compute") return "compute: all attention and linear work at the best rate on all devices";
-    if (active == "chain") return "chain: work that one rank must do one after the other, layer by layer";
-    return std::string(active);
+  static std::string active_bound(ActiveBound active) {
+    switch (active) {
+      case ActiveBound::compute:
+        return "compute: all attention and linear work at the best rate on all devices";
+      case ActiveBound::chain:
+        return "chain: work that one rank must do one after the other, layer by layer";
+    }
+    STRATA_CHECK(false, "bound {} has no sentence", static_cast<int>(active));
   }
 
   void candidates() {

@@ -10,11 +10,10 @@
 #include "core/plan_json.hpp"
 #include "core/verify_programs.hpp"
 #include "core/verify_schedule.hpp"
-#include "cost_models/lower_bound.hpp"
 #include "cost_models/memory_cost.hpp"
-#include "cost_models/simulator.hpp"
 #include "planner/human_units.hpp"
 #include "planner/memory_text.hpp"
+#include "planner/prediction.hpp"
 #include "planner/strategy_table.hpp"
 #include "planner/would_fit.hpp"
 
@@ -144,22 +143,11 @@ StrategyOutcome fit_waves(const Strategy& strategy, const Batch& batch, const Pl
 
 namespace {
 
-Bounds bounds_of(const Batch& batch, const PlanRequest& request, Duration step_time) {
-  const LowerBound lower = lower_bound(batch.document_lengths(), request.model, request.topology,
-                                       request.profile, request.options);
-  Bounds bounds;
-  bounds.lower_bound = lower.bound;
-  bounds.active = lower.active;
-  if (lower.bound.ns > 0) {
-    bounds.gap = static_cast<double>(step_time.ns) / static_cast<double>(lower.bound.ns) - 1;
-  }
-  return bounds;
-}
-
-Plan finish_plan(const Batch& batch, const PlanRequest& request, const Strategy& strategy,
-                 StrategyOutcome&& best, std::vector<Candidate>&& candidates) {
+/// The request's batch is as masked_batch returns it.
+Plan finish_plan(const PlanRequest& request, const Strategy& strategy, StrategyOutcome&& best,
+                 std::vector<Candidate>&& candidates) {
   Plan plan;
-  plan.batch = batch;
+  plan.batch = request.batch;
   plan.topology = request.topology;
   plan.model = request.model;
   plan.options = request.options;
@@ -172,7 +160,7 @@ Plan finish_plan(const Batch& batch, const PlanRequest& request, const Strategy&
   }
   plan.waves = std::move(best.waves);
   plan.predicted = best.predicted;
-  plan.bounds = bounds_of(batch, request, plan.predicted.step_time);
+  plan.bounds = bounds_of(request, plan.predicted.step_time);
   plan.candidates = std::move(candidates);
   return plan;
 }
@@ -195,17 +183,14 @@ Wave make_wave(const Strategy& strategy, const WaveRequest& request, const PlanO
 StrategyOutcome plan_with(const Strategy& strategy, const Batch& batch, const PlanRequest& request) {
   StrategyOutcome outcome = fit_waves(strategy, batch, request);
   if (outcome.rejection) return outcome;
-  SimulatorOptions options;
-  options.record = false;
-  outcome.predicted =
-      simulate_step(outcome.programs, request.topology, request.model, request.profile, options).prediction;
-  set_memory(outcome.memory, outcome.predicted);
+  outcome.predicted = predict_step(outcome.programs, request);
   return outcome;
 }
 
-PlanResult plan_batch(const PlanRequest& request, const std::function<void()>& considered) {
-  validate(request);
-  const Batch batch = masked_batch(request.batch, request.model, "batch");
+PlanResult plan_batch(const PlanRequest& asked, const std::function<void()>& considered) {
+  validate(asked);
+  PlanRequest request = asked;
+  request.batch = masked_batch(asked.batch, asked.model, "batch");
   std::vector<Candidate> candidates;
   std::vector<Rejection> rejections;
   bool lacks_memory = false;
@@ -213,7 +198,7 @@ PlanResult plan_batch(const PlanRequest& request, const std::function<void()>& c
   std::optional<Strategy> winner;
   StrategyOutcome best;
   for (const Strategy& strategy : strategies_named(request.options.strategies)) {
-    StrategyOutcome outcome = plan_with(strategy, batch, request);
+    StrategyOutcome outcome = plan_with(strategy, request.batch, request);
     if (considered) considered();
     Candidate& candidate = candidates.emplace_back();
     candidate.strategy = strategy.name;
@@ -232,11 +217,10 @@ PlanResult plan_batch(const PlanRequest& request, const std::function<void()>& c
   }
   if (!winner) {
     std::vector<std::string> remedies;
-    if (lacks_memory) remedies = would_fit(batch, request);
+    if (lacks_memory) remedies = would_fit(request.batch, request);
     return {std::nullopt, std::move(rejections), 0, std::move(remedies)};
   }
-  return {
-      finish_plan(batch, request, *winner, std::move(best), std::move(candidates)), {}, largest_share, {}};
+  return {finish_plan(request, *winner, std::move(best), std::move(candidates)), {}, largest_share, {}};
 }
 
 }  // namespace strata

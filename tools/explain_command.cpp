@@ -6,7 +6,7 @@
 
 #include "core/json_writer.hpp"
 #include "tools/command.hpp"
-#include "tools/plan_programs.hpp"
+#include "tools/plan_audit.hpp"
 #include "tools/plan_report.hpp"
 #include "tools/read_as_profile.hpp"
 
@@ -15,6 +15,7 @@ namespace strata::tools {
 namespace {
 
 struct ExplainOptions {
+  AuditInputs audit;
   std::string plan;
   bool strict = false;
 };
@@ -29,14 +30,20 @@ Command explain_command() {
   command.declare = [options](Options& declared) {
     declared.required("PLAN", options->plan, "Plan file");
     declared.flag("--strict", options->strict, "Refuse over 1 % of work outside the profile's tables");
+    options->audit.declare(declared);
   };
   command.run = [options](Output& output) {
-    const Plan plan = load_verified_plan(options->plan);
-    const ReadAsProfile read = read_as_profile(plan);
+    const AuditedPlan audited = audit_file(options->plan, options->audit, true, output);
+    if (!report_violations(audited, output)) {
+      output.document([&](JsonWriter& json) { write_verdict(json, audited); });
+      return 1;
+    }
+    const ReadAsProfile read = read_as_profile(audited.plan);
     if (options->strict) expect_inside_tables(read);
     for (const std::string& line : lines_of(read)) output.line(wrapped(line, 4));
-    for (const std::string& line : explain_plan(plan)) output.line(wrapped(line, 4));
-    output.document([&](JsonWriter& json) { write_plan_summary(json, plan, options->plan); });
+    for (const std::string& line : explain_plan(audited.plan)) output.line(wrapped(line, 4));
+    report_open_claims(audited, output);
+    output.document([&](JsonWriter& json) { write_plan_summary(json, audited.plan, options->plan); });
     return 0;
   };
   return command;

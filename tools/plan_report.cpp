@@ -78,7 +78,7 @@ std::vector<std::string> plan_summary(const Plan& plan, const CostProfile& profi
   }
   lines.push_back(fmt::format("{}: step {}, {} above the lower bound of {}, which is set by {}",
                               plan.strategy, human(predicted.step_time), percent(plan.bounds.gap),
-                              human(plan.bounds.lower_bound), plan.bounds.active));
+                              human(plan.bounds.lower_bound), to_string(plan.bounds.active)));
   lines.push_back(fmt::format("  {}", moved_bytes(predicted.bytes_by_level)));
   lines.push_back(
       fmt::format("  KV per layer {}; imbalance {:.3f}", human(predicted.kv_bytes), predicted.imbalance));
@@ -118,7 +118,7 @@ void write_bounds(JsonWriter& json, const Bounds& bounds) {
     json.null();
   }
   json.member("gap", bounds.gap);
-  json.member("active", std::string_view(bounds.active));
+  json.member("active", to_string(bounds.active));
   json.close();
 }
 

@@ -13,6 +13,7 @@
 #include "cost_models/simulator.hpp"
 #include "planner/human_units.hpp"
 #include "tools/command.hpp"
+#include "tools/plan_audit.hpp"
 #include "tools/plan_programs.hpp"
 #include "tools/plan_report.hpp"
 #include "tools/read_as_profile.hpp"
@@ -25,7 +26,8 @@ namespace {
 constexpr std::int64_t kMostLayers = 100'000;
 
 struct SimulateOptions {
-  std::string plan, profile, timeline, trace;
+  AuditInputs audit;
+  std::string plan, timeline, trace;
   std::int64_t layers = 0;
   bool attention_only = false, any_device = false, strict = false;
 };
@@ -86,11 +88,13 @@ Command simulate_command() {
   command.summary = "Predicted timeline: load per rank, exposed communication, memory";
   command.declare = [options](Options& declared) {
     declared.required("PLAN", options->plan, "Plan file");
-    declared.add("--profile FILE", options->profile, "Cost profile; without it the one the plan carries");
+    declared.add("--profile FILE", options->audit.profile,
+                 "Cost profile; without it the one the plan carries");
     declared.add("--layers N", options->layers, "Layers to simulate; 0: as the model says");
     declared.flag("--any-device", options->any_device, "Admit a profile that is not for these devices");
     declared.flag("--strict", options->strict, "Refuse over 1 % of work outside the profile's tables");
     declared.flag("--attention-only", options->attention_only, "Leave the linear layers out");
+    options->audit.declare_no_candidates(declared);
     declared.add("--timeline FILE", options->timeline, "Write the timeline to this file");
     declared.add("--trace FILE", options->trace, "Write a Chrome/Perfetto trace to this file");
   };
@@ -98,9 +102,14 @@ Command simulate_command() {
     if (options->layers < 0 || options->layers > kMostLayers) {
       throw InputError("--layers", std::to_string(options->layers), fmt::format("0 to {}", kMostLayers));
     }
-    expect_writable({options->timeline, options->trace}, {options->plan, options->profile});
+    expect_writable({options->timeline, options->trace}, {options->plan, options->audit.profile});
+    const AuditedPlan audited = audit_file(options->plan, options->audit, false, output);
+    if (!report_violations(audited, output)) {
+      output.document([&](JsonWriter& json) { write_verdict(json, audited); });
+      return 1;
+    }
     const LoadedPlan loaded = load_plan(options->plan);
-    const CostProfile profile = profile_of(loaded.plan, options->profile, options->any_device);
+    const CostProfile profile = profile_of(loaded.plan, options->audit.profile, options->any_device);
     SimulatorOptions settings;
     settings.layers = static_cast<std::int32_t>(options->layers);
     settings.include_linear = !options->attention_only;
@@ -115,6 +124,7 @@ Command simulate_command() {
     if (!options->timeline.empty()) write_timeline(simulation.timeline, options->timeline);
     if (!options->trace.empty()) write_chrome_trace(simulation.timeline, loaded.programs, options->trace);
     print(output, simulation, loaded.plan, profile, read);
+    report_open_claims(audited, output);
     output.document([&](JsonWriter& json) { write_document(json, simulation, read); });
     return 0;
   };

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "core/check.hpp"
+#include "core/counts.hpp"
 #include "core/json_writer.hpp"
 #include "core/plan_json.hpp"
 #include "core/timeline_json.hpp"
@@ -16,6 +17,7 @@
 #include "tools/plan_report.hpp"
 #include "tools/read_as_profile.hpp"
 #include "traces/compare_timelines.hpp"
+#include "traces/timeline_faults.hpp"
 
 namespace strata::tools {
 
@@ -25,6 +27,7 @@ struct ValidateOptions {
   std::string plan, measured, profile;
   std::int64_t tolerance_percent = 0;
   bool strict = false;
+  bool allow_unmatched = false;
 };
 
 void write_errors(JsonWriter& json, const ErrorSummary& error) {
@@ -37,9 +40,9 @@ void write_errors(JsonWriter& json, const ErrorSummary& error) {
   json.member("bias", error.bias);
 }
 
-void write_document(JsonWriter& json, const TimelineComparison& comparison, const std::string& source) {
+void write_document(JsonWriter& json, const TimelineComparison& comparison, const TimelineFaults& faults) {
   json.open_object(JsonLayout::lines);
-  json.member("source", std::string_view(source));
+  json.member("source", std::string_view(comparison.measured_source));
   json.key("step");
   json.open_object(JsonLayout::compact);
   json.member("predicted_ns", comparison.step.predicted_ns);
@@ -62,8 +65,39 @@ void write_document(JsonWriter& json, const TimelineComparison& comparison, cons
   json.close();
   json.member("matched", comparison.matched);
   json.member("unmatched", comparison.only_predicted + comparison.only_measured);
+  json.member("missing", faults.missing);
+  json.member("differing", faults.differing);
   json.member("repeats", comparison.repeats);
   json.close();
+}
+
+/// Says what is wrong with the measurement; whether nothing is.
+bool report_faults(const TimelineFaults& faults, const ValidateOptions& options, const Output& output) {
+  bool sound = true;
+  if (faults.missing > 0) {
+    const std::string text = fmt::format("{}: {} of {} instructions of the plan are missing",
+                                         options.measured, faults.missing, faults.instructions);
+    if (options.allow_unmatched) {
+      output.line(text);
+    } else {
+      output.result(text + "; --allow-unmatched admits them");
+      sound = false;
+    }
+  }
+  if (faults.differing > 0) {
+    output.result(fmt::format("{}: {}: other work than the program's, {} in all", options.measured,
+                              faults.first_differing, counted(faults.differing, "event")));
+    sound = false;
+  }
+  return sound;
+}
+
+bool report_tolerance(const StepError& step, const ValidateOptions& options, const Output& output) {
+  const double error = std::abs(step.relative_error) * 100;
+  if (options.tolerance_percent <= 0 || error <= static_cast<double>(options.tolerance_percent)) return true;
+  output.result(
+      fmt::format("step error {:.1f} % is above the tolerance of {} %", error, options.tolerance_percent));
+  return false;
 }
 
 }  // namespace
@@ -81,6 +115,8 @@ Command validate_command() {
     declared.flag("--strict", options->strict, "Refuse over 1 % of work outside the profile's tables");
     declared.add("--tolerance-percent N", options->tolerance_percent,
                  "Exit 1 when the step's error is larger; 0: never");
+    declared.flag("--allow-unmatched", options->allow_unmatched,
+                  "Compare what is there where instructions are missing, instead of exit 1");
   };
   command.run = [options](Output& output) {
     if (options->tolerance_percent < 0) {
@@ -114,15 +150,11 @@ Command validate_command() {
     for (const std::string& line : lines_of(read)) output.line(wrapped(line, 4));
     output.line(to_text(comparison));
     if (!measured.linear_included) output.line("linear layers were neither run nor predicted here");
-    output.document([&](JsonWriter& json) { write_document(json, comparison, measured.source); });
-    const double error = std::abs(comparison.step.relative_error) * 100;
-    const bool passed =
-        options->tolerance_percent <= 0 || error <= static_cast<double>(options->tolerance_percent);
-    if (!passed) {
-      output.result(fmt::format("step error {:.1f} % is above the tolerance of {} %", error,
-                                options->tolerance_percent));
-    }
-    return passed ? 0 : 1;
+    const TimelineFaults faults = timeline_faults(measured, loaded.programs);
+    output.document([&](JsonWriter& json) { write_document(json, comparison, faults); });
+    const bool sound = report_faults(faults, *options, output);
+    const bool close = report_tolerance(comparison.step, *options, output);
+    return sound && close ? 0 : 1;
   };
   return command;
 }

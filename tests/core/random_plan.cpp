@@ -157,7 +157,8 @@ Plan random_plan(std::uint64_t seed) {
     plan.program_digests.push_back({"0123", "4567"});
   }
   plan.predicted = random_prediction(dice);
-  plan.bounds = {{9}, std::nullopt, dice.real() - 0.5, "compute"};
+  plan.bounds = {
+      {9}, std::nullopt, dice.real() - 0.5, dice.coin() ? ActiveBound::compute : ActiveBound::chain};
   if (dice.coin()) plan.bounds.in_family = Duration{dice.between(0, 99)};
   plan.candidates = {{"ring", Duration{7}, std::nullopt}, {"ulysses", std::nullopt, "8 heads"}};
   if (plan.profile.digest.empty()) plan.profile.digest = digest_of("a profile too large to embed");

@@ -28,7 +28,7 @@ TEST(LowerBound, ComputeIsAllPairsAtTheBestRateOnAllUnits) {
   const LowerBound bound = lower_bound({100}, model, topology, profile, {}, 0, false);
   EXPECT_EQ(bound.compute.ns, 30'299);  // 30,300 less the slack for rounding
   EXPECT_EQ(bound.bound, bound.compute);
-  EXPECT_EQ(bound.active, "compute");
+  EXPECT_EQ(bound.active, ActiveBound::compute);
 }
 
 TEST(LowerBound, LinearWorkCountsForwardAndTwiceBackward) {
@@ -47,7 +47,7 @@ TEST(LowerBound, ManyLaunchesOfLittleWorkFormAChain) {
   profile.attention[1].launch_ns = 700;
   const LowerBound bound = lower_bound({1}, unit_model(10), star({{}}), profile, {}, 0, false);
   EXPECT_EQ(bound.chain.ns, 6999);
-  EXPECT_EQ(bound.active, "chain");
+  EXPECT_EQ(bound.active, ActiveBound::chain);
   EXPECT_EQ(bound.bound, bound.chain);
 }
 

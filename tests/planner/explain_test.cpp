@@ -2,6 +2,7 @@
 // What explain says about a plan: layout, load, bound, runner-up, reasons, scope; and how it writes numbers.
 #include "planner/explain.hpp"
 #include "core/counts.hpp"
+#include "core/plan_json.hpp"
 
 #include <gtest/gtest.h>
 
@@ -39,7 +40,7 @@ TEST(Explain, NamesLayoutLoadBoundAndScope) {
         "predicted step: " + human(plan.predicted.step_time), std::string("(unmeasured"),
         std::string("rank    0:"), std::string("rank    2:"),
         "bound: no schedule can take less than " + human(plan.bounds.lower_bound),
-        std::string("what binds: " + plan.bounds.active), std::string("runner-up: "),
+        fmt::format("what binds: {}", to_string(plan.bounds.active)), std::string("runner-up: "),
         std::string("ulysses: rejected, 4 query heads cannot be divided evenly among 3 ranks"),
         "not in it: " + step_time_exclusions()}) {
     EXPECT_NE(text.find(part), std::string::npos) << part << " is missing in\n" << text;

@@ -44,7 +44,7 @@ TEST_P(RecordedPacksOnSixtyFourRanks, PlanAndLintCleanThroughFiles) {
   const Workspace work;
   for (int line = 1; line <= scaled(kPacks, 1); ++line) {
     work.expect(0, fmt::format("plan --batch {}:{} --topology dgx_h100:8 --model llama3_70b --strategy {} -o "
-                               "p.json --quiet",
+                               "p.json --memory-cap 10TiB --quiet",
                                sample("codeparrot_128k.jsonl"), line, GetParam()));
     work.expect(0, "lint p.json");
   }

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inside of the audit: where it writes what it found, and its parts in the order in which they run.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <iterator>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "planner/audit/audit_plan.hpp"
+#include "planner/prediction.hpp"
+#include "planner/strategy.hpp"
+
+namespace strata::audit {
+
+/// Violations up to a limit, and claims that stay open.
+class Report {
+ public:
+  explicit Report(std::size_t limit) : limit_(limit) {}
+  bool empty() const { return audit_.violations.empty(); }
+  bool full() const { return audit_.violations.size() >= limit_; }
+  std::size_t room() const { return limit_ - audit_.violations.size(); }
+
+  void add(std::string_view rule, std::string place, std::string message) {
+    if (!full()) audit_.violations.push_back({std::string(rule), std::move(place), std::move(message)});
+  }
+  /// "FOUND, but SAYS TRUTH".
+  void differs(std::string_view rule, std::string place, std::string_view found, std::string_view says,
+               std::string_view truth) {
+    add(rule, std::move(place), fmt::format("{}, but {} {}", found, says, truth));
+  }
+  void append(std::vector<Violation> more) {
+    for (Violation& violation : more) {
+      if (!full()) audit_.violations.push_back(std::move(violation));
+    }
+  }
+  void leave_open(std::string claim, std::string reason) {
+    audit_.not_verified.push_back({std::move(claim), std::move(reason)});
+  }
+  Audit take() {
+    if (!audit_.passed()) audit_.not_verified.clear();
+    return std::move(audit_);
+  }
+
+ private:
+  std::size_t limit_;
+  Audit audit_;
+};
+
+/// "waves[3]".
+std::string wave_place(std::size_t wave);
+
+/// The waves do what the request asks for, and the strategies that it names exist.
+void audit_request(const Plan& plan, Report& report);
+/// Tasks are inside their groups, and steps marked as collectives are such.
+void audit_waves(const Plan& plan, Report& report);
+/// The layout is not that of another strategy than the plan names; one that no strategy makes stays open.
+void audit_strategy(const Plan& plan, Report& report);
+/// One entry for every asked strategy, and the chosen one is the least.
+void audit_candidate_list(const Plan& plan, Report& report);
+
+/// `predicted` and `bounds` against the programs, and those against the memory of the devices. `request` has
+/// the plan's inputs; its profile is read only where `profile_is_known`.
+void audit_claims(const Plan& plan, const PlanRequest& request, bool profile_is_known,
+                  const AuditOptions& options, Report& report);
+/// Plans again with every strategy that lost.
+void audit_candidate_times(const Plan& plan, const PlanRequest& request,
+                           const std::function<void()>& considered, Report& report);
+
+/// The strategy of this name, nothing where the table has none.
+std::optional<Strategy> find_strategy(std::string_view name);
+/// The names in the table, "ulysses, ring, ...".
+std::string known_strategies();
+
+}  // namespace strata::audit

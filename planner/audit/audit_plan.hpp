@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// A whole plan against what Strata itself would say: core's verifier proves the waves and programs, the audit
+// recomputes every other claim from waves, inputs and profile. What it cannot recompute it lists; nothing is
+// passed over in silence.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/plan.hpp"
+#include "core/verify_schedule.hpp"
+#include "cost_models/cost_profile.hpp"
+
+namespace strata {
+
+struct AuditOptions {
+  std::size_t limit = 100;  ///< of violations
+  bool programs = true;     ///< lower the waves: digests, arena, peak memory; without them no times either
+  bool times = true;        ///< simulate the waves
+  bool candidates = true;   ///< plan again with every strategy that lost; only with `times`
+  /// For a plan that names its profile by digest alone. One of another digest is not used.
+  std::optional<CostProfile> profile;
+};
+
+/// A claim that was not recomputed, "predicted.step_time_ns", and why.
+struct UnverifiedClaim {
+  std::string claim;
+  std::string reason;
+  bool operator==(const UnverifiedClaim&) const = default;
+};
+
+/// Every violation names a rule of docs/plan-format.md and the place of the claim; its message says what was
+/// found and what is true.
+struct Audit {
+  std::vector<Violation> violations;
+  std::vector<UnverifiedClaim> not_verified;  ///< of a plan without violations
+  bool passed() const { return violations.empty(); }
+};
+
+/// Never throws for what a plan file can hold. Costs as much as planning; without `candidates` one
+/// simulation, without `times` as much as verify_plan_programs. `considered` is called after each candidate.
+Audit audit_plan(const Plan& plan, const AuditOptions& options = {},
+                 const std::function<void()>& considered = {});
+
+/// Whether the plan carries no profile, so that times need one from outside.
+bool needs_profile(const Plan& plan);
+
+}  // namespace strata

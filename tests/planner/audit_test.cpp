@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+// Honest plans pass with nothing left open, whatever the request; every number that a plan states is noticed
+// when it changes; what an audit was told not to recompute is listed.
+#include "planner/audit/audit_plan.hpp"
+
+#include <gtest/gtest.h>
+
+#include <set>
+#include <sstream>
+
+#include "core/json_document.hpp"
+#include "core/plan_json.hpp"
+#include "planner/strategy_table.hpp"
+#include "tests/core/plan_mutations.hpp"
+#include "tests/planner/forgery.hpp"
+#include "tests/support/hand_built_waves.hpp"
+#include "tests/support/test_scale.hpp"
+
+namespace strata::testing {
+namespace {
+
+/// Every strategy with every policy, masks and machines of several kinds.
+std::vector<PlanRequest> varied_requests() {
+  std::vector<PlanRequest> requests;
+  for (const Strategy& strategy : all_strategies()) {
+    for (int policy = 0; policy < (small_scale() ? 2 : 8); ++policy) {
+      PlanRequest request =
+          audited_request({std::string(strategy.name)}, policy % 2 == 0 ? "cpu:2x2" : "cpu:1x4:2");
+      if (policy % 2 == 1) request.options.exchange = ExchangeMode::full;
+      if (policy / 2 % 2 == 1) request.options.kv = BackwardKeep::retain;
+      if (policy / 4 == 1) request.options.gradient_return = GradientReturn::reverse_tree;
+      if (policy % 3 == 2) request.model.attention = AttentionKind::window, request.model.window = 6;
+      if (policy % 3 == 1) request.batch = {0, false, {{40, 3, 17, 1, 25}}};
+      requests.push_back(std::move(request));
+    }
+  }
+  requests.push_back(audited_request({}, "dgx_h100:1", {{600, 100, 57, 1}, {300, 458}}));
+  requests.push_back(audited_request({}, "cpu:1x3"));
+  requests.push_back(audited_request({"auto"}, "cpu:1x1"));
+  requests.back().model.mask_kind = MaskKind::full_causal;
+  return requests;
+}
+
+TEST(Audit, HonestPlansPassWithNothingLeftOpen) {
+  for (const PlanRequest& request : varied_requests()) {
+    const PlanResult result = plan_batch(request);
+    ASSERT_TRUE(result.plan);
+    const Audit audit = audit_plan(through_file(*result.plan));
+    EXPECT_TRUE(audit.passed()) << result.plan->strategy << "\n" << listed(audit);
+    EXPECT_TRUE(audit.not_verified.empty()) << audit.not_verified.front().claim;
+  }
+}
+
+/// A claim of a plan file: its key below `section`, and where its value stands in the text.
+struct Place {
+  std::string key;
+  std::size_t begin = 0, end = 0;
+};
+
+/// Every value of `predicted` or `bounds`.
+std::vector<Place> claims_of(const std::string& file, const std::string& section) {
+  std::vector<Place> places;
+  const JsonDocument document = JsonDocument::parse_text(file, "plan.json");
+  std::size_t at = file.find("\n  \"" + section + "\": {");
+  const auto add = [&](std::string_view key, const std::string& name) {
+    const std::string quoted = "\"" + std::string(key) + "\":";
+    at = file.find(quoted, at) + quoted.size();
+    while (file[at] == ' ') ++at;
+    places.push_back({name, at, file.find_first_of(",}\n", at)});
+  };
+  for (const JsonValue top : document.root().members()) {
+    if (top.key() != section) continue;
+    for (const JsonValue value : top.members()) {
+      const std::string name = section + "." + std::string(value.key());
+      if (value.key() != "bytes_by_level") {
+        add(value.key(), name);
+        continue;
+      }
+      for (const JsonValue level : value.members()) add(level.key(), name + "." + std::string(level.key()));
+    }
+  }
+  return places;
+}
+
+/// Another value of the same kind.
+std::string forged_value(const std::string& value) {
+  if (value == "null") return "1";
+  if (value.front() == '"') return value == "\"chain\"" ? "\"compute\"" : "\"chain\"";
+  if (value.find_first_of(".e") != std::string::npos) return "12345.5";
+  return std::to_string(std::stoll(value) + 1);
+}
+
+/// Where the verdict on a value that changes alone begins: a time is no longer a part of the step, and a
+/// bound is no longer the one that the gap belongs to.
+std::string line_about(const std::string& key) {
+  if (key == "bounds.lower_bound_ns") return "bounds.gap";
+  const bool time = key.starts_with("predicted.") && key.ends_with("_ns");
+  return time ? "predicted.step_time_ns" : key;
+}
+
+TEST(Audit, NoticesEveryValueOfPredictedAndBoundsThatChanges) {
+  std::set<std::string> forged;
+  for (const PlanRequest& request : varied_requests()) {
+    const std::string file = to_json(*plan_batch(request).plan);
+    for (const char* section : {"predicted", "bounds"}) {
+      for (const Place& place : claims_of(file, section)) {
+        std::string changed = file;
+        changed.replace(place.begin, place.end - place.begin,
+                        forged_value(file.substr(place.begin, place.end - place.begin)));
+        std::istringstream in(changed);
+        const Audit audit = audit_plan(read_plan(in, "plan.json"));
+        ASSERT_FALSE(audit.passed()) << place.key << " of " << request.options.strategies.size();
+        EXPECT_EQ(audit.violations.front().place, line_about(place.key)) << listed(audit);
+        forged.insert(place.key);
+      }
+    }
+  }
+  EXPECT_EQ(forged.size(), 14U) << "a claim was added: say in audit_claims.cpp how it is recomputed";
+}
+
+TEST(Audit, ListsWhatItWasToldNotToRecompute) {
+  const Plan plan = *plan_batch(audited_request({})).plan;
+  const auto open_claims = [&](const AuditOptions& options) {
+    const Audit audit = audit_plan(plan, options);
+    EXPECT_TRUE(audit.passed()) << listed(audit);
+    std::string claims;
+    for (const UnverifiedClaim& each : audit.not_verified) {
+      EXPECT_FALSE(each.reason.empty());
+      claims += each.claim + "; ";
+    }
+    return claims;
+  };
+  const std::string times =
+      "predicted.step_time_ns, predicted.forward_ns, predicted.backward_ns; candidates; ";
+  AuditOptions options;
+  options.candidates = false;
+  EXPECT_EQ(open_claims(options), "candidates; ");
+  options = {};
+  options.times = false;
+  EXPECT_EQ(open_claims(options), times);
+  options = {};
+  options.programs = false;
+  EXPECT_EQ(open_claims(options),
+            times + "program_digests, predicted.arena_bytes, predicted.peak_memory_bytes; ");
+}
+
+TEST(Audit, FindsFalseMemoryAndBoundsWithoutASimulation) {
+  Plan plan = *plan_batch(audited_request({"ring"})).plan;
+  --plan.predicted.peak_memory.count;
+  ++plan.bounds.lower_bound.ns;
+  put_times_right(plan);
+  AuditOptions options;
+  options.times = false;
+  const Audit audit = audit_plan(plan, options);
+  ASSERT_EQ(audit.violations.size(), 2U) << listed(audit);
+  EXPECT_EQ(audit.violations[0].place, "bounds.lower_bound_ns");
+  EXPECT_EQ(audit.violations[1].place, "predicted.peak_memory_bytes");
+}
+
+TEST(Audit, TakesTheProfileFromOutsideWhereThePlanNamesOnlyItsDigest) {
+  const PlanRequest request = audited_request({"ring", "ulysses"});
+  Plan plan = *plan_batch(request).plan;
+  plan.profile.content.clear();
+  EXPECT_TRUE(needs_profile(plan));
+  const Audit without = audit_plan(plan);
+  EXPECT_TRUE(without.passed()) << listed(without);
+  ASSERT_EQ(without.not_verified.size(), 3U);
+  EXPECT_EQ(without.not_verified[0].claim, "bounds.lower_bound_ns, bounds.active");
+  AuditOptions options;
+  options.profile = request.profile;
+  options.profile->linear_flops_per_second += 1;
+  EXPECT_EQ(audit_plan(plan, options).not_verified.size(), 3U) << "another profile is not the plan's";
+  options.profile = request.profile;
+  EXPECT_TRUE(audit_plan(plan, options).not_verified.empty());
+  ++plan.predicted.forward.ns, --plan.predicted.backward.ns;
+  EXPECT_EQ(audit_plan(plan, options).violations.size(), 2U);
+}
+
+TEST(Audit, LeavesOpenWhoMadeALayoutThatNoStrategyMakes) {
+  // Both ranks still own one piece, cut at another row than ring's.
+  Plan plan = *plan_batch(audited_request({"ring"}, "cpu:1x2", {{20}})).plan;
+  const auto cut = [](TokenSpan& span) {
+    (span.begin == 10 ? span.begin : span.end) += span.begin == 10 || span.end == 10 ? 1 : 0;
+  };
+  for (auto& spans : plan.waves[0].placement.spans) {
+    for (TokenSpan& span : spans) cut(span);
+  }
+  for (ScheduleStep& step : plan.waves[0].schedule.steps) {
+    for (Transfer& transfer : step.transfers) cut(transfer.span);
+    for (AttentionTask& task : step.tasks) {
+      cut(task.query);
+      cut(task.key);
+    }
+  }
+  put_waves_right(plan);
+  const PlanRequest request{plan.batch, plan.topology, plan.model, plan.options,
+                            default_profile(plan.topology)};
+  put_prediction_right(plan, request);
+  const Audit audit = audit_plan(through_file(plan));
+  EXPECT_TRUE(audit.passed()) << listed(audit);
+  ASSERT_EQ(audit.not_verified.size(), 1U);
+  EXPECT_EQ(audit.not_verified[0],
+            (UnverifiedClaim{"strategy",
+                             "waves[0] claims to be a wave of 'ring', which would place tokens "
+                             "otherwise"}));
+}
+
+TEST(Audit, AcceptsAnExplicitBackwardAsTheRequestSays) {
+  for (const Strategy& strategy : all_strategies()) {
+    PlanRequest request = audited_request({std::string(strategy.name)});
+    request.options.exchange = ExchangeMode::full;
+    Plan plan = *plan_batch(request).plan;
+    request.options.gradient_return = plan.options.gradient_return = GradientReturn::explicit_steps;
+    for (Wave& wave : plan.waves) wave = test::with_explicit_backward(std::move(wave), plan.model);
+    put_waves_right(plan);
+    put_prediction_right(plan, request);
+    const Audit audit = audit_plan(through_file(plan));
+    EXPECT_TRUE(audit.passed()) << listed(audit);
+    EXPECT_TRUE(audit.not_verified.empty());
+  }
+}
+
+TEST(Audit, HasAVerdictOnEveryDamagedPlan) {
+  test::MutationDice dice(7);
+  int refused = 0, passed = 0;
+  const std::vector<PlanRequest> requests = varied_requests();
+  for (std::size_t i = 0; i < requests.size(); i += 3) {
+    const PlanRequest& request = requests[i];
+    const Plan honest = *plan_batch(request).plan;
+    const std::string file = to_json(honest);
+    for (const test::Mutation& mutation : test::all_mutations()) {
+      Plan damaged = honest;
+      if (!mutation.apply(damaged, dice)) continue;
+      try {
+        damaged = through_file(std::move(damaged));
+      } catch (const InputError&) {
+        continue;  // no plan file
+      }
+      if (to_json(damaged) == file) continue;
+      const Audit audit = audit_plan(damaged);
+      ++(audit.passed() ? passed : refused);
+      if (!audit.passed() || !audit.not_verified.empty()) continue;
+      // Only what the planner itself would write passes with nothing left open.
+      const PlanRequest asked{damaged.batch, damaged.topology, damaged.model, damaged.options,
+                              request.profile};
+      EXPECT_EQ(to_json(through_file(*plan_batch(asked).plan)), to_json(damaged)) << mutation.kind;
+    }
+  }
+  EXPECT_GT(refused, small_scale() ? 200 : 700);
+  EXPECT_LT(passed, refused / 20);
+}
+
+TEST(Audit, StopsAtItsLimit) {
+  Plan plan = *plan_batch(audited_request({"ring"})).plan;
+  plan.options.exchange = ExchangeMode::full;
+  plan.options.kv = BackwardKeep::retain;
+  AuditOptions options;
+  options.limit = 3;
+  EXPECT_EQ(audit_plan(through_file(plan), options).violations.size(), 3U);
+}
+
+}  // namespace
+}  // namespace strata::testing

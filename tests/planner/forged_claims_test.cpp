@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+// Kinds of forged numbers and inputs, each in a freshly made plan: the honest plan is clean, the forged one
+// fails on exactly the claims that are false, each by a line that says what was found and what is true.
+#include <gtest/gtest.h>
+
+#include <sstream>
+
+#include "core/plan_json.hpp"
+#include "tests/planner/forgery.hpp"
+
+namespace strata::testing {
+namespace {
+
+constexpr const char* kStep = "predicted.step_time_ns";
+constexpr const char* kForward = "predicted.forward_ns";
+constexpr const char* kBackward = "predicted.backward_ns";
+
+TEST(ForgedClaims, ForwardAndBackwardSwapped) {
+  expect_forgery(
+      audited_request({"ring"}),
+      [](Plan& plan) { std::swap(plan.predicted.forward, plan.predicted.backward); },
+      [](const Plan& honest, const Plan&) {
+        const std::string f = text(honest.predicted.forward), b = text(honest.predicted.backward);
+        return Lines{{"predicted", kForward, {b + ", but", f}}, {"predicted", kBackward, {f, b}}};
+      });
+}
+
+TEST(ForgedClaims, AStepOneNanosecondShorter) {
+  expect_forgery(
+      audited_request({"zigzag_ring"}),
+      [](Plan& plan) {
+        --plan.predicted.step_time.ns;
+        --plan.predicted.backward.ns;
+        put_times_right(plan);
+      },
+      [](const Plan& honest, const Plan& forged) {
+        const Prediction &f = forged.predicted, &h = honest.predicted;
+        return Lines{{"predicted", kStep, {text(f.step_time) + ", but", text(h.step_time)}},
+                     {"predicted", kBackward, {text(f.backward), text(h.backward)}}};
+      });
+}
+
+TEST(ForgedClaims, ATimeThatIsNotTheSumOfItsParts) {
+  expect_forgery(audited_request({"ring"}), [](Plan& plan) { ++plan.predicted.forward.ns; },
+                 {{"predicted", kStep, {"forward and backward take"}}});
+}
+
+TEST(ForgedClaims, LowerBounds) {
+  for (const std::int64_t bound : {0, 1, 1'000'000}) {
+    expect_forgery(
+        audited_request({"ring"}),
+        [&](Plan& plan) {
+          plan.bounds.lower_bound.ns = bound;
+          put_times_right(plan);
+        },
+        [&](const Plan& honest, const Plan&) {
+          return Lines{{"bounds",
+                        "bounds.lower_bound_ns",
+                        {fmt::format("{}, but", bound), text(honest.bounds.lower_bound)}}};
+        });
+  }
+}
+
+TEST(ForgedClaims, TheGap) {
+  for (const double gap : {-1e300, 0.0, 1e300}) {
+    expect_forgery(
+        audited_request({"ring"}), [&](Plan& plan) { plan.bounds.gap = gap; },
+        [](const Plan& honest, const Plan&) {
+          return Lines{{"bounds", "bounds.gap", {fmt::format("{}", honest.bounds.gap)}}};
+        });
+  }
+}
+
+TEST(ForgedClaims, TheGapToABoundOfNothing) {
+  expect_forgery(audited_request({"ring"}),
+                 [](Plan& plan) { plan.bounds.lower_bound = {0}, plan.bounds.gap = -1e300; },
+                 {{"bounds", "bounds.lower_bound_ns"}, {"bounds", "bounds.gap", {"-1e+300", "0"}}});
+}
+
+TEST(ForgedClaims, WhichBoundBinds) {
+  expect_forgery(audited_request({"ring"}), [](Plan& plan) { plan.bounds.active = ActiveBound::chain; },
+                 {{"bounds", "bounds.active", {"chain, but", "compute"}}});
+}
+
+TEST(ForgedClaims, AWordThatIsNoBound) {
+  const Plan plan = *plan_batch(audited_request({"ring"})).plan;
+  std::string file = to_json(plan);
+  const std::string word = "\"active\": \"compute\"";
+  file.replace(file.find(word), word.size(), "\"active\": \"moon phase\"");
+  std::istringstream in(file);
+  try {
+    read_plan(in, "plan.json");
+    ADD_FAILURE() << "was read";
+  } catch (const InputError& error) {
+    EXPECT_EQ(std::string(error.what()),
+              "plan.json: bounds.active: found \"moon phase\", expected \"compute\" or \"chain\"");
+  }
+}
+
+TEST(ForgedClaims, ABoundOfAFamilyThatNobodySearched) {
+  expect_forgery(audited_request({"ring"}), [](Plan& plan) { plan.bounds.in_family = Duration{7}; },
+                 {{"bounds", "bounds.in_family_ns", {"7, but", "null"}}});
+}
+
+TEST(ForgedClaims, TheImbalance) {
+  expect_forgery(
+      audited_request({"ring"}), [](Plan& plan) { plan.predicted.imbalance = 1; },
+      [](const Plan& honest, const Plan&) {
+        return Lines{{"predicted", "predicted.imbalance", {fmt::format("{}", honest.predicted.imbalance)}}};
+      });
+}
+
+TEST(ForgedClaims, TheArena) {
+  expect_forgery(
+      audited_request({"ring"}), [](Plan& plan) { --plan.predicted.arena.count; },
+      [](const Plan& honest, const Plan&) {
+        return Lines{{"predicted", "predicted.arena_bytes", {text(honest.predicted.arena)}}};
+      });
+}
+
+TEST(ForgedClaims, ThePeakMemory) {
+  expect_forgery(
+      audited_request({"ring"}), [](Plan& plan) { --plan.predicted.peak_memory.count; },
+      [](const Plan& honest, const Plan&) {
+        return Lines{{"predicted", "predicted.peak_memory_bytes", {text(honest.predicted.peak_memory)}}};
+      });
+}
+
+TEST(ForgedClaims, AMemoryCapThatIsMetByACheaperClaim) {
+  expect_forgery(
+      audited_request({"ring"}),
+      [](Plan& plan) { plan.options.memory_cap = plan.predicted.peak_memory = plan.predicted.arena; },
+      [](const Plan& honest, const Plan&) {
+        return Lines{{"predicted", "predicted.peak_memory_bytes", {text(honest.predicted.peak_memory)}}};
+      });
+}
+
+TEST(ForgedClaims, ACapBelowThePeak) {
+  expect_forgery(audited_request({"ring"}),
+                 [](Plan& plan) { plan.options.memory_cap = {plan.predicted.peak_memory.count - 1}; },
+                 {{"memory_cap", "predicted.peak_memory_bytes", {"over the cap"}}});
+}
+
+TEST(ForgedClaims, ADeviceTooSmallForItsRanks) {
+  expect_forgery(
+      audited_request({"ring"}),
+      [](Plan& plan) {
+        // Both ranks of a host share its memory: room for one and a half.
+        for (Device& device : plan.topology.devices)
+          device.memory = {plan.predicted.peak_memory.count * 3 / 2};
+      },
+      [](const Plan& honest, const Plan&) {
+        return Lines{{"memory_cap",
+                      "predicted.peak_memory_bytes",
+                      {"over the memory of device host0.cpu of ",
+                       fmt::format("{}", honest.predicted.peak_memory.count * 3 / 2)}}};
+      });
+}
+
+TEST(ForgedClaims, BytesMovedToAFasterLevel) {
+  expect_forgery(
+      audited_request({"ring"}),
+      [](Plan& plan) {
+        LevelBytes& bytes = plan.predicted.bytes_by_level;
+        bytes.device += bytes.network;
+        bytes.network = {};
+      },
+      [](const Plan& honest, const Plan&) {
+        const LevelBytes& bytes = honest.predicted.bytes_by_level;
+        return Lines{{"predicted", "predicted.bytes_by_level.device", {text(bytes.device)}},
+                     {"predicted", "predicted.bytes_by_level.network", {text(bytes.network)}}};
+      });
+}
+
+TEST(ForgedClaims, TheBytesOfKv) {
+  expect_forgery(
+      audited_request({"ring"}), [](Plan& plan) { plan.predicted.kv_bytes = {}; },
+      [](const Plan& honest, const Plan&) {
+        return Lines{{"predicted", "predicted.kv_bytes", {"0, but", text(honest.predicted.kv_bytes)}}};
+      });
+}
+
+TEST(ForgedClaims, InputsOfOtherMachinesAndModels) {
+  const std::vector<std::function<void(Plan&)>> inputs = {
+      [](Plan& plan) {
+        for (Device& device : plan.topology.devices) device.relative_speed = 1000;
+      },
+      [](Plan& plan) { plan.model.hidden = 1, put_waves_right(plan); },
+      [](Plan& plan) { plan.model.ffn *= 2, put_waves_right(plan); },
+      [](Plan& plan) {
+        CostProfile profile = read_profile(plan.profile.content, "profile");
+        profile.linear_flops_per_second *= 2;
+        plan.profile = embed_profile(profile_text(profile));
+      }};
+  for (const auto& forge : inputs) {
+    expect_forgery(audited_request({"ring"}), forge, [](const Plan& honest, const Plan&) {
+      const Prediction& h = honest.predicted;
+      return Lines{{"bounds", "bounds.lower_bound_ns", {text(honest.bounds.lower_bound) + ", but"}},
+                   {"predicted", kStep, {text(h.step_time) + ", but"}},
+                   {"predicted", kForward, {text(h.forward) + ", but"}},
+                   {"predicted", kBackward, {text(h.backward) + ", but"}}};
+    });
+  }
+}
+
+TEST(ForgedClaims, LinksFasterThanTheyAre) {
+  expect_forgery(audited_request({"ring"}),
+                 [](Plan& plan) {
+                   for (Link& link : plan.topology.links) link.latency = {0}, link.bandwidth.value *= 1000;
+                 },
+                 {{"predicted", kStep}, {"predicted", kForward}, {"predicted", kBackward}});
+}
+
+TEST(ForgedClaims, AProfileThatTheCostModelCannotRead) {
+  expect_forgery(audited_request({"ring"}), [](Plan& plan) { plan.profile = embed_profile("{}"); },
+                 {{"profile", "inputs.profile.content", {"found no field 'format_version'"}}});
+}
+
+TEST(ForgedClaims, DigestsOfInputsAndPrograms) {
+  const Plan honest = through_file(*plan_batch(audited_request({"ring"})).plan);
+  Plan forged = honest;
+  forged.digests.model = forged.digests.batch;
+  EXPECT_EQ(listed(audit_plan(forged)).rfind("digest at inputs.model: the digest is ", 0), 0U);
+  forged = honest;
+  std::swap(forged.program_digests[0][0], forged.program_digests[0][1]);
+  const Audit audit = audit_plan(forged);
+  ASSERT_EQ(audit.violations.size(), 2U) << listed(audit);
+  EXPECT_EQ(audit.violations[0].place, "program_digests[0][0]");
+  EXPECT_EQ(audit.violations[1].place, "program_digests[0][1]");
+}
+
+}  // namespace
+}  // namespace strata::testing

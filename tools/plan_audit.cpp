@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/plan_audit.hpp"
+
+#include <fmt/format.h>
+
+#include "core/check.hpp"
+#include "core/json_writer.hpp"
+#include "core/plan_json.hpp"
+#include "tools/output.hpp"
+
+namespace strata::tools {
+
+void AuditInputs::declare_no_candidates(Options& options) {
+  options.flag("--no-candidates", no_candidates, "Do not plan again what lost: it is listed as not verified");
+}
+
+void AuditInputs::declare(Options& options) {
+  options.add("--profile FILE", profile, "The plan's cost profile, where it was too large to be embedded");
+  options.flag("--no-simulate", no_simulate, "Do not recompute times: they are listed as not verified");
+  declare_no_candidates(options);
+}
+
+AuditedPlan audit_file(const std::string& path, const AuditInputs& inputs, bool profile_needed,
+                       const Output& output) {
+  AuditedPlan audited{path, read_plan(path), {}};
+  const Plan& plan = audited.plan;
+  AuditOptions options;
+  options.limit = static_cast<std::size_t>(inputs.limit);
+  options.programs = !inputs.schedule_only;
+  options.times = !inputs.no_simulate && !inputs.schedule_only;
+  options.candidates = !inputs.no_candidates;
+  if (!inputs.profile.empty()) options.profile = read_profile_file(inputs.profile);
+  if (profile_needed && options.times && needs_profile(plan)) {
+    const std::string digest =
+        options.profile ? embed_profile(profile_text(*options.profile)).digest : std::string();
+    if (digest != plan.profile.digest) {
+      throw InputError(
+          path + ": inputs.profile",
+          digest.empty() ? std::string("only a digest")
+                         : fmt::format("digest {} in {}", digest, inputs.profile),
+          fmt::format("--profile FILE with the profile of digest {}, or --no-simulate", plan.profile.digest));
+    }
+  }
+  Progress progress(output, "verifying", std::ssize(plan.candidates));
+  audited.audit = audit_plan(plan, options, [&] { progress.advance(); });
+  return audited;
+}
+
+bool report_violations(const AuditedPlan& audited, const Output& output) {
+  for (const Violation& violation : audited.audit.violations) {
+    output.result(
+        fmt::format("{}: {}: {}: {}", audited.path, violation.place, violation.rule, violation.message));
+  }
+  return audited.audit.passed();
+}
+
+void report_open_claims(const AuditedPlan& audited, const Output& output) {
+  for (const UnverifiedClaim& open : audited.audit.not_verified) {
+    output.line(wrapped(fmt::format("{}: not verified: {}: {}", audited.path, open.claim, open.reason), 2));
+  }
+}
+
+void write_verdict(JsonWriter& json, const AuditedPlan& audited) {
+  json.open_object(JsonLayout::lines);
+  json.member("plan", std::string_view(audited.path));
+  json.member("strategy", std::string_view(audited.plan.strategy));
+  json.member("passed", audited.audit.passed());
+  json.key("violations");
+  json.open_array(JsonLayout::lines);
+  for (const Violation& violation : audited.audit.violations) {
+    json.open_object(JsonLayout::compact);
+    json.member("rule", std::string_view(violation.rule));
+    json.member("place", std::string_view(violation.place));
+    json.member("message", std::string_view(violation.message));
+    json.close();
+  }
+  json.close();
+  json.key("not_verified");
+  json.open_array(JsonLayout::lines);
+  for (const UnverifiedClaim& open : audited.audit.not_verified) {
+    json.open_object(JsonLayout::compact);
+    json.member("claim", std::string_view(open.claim));
+    json.member("reason", std::string_view(open.reason));
+    json.close();
+  }
+  json.close();
+  json.close();
+}
+
+}  // namespace strata::tools

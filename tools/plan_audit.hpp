@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// One verdict on a plan file for every command that shows what it claims: lint, explain and simulate.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "planner/audit/audit_plan.hpp"
+#include "tools/command.hpp"
+
+namespace strata::tools {
+
+/// The options of an audit. `profile` is also the one that simulate predicts with.
+struct AuditInputs {
+  std::string profile;
+  std::int64_t limit = 100;
+  bool schedule_only = false, no_simulate = false, no_candidates = false;
+
+  /// --profile, --no-simulate and --no-candidates.
+  void declare(Options& options);
+  void declare_no_candidates(Options& options);
+};
+
+struct AuditedPlan {
+  std::string path;
+  Plan plan;
+  Audit audit;
+};
+
+/// Reads and audits a plan. Throws InputError where the file is no plan, or where times are to be verified
+/// and neither the plan nor `inputs` has its profile (where `profile_needed`; otherwise they are left open).
+AuditedPlan audit_file(const std::string& path, const AuditInputs& inputs, bool profile_needed,
+                       const Output& output);
+
+/// A line per violation, as a result. Whether the plan passed.
+bool report_violations(const AuditedPlan& audited, const Output& output);
+/// A line per claim that was not verified.
+void report_open_claims(const AuditedPlan& audited, const Output& output);
+/// {"plan", "strategy", "passed", "violations", "not_verified"}
+void write_verdict(JsonWriter& json, const AuditedPlan& audited);
+
+}  // namespace strata::tools
