@@ -10,6 +10,7 @@
 
 #include "core/backward_schedule.hpp"
 #include "core/checked.hpp"
+#include "core/rank_set.hpp"
 #include "core/verify_detail.hpp"
 
 namespace strata::detail {
@@ -50,6 +51,8 @@ class Sums {
     for (const Wave& wave : plan.waves) {
       add_forward(wave.schedule);
       add_traffic(wave.schedule);
+      // Recomputing a layer repeats its exchanges.
+      if (plan.options.recompute == Recompute::full) add_traffic(wave.schedule);
       add_traffic(derive_backward(wave, plan.model));
     }
   }
@@ -89,22 +92,29 @@ class Sums {
 
   void add_traffic(const CommSchedule& schedule) {
     for (const ScheduleStep& step : schedule.steps) {
-      for (const Transfer& transfer : step.transfers) add_slice(transfer, transfer.source, transfer.targets);
+      for (const Transfer& transfer : step.transfers) {
+        Peers peers{};
+        each_rank(transfer.targets, [&](std::int32_t target) {
+          ++peers[static_cast<std::size_t>(routes_.between(transfer.source, target).level)];
+        });
+        add_slice(transfer, peers);
+      }
       for (const Reduction& reduction : step.reductions) {
-        add_slice(reduction, reduction.target, reduction.sources);
+        Peers peers{};
+        each_rank(reduction.sources, [&](std::int32_t source) {
+          ++peers[static_cast<std::size_t>(routes_.between(source, reduction.target).level)];
+        });
+        add_slice(reduction, peers);
       }
     }
   }
 
+  /// By level: how many ranks send or get the slice on a route of that level, always from sender to receiver.
+  using Peers = std::array<std::int64_t, 3>;
+
   template <typename Record>
-  void add_slice(const Record& record, std::int32_t one, const std::vector<RankRange>& many) {
+  void add_slice(const Record& record, const Peers& peers) {
     const std::int64_t rows = record.span.length() * record.heads.count();
-    std::array<std::int64_t, 3> peers{};
-    for (const RankRange& range : many) {
-      for (std::int32_t rank = range.begin; rank < range.end; ++rank) {
-        ++peers[static_cast<std::size_t>(routes_.between(one, rank).level)];
-      }
-    }
     for (std::size_t level = 0; level < peers.size(); ++level) {
       levels_[level].add(rows, peers[level], row_bytes(record.tensor, model_));
     }

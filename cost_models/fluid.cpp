@@ -192,7 +192,9 @@ void FluidSystem::announce_first() {
     if (flows_[at(flow)].end_ns < first->end_ns) first = &flows_[at(flow)];
   }
   std::int64_t together_ns = first->end_ns;
-  if (component_.size() > kManyFlows) together_ns += (first->end_ns - first->start_ns) / kBatchedShare;
+  if (batch_ends_ && component_.size() > kManyFlows) {
+    together_ns += (first->end_ns - first->start_ns) / kBatchedShare;
+  }
   for (const std::int32_t number : component_) {
     Flow& flow = flows_[at(number)];
     if (flow.end_ns > together_ns || flow.announced) continue;

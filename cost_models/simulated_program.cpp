@@ -22,52 +22,80 @@ std::size_t at(std::int32_t i) { return static_cast<std::size_t>(i); }
 class WaveCompiler {
  public:
   WaveCompiler(const std::vector<RankProgram>& programs, const Topology& topology, const RouteTable& routes,
-               const ModelShape& model, const CostProfile& profile, bool include_linear,
+               const ModelShape& model, const CostProfile& profile, const CompileOptions& options,
                ProgramTotals& totals)
       : programs_(programs),
         topology_(topology),
         routes_(routes),
         model_(model),
         profile_(profile),
-        include_linear_(include_linear),
+        options_(options),
         totals_(totals) {}
 
   SimulatedWave compile() {
     SimulatedWave wave;
     for (const Pass pass : {Pass::forward, Pass::backward}) {
       std::vector<SimulatedPass>& passes = pass == Pass::forward ? wave.forward : wave.backward;
-      passes.resize(programs_.size());
-      for (std::size_t rank = 0; rank < programs_.size(); ++rank) {
-        compile_pass(programs_[rank], static_cast<std::int32_t>(rank), pass, passes[rank]);
-      }
-      join_partners(passes, pass);
+      compile_passes(pass, false, passes);
       for (SimulatedPass& compiled : passes) {
         compiled.first_event = wave.instructions;
         wave.instructions += static_cast<std::int64_t>(compiled.instructions.size());
+      }
+    }
+    if (options_.recompute != Recompute::none) compile_passes(Pass::forward, true, wave.recomputed);
+    for (const std::vector<SimulatedPass>* passes : {&wave.forward, &wave.recomputed, &wave.backward}) {
+      for (const SimulatedPass& compiled : *passes) {
+        wave.events += static_cast<std::int64_t>(compiled.instructions.size() + compiled.peers.size());
       }
     }
     return wave;
   }
 
  private:
-  void compile_pass(const RankProgram& program, std::int32_t rank, Pass pass, SimulatedPass& out) {
-    const std::vector<Instruction>& instructions = program.instructions(pass);
+  /// `again`: the part of the pass that backward repeats.
+  void compile_passes(Pass pass, bool again, std::vector<SimulatedPass>& passes) {
+    passes.resize(programs_.size());
+    for (std::size_t rank = 0; rank < programs_.size(); ++rank) {
+      const std::vector<Instruction>& all = programs_[rank].instructions(pass);
+      const bool some = again && options_.recompute == Recompute::selective;
+      const std::vector<Instruction> linear = some ? linear_work(all) : std::vector<Instruction>{};
+      compile_pass(static_cast<std::int32_t>(rank), some ? linear : all, pass, again, passes[rank]);
+    }
+    join_partners(passes, pass);
+  }
+
+  /// The linear layers alone, one after the other.
+  static std::vector<Instruction> linear_work(const std::vector<Instruction>& instructions) {
+    std::vector<Instruction> linear;
+    for (const Instruction& instruction : instructions) {
+      const auto* work = std::get_if<TokenWork>(&instruction.op);
+      if (work == nullptr || work->kind != TokenWorkKind::linear) continue;
+      linear.push_back({*work, instruction.stream, {}});
+    }
+    return linear;
+  }
+
+  void compile_pass(std::int32_t rank, const std::vector<Instruction>& instructions, Pass pass, bool again,
+                    SimulatedPass& out) {
+    const RankProgram& program = programs_[at(rank)];
     out.instructions.resize(instructions.size());
     connect(instructions, rank, out);
     const std::int32_t device = topology_.rank_device[at(rank)];
     const Device& machine = topology_.devices[at(device)];
+    const bool first_forward = pass == Pass::forward && !again;
     for (std::size_t i = 0; i < instructions.size(); ++i) {
       SimulatedInstruction& made = out.instructions[i];
       const Operation& op = instructions[i].op;
       if (const Exchange* exchange = exchange_of(op)) {
         made.exchange = static_cast<std::int32_t>(out.exchanges.size());
-        add_exchange(program, rank, static_cast<std::int32_t>(i), *exchange, pass, out);
+        add_exchange(program, rank, static_cast<std::int32_t>(i), *exchange, first_forward, out);
         made.bytes = sent_bytes(program, op).count;
         continue;
       }
-      const InstructionCost cost = instruction_cost(program, op, pass, model_, profile_, include_linear_);
+      const InstructionCost cost =
+          instruction_cost(program, op, pass, model_, profile_, options_.include_linear);
       made.flops = operation_flops(program, op).count;
-      if (pass == Pass::forward) totals_.rank_pairs[at(rank)] += attention_pairs(op);
+      if (first_forward) totals_.rank_pairs[at(rank)] += attention_pairs(op);
       set_work(cost, machine, made);
       add_time(totals_.device_work_ns[at(device)], made.work_ns);
       add_time(totals_.work_ns, cost.work_ns);
@@ -122,7 +150,7 @@ class WaveCompiler {
   }
 
   void add_exchange(const RankProgram& program, std::int32_t rank, std::int32_t instruction,
-                    const Exchange& exchange, Pass pass, SimulatedPass& out) {
+                    const Exchange& exchange, bool counts_kv, SimulatedPass& out) {
     SimulatedExchange made;
     made.instruction = instruction;
     made.step = exchange.step;
@@ -138,7 +166,7 @@ class WaveCompiler {
     }
     made.peer_end = static_cast<std::int32_t>(out.peers.size());
     out.exchanges.push_back(made);
-    if (pass == Pass::backward) return;
+    if (!counts_kv) return;
     for (const ExchangePart& part : exchange.sends) {
       const Buffer& buffer = program.buffers[at(part.buffer)];
       if (buffer.role == BufferRole::kv) totals_.kv_bytes += {part.row_count * buffer.row_bytes()};
@@ -230,7 +258,7 @@ class WaveCompiler {
   const RouteTable& routes_;
   const ModelShape& model_;
   const CostProfile& profile_;
-  const bool include_linear_;
+  const CompileOptions options_;
   ProgramTotals& totals_;
   std::vector<std::int32_t> last_of_stream_;
   std::vector<std::pair<std::int32_t, std::int32_t>> edges_;
@@ -245,8 +273,8 @@ void throw_too_long() {
 
 SimulatedWave compile_wave(const std::vector<RankProgram>& programs, const Topology& topology,
                            const RouteTable& routes, const ModelShape& model, const CostProfile& profile,
-                           bool include_linear, ProgramTotals& totals) {
-  return WaveCompiler(programs, topology, routes, model, profile, include_linear, totals).compile();
+                           const CompileOptions& options, ProgramTotals& totals) {
+  return WaveCompiler(programs, topology, routes, model, profile, options, totals).compile();
 }
 
 }  // namespace strata

@@ -49,7 +49,9 @@ struct SimulatedPass {
 
 struct SimulatedWave {
   std::vector<SimulatedPass> forward, backward;  ///< [rank]
-  std::int64_t instructions = 0;                 ///< of one layer, both passes, all ranks
+  std::vector<SimulatedPass> recomputed;         ///< [rank] what runs before backward; empty: nothing does
+  std::int64_t instructions = 0;  ///< of one layer, both passes, all ranks, without the recomputed ones
+  std::int64_t events = 0;        ///< instructions and flows of one layer, recomputed ones included
 };
 
 /// What the programs ask for, whatever the clock says. Per layer, summed over waves.
@@ -57,16 +59,22 @@ struct ProgramTotals {
   std::vector<std::int64_t> rank_pairs;      ///< forward attention pairs x heads
   std::vector<std::int64_t> device_work_ns;  ///< work of instructions and of transfers inside the device
   std::int64_t work_ns = 0, extrapolated_ns = 0;
-  LevelBytes bytes_by_level;  ///< forward and backward
-  Bytes kv_bytes;             ///< forward, tensor kv
+  LevelBytes bytes_by_level;  ///< forward, recomputed and backward
+  Bytes kv_bytes;             ///< forward, tensor kv, once
 };
 
 /// An InputError: a time beyond kLongestNs would not add up with others.
 [[noreturn]] void throw_too_long();
 
+/// What of a program is costed.
+struct CompileOptions {
+  bool include_linear = true;  ///< whether TokenWork.linear takes time
+  Recompute recompute = Recompute::none;
+};
+
 /// Throws via STRATA_CHECK when the ranks' Exchanges do not fit together, and when the work is too long.
 SimulatedWave compile_wave(const std::vector<RankProgram>& programs, const Topology& topology,
                            const RouteTable& routes, const ModelShape& model, const CostProfile& profile,
-                           bool include_linear, ProgramTotals& totals);
+                           const CompileOptions& options, ProgramTotals& totals);
 
 }  // namespace strata

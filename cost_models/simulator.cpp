@@ -2,17 +2,19 @@
 #include "cost_models/simulator.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <utility>
 
 #include "core/check.hpp"
 #include "cost_models/simulator_engine.hpp"
+#include "cost_models/steady_layers.hpp"
 
 namespace strata {
 namespace {
 
-/// Up to this many layers all are simulated; of more, this many.
-constexpr std::int32_t kMostExactLayers = 4;
-constexpr std::int32_t kSteadyLayers = 3;
+/// So many layers are tried in turn, while they are at most half of all.
+constexpr std::array<std::int32_t, 2> kShortLayers = {8, 16};
 
 double imbalance(const std::vector<std::int64_t>& pairs) {
   std::int64_t total = 0, largest = 0;
@@ -34,22 +36,27 @@ Duration device_floor(const ProgramTotals& totals, const Topology& topology, std
   return {floor};
 }
 
-std::vector<RankLoad> rank_loads(const std::vector<RankTimes>& times, const ProgramTotals& totals,
-                                 std::int64_t more_layers) {
+/// What the engine found, and what the layers that it left out add.
+struct SimulatedLayers {
+  std::int32_t layers = 0;
+  std::vector<RankTimes> times;
+  std::vector<RankGrowth> growth;  // [rank] of kSteadyIncrements layers; empty when nothing was left out
+  std::vector<TimelineEvent> events;
+  std::int64_t instructions = 0;
+};
+
+std::vector<RankLoad> rank_loads(const SimulatedLayers& simulated, const ProgramTotals& totals,
+                                 std::int32_t layers) {
   std::vector<RankLoad> loads;
-  for (std::size_t rank = 0; rank < times.size(); ++rank) {
-    const RankTimes& time = times[rank];
-    const auto more = static_cast<double>(more_layers);
-    const auto steady =
-        static_cast<double>(time.steady_forward_ns) + static_cast<double>(time.steady_backward_ns);
-    if (static_cast<double>(time.end_ns) + more * steady > static_cast<double>(kLongestNs)) {
-      throw_too_long();
-    }
+  for (std::size_t rank = 0; rank < simulated.times.size(); ++rank) {
+    const RankTimes& time = simulated.times[rank];
+    const RankGrowth growth = simulated.growth.empty() ? RankGrowth{} : simulated.growth[rank];
+    const std::int64_t more = layers - simulated.layers;
     RankLoad load;
-    load.end = {time.end_ns + more_layers * (time.steady_forward_ns + time.steady_backward_ns)};
-    load.busy = {time.busy_ns + more_layers * time.steady_busy_ns};
-    load.exposed = {time.exposed_ns + more_layers * time.steady_exposed_ns};
-    load.forward = {time.forward_ns + more_layers * time.steady_forward_ns};
+    load.end = {grown(time.end_ns, growth.end_ns, more)};
+    load.busy = {grown(time.busy_ns, growth.busy_ns, more)};
+    load.exposed = {grown(time.exposed_ns, growth.exposed_ns, more)};
+    load.forward = {grown(time.forward_ns, growth.forward_ns, more)};
     load.pairs = totals.rank_pairs[rank];
     loads.push_back(load);
   }
@@ -86,13 +93,38 @@ void describe_machine(const Topology& topology, Timeline& timeline) {
   timeline.rank_count = topology.rank_count();
 }
 
+SimulatedLayers run_layers(SimulatorEngine& engine, std::int32_t layers) {
+  engine.run();
+  return {layers, engine.times(), {}, engine.take_events(), engine.instructions()};
+}
+
+/// Whether no rank shares a device with another or exchanges anything.
+bool ranks_are_apart(const std::vector<SimulatedWave>& waves, const Topology& topology) {
+  std::vector<std::int32_t> devices = topology.rank_device;
+  std::sort(devices.begin(), devices.end());
+  if (std::adjacent_find(devices.begin(), devices.end()) != devices.end()) return false;
+  for (const SimulatedWave& wave : waves) {
+    for (const std::vector<SimulatedPass>* passes : {&wave.forward, &wave.backward}) {
+      for (const SimulatedPass& pass : *passes) {
+        if (!pass.exchanges.empty()) return false;
+      }
+    }
+  }
+  return true;
+}
+
+std::int64_t events_of(const std::vector<SimulatedWave>& waves) {
+  std::int64_t events = 0;
+  for (const SimulatedWave& wave : waves) events += wave.events;
+  return events;
+}
+
 }  // namespace
 
 Simulation simulate_step(const std::vector<std::vector<RankProgram>>& waves, const Topology& topology,
                          const ModelShape& model, const CostProfile& profile,
                          const SimulatorOptions& options) {
   const std::int32_t layers = options.layers > 0 ? options.layers : model.layers;
-  const bool all = options.exact || layers <= kMostExactLayers;
   const RouteTable routes(topology);
   ProgramTotals totals;
   totals.rank_pairs.assign(topology.rank_device.size(), 0);
@@ -101,18 +133,34 @@ Simulation simulate_step(const std::vector<std::vector<RankProgram>>& waves, con
   for (const std::vector<RankProgram>& programs : waves) {
     STRATA_CHECK(programs.size() == topology.rank_device.size(), "a wave has {} programs for {} ranks",
                  programs.size(), topology.rank_device.size());
-    compiled.push_back(
-        compile_wave(programs, topology, routes, model, profile, options.include_linear, totals));
+    compiled.push_back(compile_wave(programs, topology, routes, model, profile,
+                                    {options.include_linear, options.recompute}, totals));
   }
 
-  Simulation simulation;
-  simulation.simulated_layers = all ? layers : kSteadyLayers;
-  SimulatorEngine engine(compiled, topology, routes, profile, simulation.simulated_layers, options.record);
-  engine.run();
+  const bool apart = ranks_are_apart(compiled, topology);
+  const auto simulate = [&](std::int32_t count) {
+    SimulatorEngine engine(compiled, topology, routes, profile,
+                           {count, options.record, options.batch_ends, options.recompute != Recompute::none});
+    SimulatedLayers simulated = run_layers(engine, count);
+    if (count == layers) return simulated;
+    const auto growth = steady_growth(engine.marks(), apart);
+    if (!growth) return SimulatedLayers{};
+    simulated.growth = *growth;
+    return simulated;
+  };
+  SimulatedLayers simulated;
+  if (!options.exact && events_of(compiled) > options.free_events / layers) {
+    for (const std::int32_t count : kShortLayers) {
+      if (simulated.layers == 0 && 2 * count <= layers) simulated = simulate(count);
+    }
+  }
+  if (simulated.layers == 0) simulated = simulate(layers);
 
-  simulation.ranks = rank_loads(engine.times(), totals, layers - simulation.simulated_layers);
+  Simulation simulation;
+  simulation.simulated_layers = simulated.layers;
+  simulation.ranks = rank_loads(simulated, totals, layers);
   simulation.prediction = predict(simulation.ranks, totals, topology, layers);
-  simulation.instructions = engine.instructions();
+  simulation.instructions = simulated.instructions;
   if (totals.work_ns > 0) {
     simulation.extrapolated_share =
         static_cast<double>(totals.extrapolated_ns) / static_cast<double>(totals.work_ns);
@@ -122,7 +170,7 @@ Simulation simulate_step(const std::vector<std::vector<RankProgram>>& waves, con
   simulation.timeline.source = "simulator";
   simulation.timeline.layers = simulation.simulated_layers;
   simulation.timeline.linear_included = options.include_linear;
-  simulation.timeline.events = engine.take_events();
+  simulation.timeline.events = std::move(simulated.events);
   describe_machine(topology, simulation.timeline);
   return simulation;
 }

@@ -14,24 +14,26 @@ std::size_t at(std::int32_t i) { return static_cast<std::size_t>(i); }
 }  // namespace
 
 SimulatorEngine::SimulatorEngine(const std::vector<SimulatedWave>& waves, const Topology& topology,
-                                 const RouteTable& routes, const CostProfile& profile, std::int32_t layers,
-                                 bool record)
+                                 const RouteTable& routes, const CostProfile& profile,
+                                 const Settings& settings)
     : waves_(waves),
       topology_(topology),
       routes_(routes),
       profile_(profile),
-      layers_(layers),
-      record_(record),
-      fluid_(queue_),
+      settings_(settings),
+      layers_(settings.layers),
+      stages_((settings.recomputes ? 3 : 2) * settings.layers),
+      fluid_(queue_, settings.batch_ends),
       ranks_(topology.rank_device.size()),
-      times_(topology.rank_device.size()) {
+      times_(topology.rank_device.size()),
+      marks_(waves.size(), settings.layers, topology.rank_device.size()) {
   add_resources();
   std::int64_t events = 0;
   for (const SimulatedWave& wave : waves_) {
     wave_events_.push_back(events);
     events += wave.instructions * layers_;
   }
-  if (record_) events_.resize(static_cast<std::size_t>(events));
+  if (settings_.record) events_.resize(static_cast<std::size_t>(events));
 }
 
 void SimulatorEngine::add_resources() {
@@ -72,20 +74,27 @@ void SimulatorEngine::run() {
   check_finished();
 }
 
-const SimulatedPass& SimulatorEngine::pass_of(std::int32_t rank) const {
-  const SimulatedWave& wave = waves_[at(ranks_[at(rank)].wave)];
-  return (ranks_[at(rank)].stage < layers_ ? wave.forward : wave.backward)[at(rank)];
+SimulatorEngine::Stage SimulatorEngine::stage_at(std::int32_t number) const {
+  if (number < layers_) return {Pass::forward, false, number};
+  const std::int32_t behind = number - layers_;
+  if (!settings_.recomputes) return {Pass::backward, false, layers_ - 1 - behind};
+  return {Pass::backward, behind % 2 == 0, layers_ - 1 - behind / 2};
 }
 
-/// Enters the rank's current pass-layer, and the next ones as long as they are empty.
+const SimulatedPass& SimulatorEngine::pass_of(std::int32_t rank) const {
+  const SimulatedWave& wave = waves_[at(ranks_[at(rank)].wave)];
+  const Stage stage = stage_at(ranks_[at(rank)].stage);
+  if (stage.recomputed) return wave.recomputed[at(rank)];
+  return (stage.pass == Pass::forward ? wave.forward : wave.backward)[at(rank)];
+}
+
+/// Enters the rank's current stage, and the next ones as long as they are empty.
 void SimulatorEngine::begin_stages(std::int32_t rank) {
   RankState& state = ranks_[at(rank)];
   while (at(state.wave) < waves_.size()) {
     state.pass = &pass_of(rank);
     state.left = static_cast<std::int32_t>(state.pass->instructions.size());
     state.stage_begin_ns = now_ns_;
-    state.stage_begin_busy_ns = times_[at(rank)].busy_ns;
-    state.stage_begin_exposed_ns = times_[at(rank)].exposed_ns;
     if (state.left > 0) {
       state.waits.resize(at(state.left));
       for (std::size_t i = 0; i < state.waits.size(); ++i) state.waits[i] = state.pass->instructions[i].waits;
@@ -94,31 +103,32 @@ void SimulatorEngine::begin_stages(std::int32_t rank) {
       for (const std::int32_t instruction : state.pass->ready) ready_.push_back({rank, instruction});
       return;
     }
-    if (++state.stage == 2 * layers_) {
-      state.stage = 0;
-      ++state.wave;
-    }
+    leave_stage(rank);
   }
   state.pass = nullptr;
+}
+
+/// Marks where the rank stands, and turns to its next stage.
+void SimulatorEngine::leave_stage(std::int32_t rank) {
+  RankState& state = ranks_[at(rank)];
+  const RankTimes& times = times_[at(rank)];
+  const Stage stage = stage_at(state.stage);
+  if (!stage.recomputed) {
+    const std::int32_t order = stage.pass == Pass::forward ? stage.layer : layers_ - 1 - stage.layer;
+    marks_.at(at(state.wave), stage.pass, order, at(rank)) = {times.end_ns, times.busy_ns, times.exposed_ns};
+  }
+  if (++state.stage < stages_) return;
+  state.stage = 0;
+  ++state.wave;
 }
 
 void SimulatorEngine::end_stage(std::int32_t rank) {
   RankState& state = ranks_[at(rank)];
   RankTimes& times = times_[at(rank)];
   count_time(rank);
-  const std::int64_t duration = now_ns_ - state.stage_begin_ns;
   times.end_ns = now_ns_;
-  if (state.stage < layers_) times.forward_ns += duration;
-  if (state.stage == layers_ - 1) times.steady_forward_ns += duration;
-  if (state.stage == 2 * layers_ - 1) times.steady_backward_ns += duration;
-  if (state.stage == layers_ - 1 || state.stage == 2 * layers_ - 1) {
-    times.steady_busy_ns += times.busy_ns - state.stage_begin_busy_ns;
-    times.steady_exposed_ns += times.exposed_ns - state.stage_begin_exposed_ns;
-  }
-  if (++state.stage == 2 * layers_) {
-    state.stage = 0;
-    ++state.wave;
-  }
+  if (stage_at(state.stage).pass == Pass::forward) times.forward_ns += now_ns_ - state.stage_begin_ns;
+  leave_stage(rank);
   begin_stages(rank);
 }
 
@@ -263,7 +273,7 @@ void SimulatorEngine::finish_if_done(std::int32_t rank, std::int32_t index) {
 void SimulatorEngine::finish(std::int32_t rank, std::int32_t instruction) {
   RankState& state = ranks_[at(rank)];
   ++finished_;
-  if (record_) record(rank, instruction);
+  if (settings_.record) record(rank, instruction);
   const SimulatedInstruction& done = state.pass->instructions[at(instruction)];
   for (std::int32_t i = done.successor_begin; i < done.successor_end; ++i) {
     const std::int32_t next = state.pass->successors[at(i)];
@@ -295,11 +305,12 @@ void SimulatorEngine::count_time(std::int32_t rank) {
 void SimulatorEngine::record(std::int32_t rank, std::int32_t instruction) {
   const RankState& state = ranks_[at(rank)];
   const SimulatedInstruction& done = state.pass->instructions[at(instruction)];
-  const bool forward = state.stage < layers_;
+  const Stage stage = stage_at(state.stage);
+  if (stage.recomputed) return;  // its key would be that of the first time
   TimelineEvent event;
   event.wave = state.wave;
-  event.layer = forward ? state.stage : 2 * layers_ - 1 - state.stage;
-  event.pass = forward ? Pass::forward : Pass::backward;
+  event.layer = stage.layer;
+  event.pass = stage.pass;
   event.rank = rank;
   event.instruction = instruction;
   event.posted_ns = state.posted_ns[at(instruction)];

@@ -11,29 +11,43 @@
 #include "cost_models/event_queue.hpp"
 #include "cost_models/fluid.hpp"
 #include "cost_models/simulated_program.hpp"
+#include "cost_models/steady_layers.hpp"
 
 namespace strata {
 
-/// One rank's times over the simulated layers. The `steady_*` belong to the last simulated forward and the
-/// last simulated backward pass-layer of every wave: what one more layer adds.
+/// One rank's times over the simulated layers.
 struct RankTimes {
-  std::int64_t end_ns = 0, busy_ns = 0, exposed_ns = 0, forward_ns = 0;
-  std::int64_t steady_forward_ns = 0, steady_backward_ns = 0, steady_busy_ns = 0, steady_exposed_ns = 0;
+  std::int64_t end_ns = 0, busy_ns = 0, exposed_ns = 0;
+  std::int64_t forward_ns = 0;  ///< in forward pass-layers
 };
 
 class SimulatorEngine {
  public:
+  struct Settings {
+    std::int32_t layers = 1;
+    bool record = true;       ///< keep events
+    bool batch_ends = true;   ///< see fluid.hpp
+    bool recomputes = false;  ///< before each backward pass-layer the wave's `recomputed` passes run
+  };
+
   /// The arguments must outlive the engine.
   SimulatorEngine(const std::vector<SimulatedWave>& waves, const Topology& topology, const RouteTable& routes,
-                  const CostProfile& profile, std::int32_t layers, bool record);
+                  const CostProfile& profile, const Settings& settings);
 
   /// Runs everything. STRATA_CHECK when ranks wait for each other in a circle.
   void run();
   const std::vector<RankTimes>& times() const { return times_; }
+  const LayerMarks& marks() const { return marks_; }
   std::vector<TimelineEvent> take_events() { return std::move(events_); }
   std::int64_t instructions() const { return finished_; }
 
  private:
+  /// A wave's stages: every layer forward, then of every layer, last first, what is recomputed and backward.
+  struct Stage {
+    Pass pass = Pass::forward;
+    bool recomputed = false;  // what backward repeats of forward
+    std::int32_t layer = 0;
+  };
   struct ExchangeState {
     std::int64_t issue_end_ns = 0;
     std::int64_t matched_ns = 0;
@@ -43,7 +57,7 @@ class SimulatorEngine {
   };
   struct RankState {
     std::int32_t wave = 0;
-    std::int32_t stage = 0;  // pass-layers begun in this wave, minus one
+    std::int32_t stage = 0;  // of this wave, see `Stage`
     const SimulatedPass* pass = nullptr;
     std::int32_t left = 0;  // instructions that have not ended
     std::vector<std::int32_t> waits;
@@ -51,7 +65,7 @@ class SimulatorEngine {
     std::vector<ExchangeState> exchanges;
     std::int32_t computing = 0, exchanging = 0;
     std::int64_t counted_to_ns = 0;  // busy and exposed time are counted up to here
-    std::int64_t stage_begin_ns = 0, stage_begin_busy_ns = 0, stage_begin_exposed_ns = 0;
+    std::int64_t stage_begin_ns = 0;
   };
   /// An instruction of `rank` (peer < 0), or the bytes from `rank` to `peer` with the Exchange of either.
   struct FlowOwner {
@@ -64,7 +78,9 @@ class SimulatorEngine {
   };
 
   void add_resources();
+  Stage stage_at(std::int32_t number) const;
   const SimulatedPass& pass_of(std::int32_t rank) const;
+  void leave_stage(std::int32_t rank);
   void begin_stages(std::int32_t rank);
   void end_stage(std::int32_t rank);
   void run_ready();
@@ -87,8 +103,9 @@ class SimulatorEngine {
   const Topology& topology_;
   const RouteTable& routes_;
   const CostProfile& profile_;
+  const Settings settings_;
   const std::int32_t layers_;
-  const bool record_;
+  const std::int32_t stages_;  // of a wave
 
   std::int64_t now_ns_ = 0;
   std::int64_t finished_ = 0;
@@ -96,6 +113,7 @@ class SimulatorEngine {
   FluidSystem fluid_;
   std::vector<RankState> ranks_;
   std::vector<RankTimes> times_;
+  LayerMarks marks_;
   std::deque<Ready> ready_;
   std::vector<FlowOwner> flow_owners_;  // [flow]
   std::vector<FlowOwner> transfers_;    // announced, waiting for their start

@@ -10,6 +10,7 @@ namespace strata {
 Prediction predict_step(const std::vector<std::vector<RankProgram>>& programs, const PlanRequest& request) {
   SimulatorOptions options;
   options.record = false;
+  options.recompute = request.options.recompute;
   Prediction predicted =
       simulate_step(programs, request.topology, request.model, request.profile, options).prediction;
   set_memory(predict_memory(programs, request.model, request.options, request.topology), predicted);

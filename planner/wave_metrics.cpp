@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "core/check.hpp"
+#include "core/rank_set.hpp"
 
 namespace strata {
 
@@ -66,17 +67,19 @@ Bytes kv_bytes(const CommSchedule& schedule, const ModelShape& model) {
 
 LevelBytes bytes_by_level(const CommSchedule& schedule, const ModelShape& model, const RouteTable& routes) {
   LevelBytes bytes;
-  const auto add = [&](const auto& record, std::int32_t one, const std::vector<RankRange>& many) {
-    const Bytes amount = slice_bytes(record.tensor, record.span, record.heads, model);
-    for (const RankRange& range : many) {
-      for (std::int32_t rank = range.begin; rank < range.end; ++rank) {
-        add_at_level(bytes, routes.between(one, rank).level, amount);
-      }
-    }
-  };
   for (const ScheduleStep& step : schedule.steps) {
-    for (const Transfer& transfer : step.transfers) add(transfer, transfer.source, transfer.targets);
-    for (const Reduction& reduction : step.reductions) add(reduction, reduction.target, reduction.sources);
+    for (const Transfer& transfer : step.transfers) {
+      const Bytes amount = slice_bytes(transfer.tensor, transfer.span, transfer.heads, model);
+      each_rank(transfer.targets, [&](std::int32_t target) {
+        add_at_level(bytes, routes.between(transfer.source, target).level, amount);
+      });
+    }
+    for (const Reduction& reduction : step.reductions) {
+      const Bytes amount = slice_bytes(reduction.tensor, reduction.span, reduction.heads, model);
+      each_rank(reduction.sources, [&](std::int32_t source) {
+        add_at_level(bytes, routes.between(source, reduction.target).level, amount);
+      });
+    }
   }
   return bytes;
 }

@@ -113,6 +113,7 @@ Command simulate_command() {
     SimulatorOptions settings;
     settings.layers = static_cast<std::int32_t>(options->layers);
     settings.include_linear = !options->attention_only;
+    settings.recompute = loaded.plan.options.recompute;
     Simulation simulation =
         simulate_step(loaded.programs, loaded.plan.topology, loaded.plan.model, profile, settings);
     set_memory(predict_memory(loaded.programs, loaded.plan.model, loaded.plan.options, loaded.plan.topology),

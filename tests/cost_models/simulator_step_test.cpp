@@ -12,14 +12,16 @@
 namespace strata {
 namespace {
 
+/// However small the step is.
 SimulatorOptions exactly(bool exact) {
   SimulatorOptions options;
   options.exact = exact;
+  options.free_events = 0;
   return options;
 }
 
 TEST(SimulateStep, UnconnectedRanksExtrapolateExactly) {
-  // The busiest rank changes between forward and backward: 10 layers x max(10 + 5, 5 + 12).
+  // The busiest rank changes between forward and backward: 40 layers x max(10 + 5, 5 + 12).
   auto programs = empty_programs(2);
   programs[0].forward = {compute(10)};
   programs[0].backward = {compute(5)};
@@ -27,13 +29,13 @@ TEST(SimulateStep, UnconnectedRanksExtrapolateExactly) {
   programs[1].backward = {compute(12)};
   for (const bool exact : {false, true}) {
     const Simulation simulation =
-        simulate_step({programs}, star({{}, {}}), unit_model(10), unit_profile(), exactly(exact));
-    EXPECT_EQ(simulation.simulated_layers, exact ? 10 : 3);
-    EXPECT_EQ(simulation.prediction.step_time.ns, 170);
-    EXPECT_EQ(simulation.prediction.forward.ns, 50);
-    EXPECT_EQ(simulation.prediction.backward.ns, 120);
-    EXPECT_EQ(simulation.ranks[0].end.ns, 150);
-    EXPECT_EQ(simulation.ranks[0].busy.ns, 150);
+        simulate_step({programs}, star({{}, {}}), unit_model(40), unit_profile(), exactly(exact));
+    EXPECT_EQ(simulation.simulated_layers, exact ? 40 : 8);
+    EXPECT_EQ(simulation.prediction.step_time.ns, 680);
+    EXPECT_EQ(simulation.prediction.forward.ns, 200);
+    EXPECT_EQ(simulation.prediction.backward.ns, 480);
+    EXPECT_EQ(simulation.ranks[0].end.ns, 600);
+    EXPECT_EQ(simulation.ranks[0].busy.ns, 600);
   }
 }
 
@@ -47,18 +49,27 @@ TEST(SimulateStep, ARingInItsSteadyStateExtrapolatesExactly) {
                                                          exchange(0, 0, {{left, 40}}, {{right, 40}}, {0})};
   }
   const Topology topology = star({{5, 1}, {5, 1}, {5, 1}});
-  const Simulation fast = simulate_step({programs}, topology, unit_model(12), unit_profile());
-  const Simulation slow = simulate_step({programs}, topology, unit_model(12), unit_profile(), exactly(true));
+  const Simulation fast = simulate_step({programs}, topology, unit_model(40), unit_profile(), exactly(false));
+  const Simulation slow = simulate_step({programs}, topology, unit_model(40), unit_profile(), exactly(true));
   EXPECT_EQ(fast.prediction, slow.prediction);
   EXPECT_EQ(fast.ranks, slow.ranks);
-  EXPECT_EQ(slow.instructions, 4 * fast.instructions);
+  EXPECT_EQ(slow.instructions, 5 * fast.instructions);
 }
 
-TEST(SimulateStep, UpToFourLayersAreSimulated) {
+TEST(SimulateStep, AFewLayersOrAFewEventsAreSimulatedInFull) {
   auto programs = empty_programs(1);
   programs[0].forward = {compute(10)};
-  EXPECT_EQ(simulate_step({programs}, star({{}}), unit_model(4), unit_profile()).timeline.events.size(), 4U);
-  EXPECT_EQ(simulate_step({programs}, star({{}}), unit_model(5), unit_profile()).timeline.events.size(), 3U);
+  const auto events = [&](std::int32_t layers, std::int64_t free_events) {
+    SimulatorOptions options;
+    options.free_events = free_events;
+    return simulate_step({programs}, star({{}}), unit_model(layers), unit_profile(), options)
+        .timeline.events.size();
+  };
+  EXPECT_EQ(events(15, 0), 15U);
+  EXPECT_EQ(events(16, 0), 8U);
+  EXPECT_EQ(events(16, 15), 8U);
+  EXPECT_EQ(events(16, 16), 16U);
+  EXPECT_EQ(events(1000, kFreeEvents), 1000U);
   SimulatorOptions two;
   two.layers = 2;
   EXPECT_EQ(simulate_step({programs}, star({{}}), unit_model(5), unit_profile(), two).prediction.step_time.ns,

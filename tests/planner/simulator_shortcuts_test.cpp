@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+// The simulator's shortcuts against the long way: recorded packs, every strategy, shipped and random
+// machines. The usual scale looks at one pack on two machines, STRATA_TEST_SCALE=full at five packs on six
+// and at steps of two waves, and prints the worst errors.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "core/lower.hpp"
+#include "cost_models/simulator.hpp"
+#include "planner/plan_batch.hpp"
+#include "planner/strategy_table.hpp"
+#include "tests/support/random_machine.hpp"
+#include "tests/support/test_scale.hpp"
+
+namespace strata::testing {
+namespace {
+
+/// What simulator.hpp promises.
+constexpr double kLayerError = 0.02;
+constexpr double kBatchError = 0.01;
+constexpr double kWinnerError = 0.02;
+
+constexpr std::int32_t kLayers = 32;
+
+std::vector<std::int64_t> recorded_pack(int line) {
+  std::ifstream file(std::string(STRATA_SOURCE_DIR) + "/traces/samples/codeparrot_128k_all.jsonl");
+  std::string text;
+  for (int i = 0; i <= line; ++i) std::getline(file, text);
+  const std::string key = "\"seqlens\":[";
+  std::vector<std::int64_t> lengths;
+  const auto at = text.find(key);
+  if (at == std::string::npos) return lengths;
+  for (const char* digits = text.c_str() + at + key.size(); *digits != ']';) {
+    char* end = nullptr;
+    lengths.push_back(std::strtoll(digits, &end, 10));
+    if (end == digits) return {};
+    digits = *end == ',' ? end + 1 : end;
+  }
+  return lengths;
+}
+
+struct Machine {
+  Topology topology;
+  std::string profile;
+};
+
+Machine shipped(const std::string& name) { return {named_topology(name), "h100"}; }
+Machine random(std::uint64_t seed) { return {random_machine(seed), seed % 2 == 0 ? "cpu" : "h100"}; }
+
+/// Heads that every number of ranks divides, so that no strategy is left out.
+ModelShape model_for(const Topology& topology) {
+  ModelShape model = named_model("llama3_8b");
+  const std::int32_t ranks = topology.rank_count();
+  model.query_heads = ranks * ((32 + ranks - 1) / ranks);
+  model.kv_heads = model.query_heads % 4 == 0 ? model.query_heads / 4 : model.query_heads;
+  model.layers = kLayers;
+  return model;
+}
+
+/// One strategy's step, simulated in every way.
+struct Times {
+  std::string strategy;
+  double short_way = 0;  ///< layers left out
+  double exact = 0;      ///< all layers
+  double batched = 0;    ///< few layers
+  double unbatched = 0;  ///< as many, every flow by itself
+  std::int32_t simulated_layers = 0;
+
+  /// All layers, every flow by itself.
+  double long_way() const { return exact * unbatched / batched; }
+};
+
+/// A layer without batching takes ten times as long, and all layers are alike.
+std::int32_t unbatched_layers(const Topology& topology) {
+  return full_scale() && topology.rank_count() <= 48 ? 16 : 1;
+}
+
+Times times_of(const Strategy& strategy, const PlanRequest& request) {
+  std::vector<std::vector<RankProgram>> programs;
+  for (const WaveDocuments& wave : split_into_waves(request.batch, kNoTokenBudget)) {
+    const WaveRequest wanted{wave.documents, wave.lengths, request.topology.rank_count(), request.model,
+                             request.options.exchange};
+    EXPECT_FALSE(strategy.rejects(wanted).has_value()) << strategy.name;
+    programs.push_back(lower_wave(make_wave(strategy, wanted, request.options), request.model));
+  }
+  SimulatorOptions options;
+  options.record = false;
+  options.free_events = 0;
+  Times times;
+  times.strategy = strategy.name;
+  const auto simulate = [&] {
+    const Simulation simulation =
+        simulate_step(programs, request.topology, request.model, request.profile, options);
+    times.simulated_layers = simulation.simulated_layers;
+    return static_cast<double>(simulation.prediction.step_time.ns);
+  };
+  options.exact = true;
+  times.exact = simulate();
+  options.layers = unbatched_layers(request.topology);
+  times.batched = simulate();
+  options.batch_ends = false;
+  times.unbatched = simulate();
+  options = {};
+  options.record = false;
+  options.free_events = 0;
+  times.short_way = simulate();
+  return times;
+}
+
+/// The worst of everything that was compared.
+struct Tally {
+  double layers = 0, batch = 0, winner = 0;
+  std::int64_t steps = 0, shortened = 0, batched = 0, other_winners = 0;
+};
+
+double error(double a, double b) { return std::abs(a / b - 1); }
+
+void compare(const Machine& machine, const std::vector<int>& packs, Tally& tally) {
+  PlanRequest request;
+  request.topology = machine.topology;
+  request.model = model_for(machine.topology);
+  request.profile = default_profile(machine.profile);
+  request.batch.fixed_packs = true;
+  request.batch.packs.clear();
+  for (const int pack : packs) request.batch.packs.push_back(recorded_pack(pack));
+  std::vector<Times> all;
+  for (const Strategy& strategy : all_strategies()) {
+    const Times& times = all.emplace_back(times_of(strategy, request));
+    const std::string place = fmt::format("{} of {} packs from {} on, on {}", times.strategy, packs.size(),
+                                          packs.front(), machine.topology.name);
+    EXPECT_LE(error(times.short_way, times.exact), kLayerError) << place;
+    EXPECT_LE(error(times.batched, times.unbatched), kBatchError) << place;
+    tally.layers = std::max(tally.layers, error(times.short_way, times.exact));
+    tally.batch = std::max(tally.batch, error(times.batched, times.unbatched));
+    ++tally.steps;
+    tally.shortened += times.simulated_layers < kLayers ? 1 : 0;
+    tally.batched += times.batched != times.unbatched ? 1 : 0;
+  }
+  const auto chosen = std::min_element(
+      all.begin(), all.end(), [](const Times& a, const Times& b) { return a.short_way < b.short_way; });
+  const auto best = std::min_element(
+      all.begin(), all.end(), [](const Times& a, const Times& b) { return a.long_way() < b.long_way(); });
+  EXPECT_LE(chosen->long_way(), best->long_way() * (1 + kWinnerError))
+      << chosen->strategy << " was chosen, " << best->strategy << " is the fastest, on "
+      << machine.topology.name;
+  tally.winner = std::max(tally.winner, error(chosen->long_way(), best->long_way()));
+  tally.other_winners += chosen->strategy != best->strategy ? 1 : 0;
+}
+
+TEST(SimulatorShortcuts, GiveTheTimesAndTheWinnersOfTheLongWay) {
+  Tally tally;
+  if (small_scale()) {
+    compare(random(3), {191}, tally);
+  } else if (!full_scale()) {
+    compare(shipped("dgx_h100:4"), {0}, tally);
+    compare(random(1), {377}, tally);
+  } else {
+    const std::vector<Machine> machines = {
+        shipped("dgx_h100:1"), shipped("dgx_h100:4"), shipped("dgx_h100:8"), random(1), random(2), random(3)};
+    for (const Machine& machine : machines) {
+      for (const int pack : {0, 191, 377, 555, 760}) compare(machine, {pack}, tally);
+    }
+    for (std::uint64_t seed = 4; seed < 24; ++seed) compare(random(seed), {191, 192}, tally);
+  }
+  fmt::print(
+      "{} steps, {} with layers left out: off by at most {:.4f} %; {} with batched ends: by at most "
+      "{:.4f} %; {} other winners, at most {:.4f} % slower\n",
+      tally.steps, tally.shortened, 100 * tally.layers, tally.batched, 100 * tally.batch, tally.other_winners,
+      100 * tally.winner);
+  if (small_scale()) return;
+  EXPECT_LT(tally.shortened, tally.steps) << "random machines do not all settle";
+  EXPECT_GT(tally.shortened, 0) << "no layer was left out: nothing was compared";
+  EXPECT_GT(tally.batched, 0) << "no ends were batched: nothing was compared";
+}
+
+}  // namespace
+}  // namespace strata::testing
