@@ -41,10 +41,21 @@ function(strata_benchmark name)
 endfunction()
 
 # strata_fuzz(<name> SOURCES <files> [LINKS <libraries>])
-# libFuzzer program with an LLVMFuzzerTestOneInput.
+# A file among SOURCES has an LLVMFuzzerTestOneInput. With STRATA_BUILD_FUZZ it becomes a libFuzzer program,
+# which the target fuzz_targets builds with the others; otherwise <name>_replay, a test that feeds it
+# tests/fuzz/corpus/<name>.
 function(strata_fuzz name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LINKS")
-  add_executable(${name} ${arg_SOURCES})
+  if(STRATA_BUILD_FUZZ)
+    add_executable(${name} ${arg_SOURCES})
+    target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+    add_dependencies(fuzz_targets ${name})
+  else()
+    add_executable(${name}_replay ${arg_SOURCES} "${PROJECT_SOURCE_DIR}/tests/fuzz/replay_main.cpp")
+    add_test(NAME ${name}_replay
+      COMMAND ${name}_replay "${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/${name}")
+    set_tests_properties(${name}_replay PROPERTIES LABELS fuzz TIMEOUT 120)
+    set(name ${name}_replay)
+  endif()
   target_link_libraries(${name} PRIVATE strata_options ${arg_LINKS})
-  target_link_options(${name} PRIVATE -fsanitize=fuzzer)
 endfunction()

@@ -23,6 +23,13 @@ class InputError : public std::runtime_error {
   std::string where_, found_, expected_;
 };
 
+/// A size that 64 bits do not count follows from what the user gave. A planner makes it the Rejection of one
+/// strategy.
+class UncountableError : public InputError {
+ public:
+  using InputError::InputError;
+};
+
 /// A condition that only a bug in Strata can break; the command line asks the user to report it.
 class InternalError : public std::logic_error {
  public:

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "core/check.hpp"
+#include "core/checked.hpp"
 #include "core/lower_detail.hpp"
 
 namespace strata::detail {
@@ -21,6 +24,8 @@ struct ProgramBuilder::Lifetime {
 };
 
 namespace {
+
+constexpr std::int64_t kMostArenaBytes = std::int64_t{1} << 61;
 
 constexpr std::int64_t aligned(std::int64_t bytes) {
   return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
@@ -118,7 +123,21 @@ std::int64_t ProgramBuilder::place_pass(Pass pass, std::int64_t base) {
   return base + end;
 }
 
+/// No offset or end in the arena exceeds what all buffers take together, which is a quarter of what 64 bits
+/// count.
+void ProgramBuilder::check_countable() const {
+  std::int64_t total = 0;
+  for (const Buffer& buffer : program_.buffers) {
+    const std::int64_t bytes = buffer.bytes().count;
+    total = checked_sum(total, bytes == kUncountable ? bytes : checked_sum(bytes, kArenaAlignment));
+  }
+  if (total <= kMostArenaBytes) return;
+  throw UncountableError(fmt::format("rank {}", program_.rank), "buffers of more than 2 EiB for one layer",
+                         "fewer tokens or heads, or smaller dimensions of a head");
+}
+
 void ProgramBuilder::assign_arena() {
+  check_countable();
   std::int64_t base = 0;
   for (Buffer& buffer : program_.buffers) {
     if (!buffer.persistent) continue;

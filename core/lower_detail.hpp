@@ -31,6 +31,7 @@ class ProgramBuilder {
   /// Gives every buffer its place: persistent ones first, then each pass's own by first fit over the issue
   /// order, both passes sharing the space. Where bytes change hands within a pass the new user waits for the
   /// last users of the old. Sets RankProgram::arena. The last call.
+  void check_countable() const;
   void assign_arena();
 
  private:

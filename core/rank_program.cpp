@@ -203,7 +203,8 @@ Bytes sent_bytes(const RankProgram& program, const Operation& op) {
   Bytes total;
   if (const Exchange* exchange = exchange_of(op)) {
     for (const ExchangePart& part : exchange->sends) {
-      total.count += part.row_count * program.buffers[static_cast<std::size_t>(part.buffer)].row_bytes();
+      const Buffer& buffer = program.buffers[static_cast<std::size_t>(part.buffer)];
+      total += {checked_product(part.row_count, buffer.row_bytes())};
     }
   }
   return total;

@@ -49,8 +49,8 @@ struct Buffer {
   std::int64_t arena_offset = 0;  ///< bytes, multiple of kArenaAlignment
   bool operator==(const Buffer&) const = default;
 
-  std::int64_t row_bytes() const { return heads.count() * width * element_bytes(type); }
-  Bytes bytes() const { return {rows * row_bytes()}; }
+  std::int64_t row_bytes() const { return std::int64_t{heads.count()} * width * element_bytes(type); }
+  Bytes bytes() const { return {checked_product(rows, row_bytes())}; }
 };
 inline constexpr std::int64_t kArenaAlignment = 256;
 

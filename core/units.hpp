@@ -8,29 +8,31 @@
 #include <compare>
 #include <cstdint>
 
+#include "core/checked.hpp"
+
 namespace strata {
 
-/// A count of payload or memory bytes.
+/// A count of payload or memory bytes. Sums and products that do not fit stay at kUncountable.
 struct Bytes {
   std::int64_t count = 0;
   auto operator<=>(const Bytes&) const = default;
-  constexpr Bytes& operator+=(Bytes other) { return count += other.count, *this; }
+  constexpr Bytes& operator+=(Bytes other) { return count = checked_sum(count, other.count), *this; }
 };
-constexpr Bytes operator+(Bytes a, Bytes b) { return {a.count + b.count}; }
+constexpr Bytes operator+(Bytes a, Bytes b) { return {checked_sum(a.count, b.count)}; }
 constexpr Bytes operator-(Bytes a, Bytes b) { return {a.count - b.count}; }
-constexpr Bytes operator*(Bytes a, std::int64_t n) { return {a.count * n}; }
-constexpr Bytes operator*(std::int64_t n, Bytes a) { return {a.count * n}; }
+constexpr Bytes operator*(Bytes a, std::int64_t n) { return {checked_product(a.count, n)}; }
+constexpr Bytes operator*(std::int64_t n, Bytes a) { return a * n; }
 
 /// A length of simulated or measured time, integer nanoseconds.
 struct Duration {
   std::int64_t ns = 0;
   auto operator<=>(const Duration&) const = default;
-  constexpr Duration& operator+=(Duration other) { return ns += other.ns, *this; }
+  constexpr Duration& operator+=(Duration other) { return ns = checked_sum(ns, other.ns), *this; }
 };
-constexpr Duration operator+(Duration a, Duration b) { return {a.ns + b.ns}; }
+constexpr Duration operator+(Duration a, Duration b) { return {checked_sum(a.ns, b.ns)}; }
 constexpr Duration operator-(Duration a, Duration b) { return {a.ns - b.ns}; }
-constexpr Duration operator*(Duration a, std::int64_t n) { return {a.ns * n}; }
-constexpr Duration operator*(std::int64_t n, Duration a) { return {a.ns * n}; }
+constexpr Duration operator*(Duration a, std::int64_t n) { return {checked_product(a.ns, n)}; }
+constexpr Duration operator*(std::int64_t n, Duration a) { return a * n; }
 
 /// The longest time that is reckoned with, 73 years: two such times still add up within int64.
 inline constexpr std::int64_t kLongestNs = std::int64_t{1} << 61;

@@ -5,6 +5,8 @@
 // consult strategies.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +22,12 @@ struct Violation {
   std::string message;
   bool operator==(const Violation&) const = default;
 };
+
+/// The limit of the verifier (docs/plan-format.md) that a model, or a wave of it with these ascending
+/// document numbers, is beyond; nothing when it is within all. A planner rejects what the verifier would
+/// refuse.
+std::optional<Violation> beyond_limits(const std::vector<std::int32_t>& documents, const ModelShape& model,
+                                       std::int32_t rank_count);
 
 /// Checks one wave, forward and the derived backward. `place` prefixes the places ("waves[0]"). Stops adding
 /// after `limit` violations. Cost: a sort of the wave's transfers and tasks plus a linear sweep.

@@ -149,6 +149,13 @@ void verify_rank_spans(const Wave& wave, const Membership& membership, std::size
   }
 }
 
+std::string too_many_documents(const std::vector<std::int32_t>& documents, std::int32_t rank_count) {
+  const std::int64_t numbers = std::int64_t{documents.back()} - documents.front() + 1;
+  if (numbers <= kMaxDocumentRanks / rank_count) return "";
+  return fmt::format("document numbers {} to {} on {} ranks, more than {} pairs", documents.front(),
+                     documents.back(), rank_count, kMaxDocumentRanks);
+}
+
 }  // namespace
 
 void verify_model(const ModelShape& model, Findings& findings) {
@@ -159,7 +166,8 @@ void verify_model(const ModelShape& model, Findings& findings) {
     return;
   }
   if (model.window >= kUnbounded) {
-    findings.add("model", "", fmt::format("a window of {} tokens, below {}", model.window, kUnbounded));
+    findings.add("model", "",
+                 fmt::format("a window of {} tokens, expected less than {}", model.window, kUnbounded));
   }
 }
 
@@ -171,11 +179,8 @@ void verify_structure(const Wave& wave, std::int32_t rank_count, Findings& findi
   }
   verify_documents(wave, findings);
   if (!findings.empty()) return;
-  const std::int64_t numbers = std::int64_t{wave.documents.back()} - wave.documents.front() + 1;
-  if (numbers > kMaxDocumentRanks / rank_count) {
-    findings.add("documents", ".documents",
-                 fmt::format("document numbers {} to {} on {} ranks, more than {} pairs",
-                             wave.documents.front(), wave.documents.back(), rank_count, kMaxDocumentRanks));
+  if (std::string many = too_many_documents(wave.documents, rank_count); !many.empty()) {
+    findings.add("documents", ".documents", std::move(many));
     return;
   }
   const Membership membership = verify_groups(wave, findings);
@@ -211,3 +216,18 @@ void verify_ownership(const WaveIndex& wave, Findings& findings) {
 }
 
 }  // namespace strata::detail
+
+namespace strata {
+
+std::optional<Violation> beyond_limits(const std::vector<std::int32_t>& documents, const ModelShape& model,
+                                       std::int32_t rank_count) {
+  detail::Findings findings("", 1);
+  detail::verify_model(model, findings);
+  std::vector<Violation> found = findings.take();
+  if (!found.empty()) return found.front();
+  std::string many = detail::too_many_documents(documents, rank_count);
+  if (many.empty()) return std::nullopt;
+  return Violation{"documents", "", std::move(many)};
+}
+
+}  // namespace strata

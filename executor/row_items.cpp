@@ -85,7 +85,7 @@ RowItems copy_items(const RankProgram& program, const CopyRows& copy, std::byte*
       task.source = slice_data(program, range.source, range.source_row + offset, range.heads, arena);
       task.target_stride = target.row_bytes();
       task.source_stride = source.row_bytes();
-      task.row_bytes = range.heads.count() * target.width * element_bytes(target.type);
+      task.row_bytes = std::int64_t{range.heads.count()} * target.width * element_bytes(target.type);
       task.streamed = streamed;
       task.rows = rows;
       return task;

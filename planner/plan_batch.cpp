@@ -59,6 +59,13 @@ void check_valid(const std::vector<Violation>& violations, std::string_view stra
                first.message);
 }
 
+/// Why the verifier would refuse the wave whatever its schedule, as a reason.
+std::optional<std::string> rejected_by_verifier(const WaveRequest& wave) {
+  const std::optional<Violation> limit = beyond_limits(wave.documents, wave.model, wave.rank_count);
+  if (!limit) return std::nullopt;
+  return limit->message + ", a limit of the verifier; fewer documents in a wave or fewer ranks are within it";
+}
+
 /// Fills waves and programs for one way of splitting the batch, or only the rejection.
 StrategyOutcome lower_waves(const Strategy& strategy, const std::vector<WaveDocuments>& split,
                             const PlanRequest& request) {
@@ -66,6 +73,9 @@ StrategyOutcome lower_waves(const Strategy& strategy, const std::vector<WaveDocu
   for (std::size_t i = 0; i < split.size(); ++i) {
     const WaveRequest wanted = wave_request(split[i], request);
     outcome.rejection = strategy.rejects(wanted);
+    if (const auto limit = rejected_by_verifier(wanted); limit && !outcome.rejection) {
+      outcome.rejection = Rejection{std::string(strategy.name), *limit};
+    }
     if (outcome.rejection) {
       if (split.size() > 1)
         outcome.rejection->reason = fmt::format("wave {}: {}", i, outcome.rejection->reason);
@@ -165,6 +175,17 @@ Plan finish_plan(const PlanRequest& request, const Strategy& strategy, StrategyO
   return plan;
 }
 
+/// Sums that 64 bits do not count would be other numbers in the plan.
+void check_countable(const Prediction& predicted) {
+  const LevelBytes& moved = predicted.bytes_by_level;
+  for (const Bytes bytes : {predicted.peak_memory, predicted.arena, predicted.kv_bytes, moved.device,
+                            moved.node, moved.network}) {
+    if (bytes.count < kUncountable) continue;
+    throw UncountableError("the step", "more than 2^63 - 1 bytes moved or kept",
+                           "fewer tokens, layers or heads, or smaller dimensions of a head");
+  }
+}
+
 }  // namespace
 
 Wave make_wave(const Strategy& strategy, const WaveRequest& request, const PlanOptions& options) {
@@ -181,9 +202,16 @@ Wave make_wave(const Strategy& strategy, const WaveRequest& request, const PlanO
 }
 
 StrategyOutcome plan_with(const Strategy& strategy, const Batch& batch, const PlanRequest& request) {
-  StrategyOutcome outcome = fit_waves(strategy, batch, request);
-  if (outcome.rejection) return outcome;
-  outcome.predicted = predict_step(outcome.programs, request);
+  StrategyOutcome outcome;
+  try {
+    outcome = fit_waves(strategy, batch, request);
+    if (outcome.rejection) return outcome;
+    outcome.predicted = predict_step(outcome.programs, request);
+    check_countable(outcome.predicted);
+  } catch (const UncountableError& error) {
+    outcome = {};
+    outcome.rejection = Rejection{std::string(strategy.name), error.what()};
+  }
   return outcome;
 }
 

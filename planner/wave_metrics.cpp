@@ -12,7 +12,7 @@ namespace strata {
 namespace {
 
 Bytes slice_bytes(TensorKind tensor, const TokenSpan& span, HeadRange heads, const ModelShape& model) {
-  return {span.length() * heads.count() * wire_bytes(tensor, model)};
+  return {checked_product(span.length(), heads.count(), wire_bytes(tensor, model))};
 }
 
 void add_at_level(LevelBytes& bytes, LinkLevel level, Bytes amount) {

@@ -28,7 +28,7 @@ struct CompareOptions {
   PlanInputs inputs;
   std::string batches;
   std::int64_t max = 32;
-  std::int64_t tie_permille = 20;
+  std::int64_t tie_permille = kTiePermille;
 };
 
 struct Row {

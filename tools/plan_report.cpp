@@ -17,6 +17,16 @@
 
 namespace strata::tools {
 
+namespace {
+
+bool is_tied(const Candidate& candidate, const Plan& plan) {
+  if (!candidate.step_time || candidate.strategy == plan.strategy) return false;
+  const auto best = static_cast<double>(plan.predicted.step_time.ns);
+  return static_cast<double>(candidate.step_time->ns) <= best * (1 + kTiePermille / 1000.0);
+}
+
+}  // namespace
+
 std::string excluded_sentence() {
   return "step time = layers x (attention + linear layers), forward and backward\n" +
          wrapped("  not in it: " + step_time_exclusions(), 4);
@@ -58,6 +68,7 @@ std::vector<std::string> plan_summary(const Plan& plan, const CostProfile& profi
     if (a.step_time.has_value() != b.step_time.has_value()) return a.step_time.has_value();
     return a.step_time && *a.step_time < *b.step_time;
   });
+  bool ties = false;
   Table table({"strategy", "step time", "vs best", "verdict"});
   for (const Candidate& candidate : ranked) {
     if (!candidate.step_time) {
@@ -67,9 +78,13 @@ std::vector<std::string> plan_summary(const Plan& plan, const CostProfile& profi
     const double ratio = static_cast<double>(candidate.step_time->ns) /
                          static_cast<double>(std::max<std::int64_t>(1, plan.predicted.step_time.ns));
     table.add({candidate.strategy, human(*candidate.step_time), fmt::format("{:.3f}x", ratio),
-               candidate.strategy == plan.strategy ? "chosen" : ""});
+               candidate.strategy == plan.strategy ? "chosen"
+               : is_tied(candidate, plan)          ? "tied"
+                                                   : ""});
+    ties = ties || is_tied(candidate, plan);
   }
   lines.push_back(table.text());
+  if (ties) lines.push_back(fmt::format("tied: within {} of the chosen one", percent(kTiePermille / 1000.0)));
   const Prediction& predicted = plan.predicted;
   for (const Candidate& candidate : ranked) {
     if (!candidate.step_time)
@@ -154,6 +169,7 @@ void write_plan_summary(JsonWriter& json, const Plan& plan, const std::string& p
     } else {
       json.null();
     }
+    json.member("tied", is_tied(candidate, plan));
     json.close();
   }
   json.close();

@@ -14,6 +14,9 @@ class JsonWriter;
 
 namespace strata::tools {
 
+/// Step times this close are no reason to prefer one: within this many thousandths of the best.
+inline constexpr std::int64_t kTiePermille = 20;
+
 /// Heading (workload, cluster, model, profile), candidates by step time, and what the step time leaves out.
 std::vector<std::string> plan_summary(const Plan& plan, const CostProfile& profile);
 /// The members that scripts need, keys as in the plan file.

@@ -3,11 +3,12 @@
 
 #include <fmt/format.h>
 
-#include <array>
+#include <fstream>
 #include <string_view>
 #include <system_error>
 
 #include "core/check.hpp"
+#include "traces/line_reader.hpp"
 #include "traces/npy.hpp"
 
 namespace strata {
@@ -120,19 +121,32 @@ IndexCache read_index_cache(const std::filesystem::path& prefix) {
         base, "no index cache",
         fmt::format("files {}{} or {}{}, and their companions", base, kNames[0], base, kOldNames[0]));
   }
-  const auto& names = present ? kNames : kOldNames;
-  IndexCache cache;
+  std::array<std::string, 3> names;
+  std::array<std::ifstream, 3> files;
+  std::array<std::istream*, 3> arrays{};
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    names[i] = base + std::string((present ? kNames : kOldNames)[i]);
+    files[i] = open_input(names[i]);
+    arrays[i] = &files[i];
+  }
+  IndexCache cache = read_index_cache(arrays, names);
   cache.name = base;
-  cache.document_index = read_npy_integers(std::filesystem::path(base + std::string(names[0])), 1).values;
-  NpyIntegers samples = read_npy_integers(std::filesystem::path(base + std::string(names[1])), 2);
-  cache.shuffle_index = read_npy_integers(std::filesystem::path(base + std::string(names[2])), 1).values;
+  return cache;
+}
+
+IndexCache read_index_cache(const std::array<std::istream*, 3>& arrays,
+                            const std::array<std::string, 3>& names) {
+  IndexCache cache;
+  cache.name = names[0];
+  cache.document_index = read_npy_integers(*arrays[0], names[0], 1).values;
+  NpyIntegers samples = read_npy_integers(*arrays[1], names[1], 2);
+  cache.shuffle_index = read_npy_integers(*arrays[2], names[2], 1).values;
   if (samples.shape[0] < 2 || samples.shape[1] != 2) {
-    throw InputError(base + std::string(names[1]),
-                     fmt::format("an array of shape ({}, {})", samples.shape[0], samples.shape[1]),
+    throw InputError(names[1], fmt::format("an array of shape ({}, {})", samples.shape[0], samples.shape[1]),
                      "shape (samples + 1, 2)");
   }
   if (samples.shape[0] != std::ssize(cache.shuffle_index) + 1) {
-    throw InputError(base + std::string(names[2]), fmt::format("{} entries", cache.shuffle_index.size()),
+    throw InputError(names[2], fmt::format("{} entries", cache.shuffle_index.size()),
                      fmt::format("{}, one for each sample", samples.shape[0] - 1));
   }
   cache.sample_index = std::move(samples.values);

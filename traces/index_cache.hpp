@@ -8,9 +8,11 @@
 // A sample runs to the begin of the next one; the token found there is only the last label.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <istream>
 #include <string>
 #include <vector>
 
@@ -31,6 +33,9 @@ struct IndexCache {
 /// `<prefix>_doc_idx.npy`, `_sample_idx.npy`, `_shuffle_idx.npy`. `prefix` may also be one of the three
 /// files. InputError when a file is missing, malformed, or the shapes do not belong together.
 IndexCache read_index_cache(const std::filesystem::path& prefix);
+/// The same from streams of the document, sample and shuffle index; `names` stand for the files in messages.
+IndexCache read_index_cache(const std::array<std::istream*, 3>& arrays,
+                            const std::array<std::string, 3>& names);
 
 /// One packed sample. `pieces[i]` tokens come from sequence `sequences[i]` of the .idx.
 struct RecordedPack {

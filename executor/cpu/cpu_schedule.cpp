@@ -159,8 +159,27 @@ void CpuSchedule::start(std::int64_t now_ns) {
   settle(now_ns);
 }
 
+/// Moves to the pass after this one; false after the last, the backward pass of the first layer.
+bool CpuSchedule::next_pass(RankState& state) const {
+  if (state.pass == Pass::forward) {
+    if (state.layer + 1 < options_.layers) {
+      ++state.layer;
+    } else {
+      state.pass = Pass::backward;
+    }
+    return true;
+  }
+  if (state.layer == 0) return false;
+  --state.layer;
+  return true;
+}
+
 void CpuSchedule::begin_pass(std::int32_t rank) {
   RankState& state = ranks_[static_cast<std::size_t>(rank)];
+  // A rank may have nothing to do in any of its passes, and there may be a million of them.
+  while (pass_of(state).ranks[static_cast<std::size_t>(rank)].empty()) {
+    if (!next_pass(state)) return begin_store(rank);
+  }
   const auto& instructions = pass_of(state).ranks[static_cast<std::size_t>(rank)];
   state.unfinished = std::ssize(instructions);
   state.first_event = first_event(rank);
@@ -171,7 +190,6 @@ void CpuSchedule::begin_pass(std::int32_t rank) {
       if (!buffer.persistent) poison(rank, buffer);
     }
   }
-  if (instructions.empty()) end_pass(rank);
   for (std::size_t i = 0; i < instructions.size(); ++i) {
     state.instructions[i] = {};
     state.instructions[i].waiting = instructions[i].dependencies;
@@ -182,18 +200,8 @@ void CpuSchedule::begin_pass(std::int32_t rank) {
 }
 
 void CpuSchedule::end_pass(std::int32_t rank) {
-  RankState& state = ranks_[static_cast<std::size_t>(rank)];
-  if (state.pass == Pass::forward) {
-    if (state.layer + 1 < options_.layers) {
-      ++state.layer;
-    } else {
-      state.pass = Pass::backward;
-    }
-  } else {
-    if (state.layer == 0) return begin_store(rank);
-    --state.layer;
-  }
-  begin_pass(rank);
+  if (next_pass(ranks_[static_cast<std::size_t>(rank)])) return begin_pass(rank);
+  begin_store(rank);
 }
 
 void CpuSchedule::begin_store(std::int32_t rank) {

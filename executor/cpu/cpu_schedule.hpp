@@ -135,6 +135,7 @@ class CpuSchedule {
   void loaded(std::int32_t rank, std::int64_t now_ns);
   void start_ranks(std::int64_t now_ns);
   void begin_pass(std::int32_t rank);
+  bool next_pass(RankState& state) const;
   void end_pass(std::int32_t rank);
   void begin_store(std::int32_t rank);
   void stored(std::int32_t rank);

@@ -46,7 +46,7 @@ Launches copies(const RankProgram& program, const CopyRows& op, std::byte* arena
     range.source = slice_data(program, copy.source, copy.source_row, copy.heads, arena);
     range.target_stride = target.row_bytes();
     range.source_stride = buffer_of(program, copy.source).row_bytes();
-    range.row_bytes = copy.heads.count() * target.width * element_bytes(target.type);
+    range.row_bytes = std::int64_t{copy.heads.count()} * target.width * element_bytes(target.type);
     range.rows = copy.row_count;
   }
   return single<kernels::CopyFunctor>(std::move(ranges), lists);

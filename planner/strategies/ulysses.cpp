@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -21,9 +22,16 @@ HeadRange heads_of(const WaveRequest& request, std::int32_t rank) {
 
 std::optional<Rejection> rejects_ulysses(const WaveRequest& request) {
   if (request.model.query_heads % request.rank_count == 0) return std::nullopt;
-  return Rejection{"ulysses", fmt::format("{} cannot be divided evenly among {}",
-                                          counted(request.model.query_heads, "query head"),
-                                          counted(request.rank_count, "rank"))};
+  std::string degrees;
+  for (std::int32_t degree = 1; degree <= std::min(request.model.query_heads, request.rank_count); ++degree) {
+    if (request.model.query_heads % degree != 0 || request.rank_count % degree != 0) continue;
+    degrees += fmt::format("{}{}", degrees.empty() ? "" : ", ", degree);
+  }
+  return Rejection{
+      "ulysses", fmt::format("{0} cannot be divided evenly among {1}; degrees that work: {2} (of {1}); other "
+                             "strategies divide no heads",
+                             counted(request.model.query_heads, "query head"),
+                             counted(request.rank_count, "rank"), degrees)};
 }
 
 /// Neighbouring ranks whose query heads read the same KV heads: more than one where P exceeds the KV heads.

@@ -234,5 +234,20 @@ TEST(CpuExecutor, RunsRanksWithoutAnyToken) {
   EXPECT_TRUE(check_all(execution, result).passed());
 }
 
+TEST(CpuExecutor, RunsAMillionLayersOfRanksWithNothingToDo) {
+  Execution execution = two_rank_execution(ElementType::f32);
+  ExecutableWave& wave = execution.waves.front();
+  for (RankProgram& program : wave.programs) {
+    const std::int32_t rank = program.rank;
+    program = {};
+    program.rank = rank;
+  }
+  for (auto& spans : wave.placement.spans) spans.clear();
+  CpuOptions options;
+  options.threads = 1;
+  options.layers = 1'000'000;
+  EXPECT_EQ(run_on_cpu(execution, options).bytes.total().count, 0);
+}
+
 }  // namespace
 }  // namespace strata

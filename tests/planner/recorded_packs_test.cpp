@@ -181,7 +181,11 @@ TEST(RecordedPacksRejections, AreCountedByReason) {
       ++rejected[plan_and_lint(request).rejection];
     }
     const std::map<std::string, std::int64_t> expected = {
-        {fmt::format("4 query heads cannot be divided evenly among {} ranks", ranks), kPacks}};
+        {fmt::format(
+             "4 query heads cannot be divided evenly among {0} ranks; degrees that work: 1, 2, 4 (of {0} "
+             "ranks); other strategies divide no heads",
+             ranks),
+         kPacks}};
     EXPECT_EQ(rejected, expected);
   }
 }

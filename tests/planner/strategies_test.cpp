@@ -187,7 +187,10 @@ TEST(Ulysses, RejectsHeadsThatDoNotDivideAndNamesTheNumbers) {
   const auto rejection = strategy_named("ulysses").rejects(wave_of({100}, 3, 8, 2));
   ASSERT_TRUE(rejection);
   EXPECT_EQ(rejection->strategy, "ulysses");
-  EXPECT_EQ(rejection->reason, "8 query heads cannot be divided evenly among 3 ranks");
+  EXPECT_EQ(rejection->reason,
+            "8 query heads cannot be divided evenly among 3 ranks"
+            "; degrees that work: 1 (of 3 ranks); other"
+            " strategies divide no heads");
   EXPECT_FALSE(strategy_named("ulysses").rejects(wave_of({100}, 4, 8, 2)));
 }
 

@@ -50,7 +50,9 @@ TEST_F(BadRequest, HeadsThatDoNotDivide) {
       "heads");
   expect_line(2, plan("--heads 6"), "--heads: found '6', expected QUERY:KV, such as 32:8");
   expect_line(3, plan("--heads 3:3 --strategy ulysses"),
-              "no feasible plan\n  ulysses: wave 0: 3 query heads cannot be divided evenly among 4 ranks");
+              "no feasible plan\n  ulysses: wave 0: 3 query heads cannot be divided evenly among 4 ranks"
+              "; degrees that work: 1 (of 4 ranks); other"
+              " strategies divide no heads");
   // Among other strategies the rejection is a line of the table.
   const Finished all = work_.expect(
       0, "plan --batch b.jsonl --topology cpu:1x4:2 --model tiny -o p.json --heads 3:3 --strategy all");

@@ -180,9 +180,8 @@ TEST_F(Commands, EveryStepTimeComesWithTheSameListOfWhatIsNotInIt) {
     return text.substr(begin, text.find(end, begin) + end.size() - begin);
   };
   const std::string expected =
-      "  not in it: embedding and output layers, norms, loss, optimiser, gradient "
-      "synchronisation,\n"
-      "    pipeline bubbles, data loading\n";
+      "  not in it: embedding and output layers, norms, loss, optimiser, gradient synchronisation, pipeline "
+      "bubbles,\n    data loading\n";
   EXPECT_EQ(list("plan --batch b.jsonl --topology cpu:1x2 --model tiny -o p.json"), expected);
   EXPECT_EQ(list("explain plan.json"), expected);
   EXPECT_EQ(list("simulate plan.json"), expected);
@@ -205,7 +204,9 @@ TEST_F(Commands, OneOfAThingIsNotNamedAsSeveral) {
                         "plan --batch one.jsonl --topology cpu:1x2 --model tiny --heads 1:1 "
                         "--strategy ulysses -o two.json")
                 .err,
-            "strata: no feasible plan\n  ulysses: 1 query head cannot be divided evenly among 2 ranks\n");
+            "strata: no feasible plan\n  ulysses: 1 query head cannot be divided evenly among 2 ranks"
+            "; degrees that work: 1 (of 2 ranks); other"
+            " strategies divide no heads\n");
   EXPECT_TRUE(contains(work_
                            .expect(3,
                                    "plan --batch one.jsonl --topology cpu:1x1 --model tiny --memory-cap 1 "

@@ -3,7 +3,8 @@
 """Rehearses tools/gpu_check on a machine without a GPU: the real program on its CPU executor, test programs
 that print what GoogleTest prints, one fault at a time. A card is rare; the script must not fail on its day.
 
-usage: gpu_check_test.py GPU_CHECK STRATA
+usage: gpu_check_test.py GPU_CHECK STRATA HAS_CUDA
+HAS_CUDA: 1 where STRATA was built with CUDA, 0 where it was not.
 """
 import json
 import os
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import unittest
 
+HAS_CUDA = sys.argv.pop(3) == "1"
 STRATA = sys.argv.pop(2)
 SCRIPT = sys.argv.pop(1)
 
@@ -77,6 +79,14 @@ class GpuCheck(unittest.TestCase):
             self.assertRegex(rows["attention, " + name][1], r"^forward [1-9\d]\S*, backward \S+ TFLOP/s$")
         self.assertRegex(rows["8 ranks at once, 32K tokens as recorded"][1], r"^no rank computes in \d")
 
+    @unittest.skipIf(HAS_CUDA, "this build has CUDA")
+    def test_a_bundle_that_was_built_without_cuda_fails(self):
+        code, text, rows = self.check()
+        self.assertEqual(code, 1, text)
+        self.assertRegex(rows["opening the GPU"][0], "^FAILED: .*this build has no CUDA$")
+        self.assertEqual(rows["measurements"][0], "not run: no usable GPU")
+
+    @unittest.skipUnless(HAS_CUDA, "this build has no CUDA")
     def test_without_a_gpu_says_so_and_exits_4(self):
         code, text, rows = self.check()
         if code == 0:

@@ -94,8 +94,8 @@ class PartWriter {
 
   void rows() {
     const std::int64_t row_bytes =
-        std::int64_t{4} * std::max(model_.query_heads * model_.value_head_dim,
-                                   model_.kv_heads * (model_.head_dim + model_.value_head_dim));
+        4 * std::max(std::int64_t{model_.query_heads} * model_.value_head_dim,
+                     std::int64_t{model_.kv_heads} * (model_.head_dim + model_.value_head_dim));
     for (const std::int64_t rows : ladder(1, grid_.rows.count / row_bytes, grid_.factor)) this->rows(rows);
   }
 
