@@ -21,6 +21,7 @@ enum class Recompute : std::uint8_t { none, selective, full };
 /// Bounds that keep every product of sizes inside int64.
 inline constexpr std::int64_t kMaxModelSize = std::int64_t{1} << 20;  ///< layers, a head's dimension
 inline constexpr std::int64_t kMaxQueryHeads = 4096;
+inline constexpr std::int64_t kMaxExperts = std::int64_t{1} << 16;
 
 constexpr std::int64_t element_bytes(ElementType type) { return type == ElementType::f32 ? 4 : 2; }
 /// "f32", "bf16" or "f16".
@@ -28,11 +29,32 @@ std::string_view to_string(ElementType type);
 /// "none", "selective" or "full".
 std::string_view to_string(Recompute recompute);
 
+/// Mixture of experts: in all layers but `dense_layers` the feed-forward network is a choice among experts.
+struct ExpertShape {
+  std::int32_t routed = 0;  ///< experts of a layer among which a router chooses; 0: a model without experts
+  std::int32_t per_token = 0;     ///< of them, those that a token passes
+  std::int64_t ffn = 0;           ///< inner width of one of them
+  std::int64_t shared_ffn = 0;    ///< inner width of the experts that every token passes, together
+  std::int32_t dense_layers = 0;  ///< layers without experts
+  bool operator==(const ExpertShape&) const = default;
+};
+
+/// Multi-head latent attention: queries, and keys with values, come out of short rows by a second projection
+/// (DeepSeek-AI, "DeepSeek-V2", 2024, section 2.1). Training expands them, so attention sees ordinary heads.
+struct LatentShape {
+  std::int64_t kv_rank = 0;        ///< width of the row that keys and values share; 0: ordinary projections
+  std::int64_t query_rank = 0;     ///< width of the row that queries come from; 0: one ordinary projection
+  std::int64_t rope_head_dim = 0;  ///< the part of head_dim with positions; all KV heads share its key
+  bool operator==(const LatentShape&) const = default;
+};
+
 struct ModelShape {
   std::int32_t layers = 1;
   std::int64_t hidden = 0;
-  std::int64_t ffn = 0;
-  std::int64_t vocabulary = 0;  ///< tokens of the embedding; 0: not stated
+  std::int64_t ffn = 0;           ///< inner width of layers without experts; 0 where there are none
+  std::int32_t ffn_matrices = 3;  ///< 3: gated, 2: not; of experts too
+  std::int64_t vocabulary = 0;    ///< tokens of the embedding; 0: not stated
+  bool tied_embeddings = false;   ///< embedding and output layer are one matrix
   std::int32_t query_heads = 1;
   std::int32_t kv_heads = 1;
   std::int32_t head_dim = 0;        ///< of queries and keys
@@ -41,6 +63,8 @@ struct ModelShape {
   AttentionKind attention = AttentionKind::dense;
   std::int64_t window = 0;  ///< tokens a query sees, itself included; only with AttentionKind::window
   MaskKind mask_kind = MaskKind::document_causal;
+  ExpertShape experts;
+  LatentShape latent;
   bool operator==(const ModelShape&) const = default;
 
   Mask mask() const { return {attention == AttentionKind::window ? window : 0}; }
@@ -51,21 +75,34 @@ struct ModelShape {
   }
 };
 
-/// Throws InputError naming `where` unless all counts are positive and within the bounds above, and
-/// query_heads % kv_heads == 0.
+/// Throws InputError naming `where` unless all counts are positive and within the bounds above,
+/// query_heads % kv_heads == 0, and experts and latent rows fit the rest.
 void validate(const ModelShape& model, std::string_view where);
 
-/// Multiply-add FLOPs of the linear layers (q, k, v, o projections and a gated FFN of three matrices) for one
-/// token of one layer, forward. Backward is twice that.
+/// Layers whose feed-forward network is a choice among experts.
+constexpr std::int32_t expert_layers(const ModelShape& model) {
+  return model.experts.routed > 0 ? model.layers - model.experts.dense_layers : 0;
+}
+
+/// Inner width of all that a token passes in one layer's feed-forward network, as the mean over the layers.
+double active_ffn(const ModelShape& model);
+
+/// Multiply-add FLOPs of the linear layers (projections of attention, router, and the feed-forward network or
+/// the experts that a token passes) for one token of one layer, forward, as the mean over the layers.
+/// Backward is twice that.
 double linear_flops_per_token(const ModelShape& model);
 
-/// Trained weights of all layers, and of an embedding and an output matrix where the vocabulary is stated.
-/// Norms and biases are left out.
+/// Trained weights of all layers with all experts, and of an embedding and an output matrix (one where they
+/// are tied) where the vocabulary is stated. Norms and biases are left out.
 double parameter_count(const ModelShape& model);
+/// The same for the experts that one token passes.
+double active_parameter_count(const ModelShape& model);
 
 /// The shapes that ship with Strata: tiny, llama3_8b, llama3_70b. Throws InputError for another name.
 ModelShape named_model(std::string_view name);
 /// Whether `name` is one of them.
 bool is_named_model(std::string_view name);
+/// "tiny, llama3_8b, llama3_70b", for messages.
+std::string model_names();
 
 }  // namespace strata

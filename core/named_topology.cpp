@@ -126,16 +126,16 @@ bool is_named_topology(std::string_view spec) {
   return spec.starts_with(kDgxPrefix) || spec.starts_with(kCpuPrefix);
 }
 
+std::string topology_names() { return "dgx_h100:NODES, cpu:HOSTSxRANKS or cpu:HOSTSxRANKS:CORES"; }
+
 Topology named_topology(std::string_view spec) {
   std::optional<Topology> topology;
   if (spec.starts_with(kDgxPrefix)) topology = parse_dgx(spec);
   if (spec.starts_with(kCpuPrefix)) topology = parse_cpu(spec);
   if (topology) return *topology;
-  throw InputError(
-      "topology", fmt::format("'{}'", spec),
-      fmt::format("dgx_h100:NODES, cpu:HOSTSxRANKS or cpu:HOSTSxRANKS:CORES, at most {} ranks on {} "
-                  "devices, or a JSON file",
-                  kMaxRanks, kMaxRankDevices));
+  throw InputError("topology", fmt::format("'{}'", spec),
+                   fmt::format("{}, at most {} ranks on {} devices, or a JSON file", topology_names(),
+                               kMaxRanks, kMaxRankDevices));
 }
 
 }  // namespace strata

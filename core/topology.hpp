@@ -57,6 +57,8 @@ Topology with_ranks(const Topology& topology, std::int32_t rank_count);
 /// 2 cores). Throws InputError for anything else.
 Topology named_topology(std::string_view spec);
 bool is_named_topology(std::string_view spec);
+/// "dgx_h100:NODES, cpu:HOSTSxRANKS or cpu:HOSTSxRANKS:CORES", for messages.
+std::string topology_names();
 
 /// Wider than any machine, and narrow enough for the simulator's clock.
 inline constexpr std::int32_t kMostCores = 65536;

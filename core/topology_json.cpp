@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/topology_json.hpp"
 
+#include <fmt/format.h>
+
 #include <cmath>
+#include <filesystem>
 #include <limits>
 #include <sstream>
+#include <system_error>
 
 #include "core/check.hpp"
 #include "core/json_reader.hpp"
@@ -139,7 +143,13 @@ Topology read_topology(const std::string& path) {
 }
 
 Topology load_topology(const std::string& name_or_path) {
-  return is_named_topology(name_or_path) ? named_topology(name_or_path) : read_topology(name_or_path);
+  if (is_named_topology(name_or_path)) return named_topology(name_or_path);
+  std::error_code error;
+  if (!std::filesystem::exists(name_or_path, error) && !error) {
+    throw InputError("topology", fmt::format("'{}', which is no file", name_or_path),
+                     topology_names() + ", or a JSON file");
+  }
+  return read_topology(name_or_path);
 }
 
 std::string to_json(const Topology& topology) {

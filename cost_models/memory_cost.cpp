@@ -36,7 +36,9 @@ TokenBytes token_bytes(const ModelShape& model) {
   TokenBytes bytes;
   bytes.input = element * model.hidden;
   bytes.rows = element * widths * (std::int64_t{model.query_heads} + model.kv_heads);
-  bytes.inner = element * 3 * (model.hidden + model.ffn);
+  // Each matrix of the network but the last has an output of the inner width, and a gate one more: their
+  // product. So there are as many inner rows as matrices.
+  bytes.inner = element * (3 * model.hidden + checked_ceil(model.ffn_matrices * active_ffn(model)));
   bytes.lse = std::int64_t{model.query_heads} * 4;
   return bytes;
 }

@@ -4,20 +4,20 @@
 // T: tokens that the rank owns; L: layers. All sums stick to kUncountable (core/checked.hpp).
 //
 //   state          parameters x bytes per parameter / shards
-//   activations    none: T L E (4 hidden + q + k + v + o + 3 ffn), with q, k, v, o the widths of a token's
-//   rows
-//                  selective: T L E (hidden + q + k + v + o), and T E (3 hidden + 3 ffn) once
+//   activations    none: T L E (4 hidden + rows + 3 ffn), rows = q + k + v + o, the widths of a token's rows
+//                  selective: T L E (hidden + rows), and T E (3 hidden + 3 ffn) once
 //                  full: T L E hidden, of one layer where they are offloaded, and T E (3 hidden + 3 ffn) once
 //                  The last addend is the layer that is being computed again.
-//   attention      arena + (L - 1) retained - T L E (q + k + v + o); under full recomputation only one
-//   layer's
-//                  attention exists at a time and the term is the arena
+//   attention      arena + (L - 1) retained - T L E rows; under full recomputation one layer's attention
+//                  exists at a time, and the term is the arena
 //   logits         T x vocabulary x 4, where the vocabulary is stated and the loss needs all of them
 //   communicators  of a GPU: 448 MiB for every peer inside the node, 512 MiB where there are peers outside
 //
 // `arena` is what one layer's program needs (RankProgram::arena, both passes), `retained` what every other
 // layer keeps for its backward: the persistent buffers of roles q, kv, o and lse, received rows included when
-// the policy retains them. Not counted: norms, gradient buckets, the framework's context and fragmentation.
+// the policy retains them. `3 ffn` is 2 ffn without a gate; with experts it is the widths of those that a
+// token passes, as the mean over the layers. Not counted: norms, gradient buckets, the framework's context
+// and fragmentation.
 #pragma once
 
 #include <optional>

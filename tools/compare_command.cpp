@@ -18,6 +18,7 @@
 #include "tools/inputs.hpp"
 #include "tools/no_plan.hpp"
 #include "tools/plan_report.hpp"
+#include "tools/read_as_model.hpp"
 #include "tools/read_as_profile.hpp"
 
 namespace strata::tools {
@@ -164,12 +165,15 @@ void print(const Output& output, const std::map<std::string, Total>& by_strategy
   output.line(excluded_sentence());
 }
 
-void write_document(JsonWriter& json, const std::vector<Row>& rows, const ReadAsProfile& read) {
+void write_document(JsonWriter& json, const std::vector<Row>& rows, const ModelReading& model,
+                    const ReadAsProfile& profile) {
   json.open_object(JsonLayout::lines);
   json.key("read_as");
   json.open_object(JsonLayout::lines);
+  json.key("model");
+  write_read_as(json, model);
   json.key("profile");
-  write_read_as(json, read);
+  write_read_as(json, profile);
   json.close();
   json.key("rows");
   json.open_array(JsonLayout::lines);
@@ -220,7 +224,8 @@ Command compare_command() {
     options->inputs.declare(declared);
   };
   command.run = [options](Output& output) {
-    const PlanRequest request = options->inputs.request(output);
+    const ModelReading model = options->inputs.read_model();
+    const PlanRequest request = options->inputs.request(output, model);
     if (options->tie_permille < 0) {
       throw InputError("--tie-permille", std::to_string(options->tie_permille), "0 or more");
     }
@@ -237,8 +242,9 @@ Command compare_command() {
     if (options->inputs.strict) expect_inside_tables(read);
     const double tie = static_cast<double>(options->tie_permille) / 1000.0;
     const auto by_strategy = totals(rows, strategies.size(), tie);
+    for (const std::string& line : lines_of(model)) output.line(line);
     print(output, by_strategy, strategies, request, std::ssize(batches), tie, read);
-    output.document([&](JsonWriter& json) { write_document(json, rows, read); });
+    output.document([&](JsonWriter& json) { write_document(json, rows, model, read); });
     const bool any =
         std::any_of(rows.begin(), rows.end(), [](const Row& row) { return row.rejected.empty(); });
     if (!any) {

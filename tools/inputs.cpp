@@ -3,11 +3,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
+#include <filesystem>
+#include <system_error>
 
 #include "core/batch_json.hpp"
-#include "core/model_json.hpp"
 #include "core/topology_json.hpp"
 #include "planner/strategy_table.hpp"
 #include "tools/no_plan.hpp"
@@ -37,29 +39,55 @@ std::int64_t parse_count(std::string_view text, const std::string& what) {
   return value;
 }
 
-void apply_overrides(const PlanInputs& inputs, ModelShape& model) {
-  if (!inputs.heads.empty()) {
-    const auto colon = inputs.heads.find(':');
-    if (colon == std::string::npos)
-      throw InputError("--heads", "'" + inputs.heads + "'", "QUERY:KV, such as 32:8");
-    model.query_heads = static_cast<std::int32_t>(parse_count(inputs.heads.substr(0, colon), "--heads"));
-    model.kv_heads = static_cast<std::int32_t>(parse_count(inputs.heads.substr(colon + 1), "--heads"));
+void override_heads(const std::string& heads, ModelReading& reading) {
+  ModelShape& model = reading.shape;
+  const auto colon = heads.find(':');
+  if (colon == std::string::npos) throw InputError("--heads", "'" + heads + "'", "QUERY:KV, such as 32:8");
+  model.query_heads = static_cast<std::int32_t>(parse_count(heads.substr(0, colon), "--heads"));
+  model.kv_heads = static_cast<std::int32_t>(parse_count(heads.substr(colon + 1), "--heads"));
+  reading.notes.push_back("--heads " + heads + " in place of the model's");
+}
+
+void override_head_dim(std::int64_t head_dim, ModelReading& reading) {
+  ModelShape& model = reading.shape;
+  const std::int64_t count = parse_count(std::to_string(head_dim), "--head-dim");
+  if (model.latent.kv_rank > 0 || model.value_head_dim != model.head_dim) {
+    throw InputError("--head-dim",
+                     fmt::format("{} for a model with keys of {} and values of {}", count, model.head_dim,
+                                 model.value_head_dim),
+                     "a model file with both sizes");
   }
-  if (inputs.head_dim) {
-    model.head_dim = static_cast<std::int32_t>(parse_count(std::to_string(*inputs.head_dim), "--head-dim"));
-    model.value_head_dim = model.head_dim;
+  model.head_dim = model.value_head_dim = static_cast<std::int32_t>(count);
+  reading.notes.push_back(fmt::format("--head-dim {} in place of the model's", count));
+}
+
+/// Keeps the share of layers without experts, so that the average layer stays what it is.
+void override_layers(std::int64_t layers, ModelReading& reading) {
+  ModelShape& model = reading.shape;
+  const std::int64_t count = parse_count(std::to_string(layers), "--layers");
+  ExpertShape& experts = model.experts;
+  if (experts.dense_layers > 0) {
+    const std::int64_t share = (experts.dense_layers * count + model.layers / 2) / model.layers;
+    experts.dense_layers = static_cast<std::int32_t>(std::min(share, count - 1));
+    if (experts.dense_layers == 0) model.ffn = 0;
   }
-  if (inputs.layers) {
-    model.layers = static_cast<std::int32_t>(parse_count(std::to_string(*inputs.layers), "--layers"));
-  }
+  model.layers = static_cast<std::int32_t>(count);
+  reading.notes.push_back(fmt::format("--layers {} in place of the model's", count));
+}
+
+void apply_overrides(const PlanInputs& inputs, ModelReading& reading) {
+  if (!inputs.heads.empty()) override_heads(inputs.heads, reading);
+  if (inputs.head_dim) override_head_dim(*inputs.head_dim, reading);
+  if (inputs.layers) override_layers(*inputs.layers, reading);
   if (!inputs.element_type.empty()) {
-    model.element_type =
+    reading.shape.element_type =
         choice(inputs.element_type, "--element-type",
                std::array{std::pair<std::string_view, ElementType>{"f32", ElementType::f32},
                           std::pair<std::string_view, ElementType>{"bf16", ElementType::bf16},
                           std::pair<std::string_view, ElementType>{"f16", ElementType::f16}});
+    reading.element_type_note = "--element-type " + inputs.element_type + " in place of the model's";
   }
-  validate(model, "--model " + inputs.model);
+  validate(reading.shape, "--model " + inputs.model);
 }
 
 void set_memory_options(const PlanInputs& inputs, PlanOptions& options) {
@@ -100,7 +128,7 @@ void PlanInputs::declare(Options& options) {
   options.add("--topology FILE", topology,
               "Cluster: a file, dgx_h100:NODES or cpu:HOSTSxRANKS[:CORES] (required)");
   options.add("--ranks,--cp N", ranks, "Use the first N ranks of the topology");
-  options.add("--model FILE", model, "tiny, llama3_8b, llama3_70b or a (Hugging Face) model file");
+  options.add("--model FILE", model, "tiny, llama3_8b, llama3_70b, a config.json or its folder");
   options.add("--heads Q:KV", heads, "Override the query and KV heads, such as 32:8");
   options.add("--head-dim D", head_dim, "Override the head dimension");
   options.add("--layers N", layers, "Override the number of layers");
@@ -123,7 +151,13 @@ void PlanInputs::declare(Options& options) {
   options.add("--packs-per-step N", packs_per_step, "Recorded rows that form one training step");
 }
 
-PlanRequest PlanInputs::request(const Output& output) const {
+ModelReading PlanInputs::read_model() const {
+  ModelReading reading = load_model_and_notes(model);
+  apply_overrides(*this, reading);
+  return reading;
+}
+
+PlanRequest PlanInputs::request(const Output& output, const ModelReading& reading) const {
   if (topology.empty()) {
     throw InputError("--topology", "nothing", "a topology file or a shorthand such as dgx_h100:8 or cpu:2x4");
   }
@@ -132,8 +166,7 @@ PlanRequest PlanInputs::request(const Output& output) const {
   if (ranks)
     request.topology = with_ranks(request.topology,
                                   static_cast<std::int32_t>(parse_count(std::to_string(*ranks), "--ranks")));
-  request.model = load_model(model);
-  apply_overrides(*this, request.model);
+  request.model = reading.shape;
   request.profile = load_profile(profile, request.topology, any_device);
   PlanOptions& options = request.options;
   options.seed = output.seed;
@@ -156,6 +189,12 @@ PlanRequest PlanInputs::request(const Output& output) const {
 
 CostProfile load_profile(const std::string& path, const Topology& topology, bool any_device) {
   if (path.empty()) return default_profile(topology);
+  std::error_code error;
+  if (!std::filesystem::exists(path, error) && !error) {
+    throw InputError(
+        "profile", fmt::format("'{}', which is no file", path),
+        "a profile file from strata calibrate; without --profile the shipped one of the topology");
+  }
   CostProfile profile = read_profile_file(path);
   if (!any_device) expect_covered(profile, topology, path);
   return profile;

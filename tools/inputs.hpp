@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/batch.hpp"
+#include "core/model_json.hpp"
 #include "cost_models/cost_profile.hpp"
 #include "planner/plan_batch.hpp"
 #include "tools/command.hpp"
@@ -28,8 +29,10 @@ struct PlanInputs {
   std::int64_t packs_per_step = 1;
 
   void declare(Options& options);
+  /// --model with the overrides, each of which is a note. Throws InputError.
+  ModelReading read_model() const;
   /// Everything but the batch. Throws InputError.
-  PlanRequest request(const Output& output) const;
+  PlanRequest request(const Output& output, const ModelReading& model) const;
 };
 
 /// A profile file, or the shipped one for the topology when `path` is empty. Throws InputError when it does

@@ -12,6 +12,7 @@
 #include "planner/waves.hpp"
 #include "tools/inputs.hpp"
 #include "tools/plan_report.hpp"
+#include "tools/read_as_model.hpp"
 #include "tools/read_as_profile.hpp"
 
 namespace strata::tools {
@@ -42,10 +43,11 @@ Command plan_command() {
     options->inputs.declare(declared);
   };
   command.run = [options](Output& output) {
-    PlanRequest request = options->inputs.request(output);
     const PlanInputs& inputs = options->inputs;
+    const ModelReading model = inputs.read_model();
+    PlanRequest request = inputs.request(output, model);
     expect_writable({options->output}, {parse_batch_reference(options->batch).path, inputs.topology,
-                                        inputs.model, inputs.profile});
+                                        model_file(inputs.model), inputs.profile});
     request.batch =
         masked_batch(load_batch(options->batch, inputs.packs_per_step), request.model, options->batch);
     const PlanResult result = plan_with_progress(request, output);
@@ -56,9 +58,10 @@ Command plan_command() {
                                            result.largest_extrapolated_share));
     }
     write_plan(plan, options->output);
+    for (const std::string& line : lines_of(model)) output.line(line);
     for (const std::string& line : plan_summary(plan, request.profile)) output.line(line);
     output.line(fmt::format("wrote {}", options->output));
-    output.document([&](JsonWriter& json) { write_plan_summary(json, plan, options->output); });
+    output.document([&](JsonWriter& json) { write_plan_summary(json, plan, options->output, &model); });
     return 0;
   };
   return command;

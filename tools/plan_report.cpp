@@ -7,12 +7,12 @@
 
 #include "core/counts.hpp"
 #include "core/json_writer.hpp"
-#include "core/model_json.hpp"
 #include "core/plan_json.hpp"
 #include "planner/explain.hpp"
 #include "planner/human_units.hpp"
 #include "planner/memory_text.hpp"
 #include "tools/output.hpp"
+#include "tools/read_as_model.hpp"
 #include "tools/read_as_profile.hpp"
 
 namespace strata::tools {
@@ -50,17 +50,13 @@ std::string moved_bytes(const LevelBytes& bytes) {
 }
 
 std::vector<std::string> plan_summary(const Plan& plan, const CostProfile& profile) {
-  const ModelShape& model = plan.model;
   std::vector<std::string> lines;
   lines.push_back(fmt::format("{} in {}, {}; {} on {}", counted(plan.batch.token_count(), "token"),
                               counted(plan.batch.document_count(), "document"),
                               counted(std::ssize(plan.waves), "wave"),
                               counted(plan.topology.rank_count(), "rank"), plan.topology.name));
-  lines.push_back(fmt::format("model: {}, {} query and {} of {}, {}", counted(model.layers, "layer"),
-                              model.query_heads, counted(model.kv_heads, "KV head"), model.head_dim,
-                              to_string(model.element_type)));
   for (const std::string& line :
-       lines_of(read_as_profile(profile, plan.topology, model, plan.predicted.extrapolated_share))) {
+       lines_of(read_as_profile(profile, plan.topology, plan.model, plan.predicted.extrapolated_share))) {
     lines.push_back(wrapped(line, 4));
   }
   std::vector<Candidate> ranked = plan.candidates;
@@ -137,17 +133,22 @@ void write_bounds(JsonWriter& json, const Bounds& bounds) {
   json.close();
 }
 
-void write_plan_summary(JsonWriter& json, const Plan& plan, const std::string& path) {
+void write_plan_summary(JsonWriter& json, const Plan& plan, const std::string& path,
+                        const ModelReading* model) {
   json.open_object(JsonLayout::lines);
   json.member("plan", std::string_view(path));
-  json.member("strategy", std::string_view(plan.strategy));
-  json.member("ranks", plan.topology.rank_count());
-  json.member("waves", static_cast<std::int64_t>(plan.waves.size()));
   json.key("read_as");
   json.open_object(JsonLayout::lines);
+  if (model != nullptr) {
+    json.key("model");
+    write_read_as(json, *model);
+  }
   json.key("profile");
   write_read_as(json, read_as_profile(plan));
   json.close();
+  json.member("strategy", std::string_view(plan.strategy));
+  json.member("ranks", plan.topology.rank_count());
+  json.member("waves", static_cast<std::int64_t>(plan.waves.size()));
   json.key("predicted");
   write_prediction(json, plan.predicted);
   json.key("bounds");

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/model_json.hpp"
 #include "core/plan.hpp"
 #include "cost_models/cost_profile.hpp"
 
@@ -17,10 +18,12 @@ namespace strata::tools {
 /// Step times this close are no reason to prefer one: within this many thousandths of the best.
 inline constexpr std::int64_t kTiePermille = 20;
 
-/// Heading (workload, cluster, model, profile), candidates by step time, and what the step time leaves out.
+/// Heading (workload, cluster, profile), candidates by step time, and what the step time leaves out.
 std::vector<std::string> plan_summary(const Plan& plan, const CostProfile& profile);
-/// The members that scripts need, keys as in the plan file.
-void write_plan_summary(JsonWriter& json, const Plan& plan, const std::string& path);
+/// The members that scripts need, keys as in the plan file. `model`: how it was read, where a command read
+/// it.
+void write_plan_summary(JsonWriter& json, const Plan& plan, const std::string& path,
+                        const ModelReading* model = nullptr);
 /// `predicted` and `bounds` as in the plan file.
 void write_prediction(JsonWriter& json, const Prediction& prediction);
 void write_bounds(JsonWriter& json, const Bounds& bounds);

@@ -106,6 +106,21 @@ TEST(Schemas, DescribeWhatTheWritersWrite) {
   window.attention = AttentionKind::window;
   window.window = 64;
   samples.add_with_mutants("model", to_json(window), "window");
+  ModelShape latent = named_model("tiny");
+  latent.kv_heads = latent.query_heads;
+  latent.value_head_dim = 32;
+  latent.latent = {16, 24, 8};
+  latent.ffn_matrices = 2;
+  latent.vocabulary = 1000;
+  latent.tied_embeddings = true;
+  samples.add_with_mutants("model", to_json(latent), "kv_rank");
+  ModelShape experts = latent;
+  experts.experts = {8, 2, 64, 128, 1};
+  samples.add_with_mutants("model", to_json(experts), "per_token");
+  experts.experts.dense_layers = 0;
+  experts.ffn = 0;
+  samples.add_with_mutants("model", to_json(experts), "routed");
+  samples.add("model", false, test::edited(to_json(experts), "\"experts\"", "\"ffn\":64,\"experts\""));
   samples.add_with_mutants("batch", to_json(Batch{1, true, {{1, 2}, {3}}}), "packs");
   samples.add_with_mutants("batch", to_json(Batch{0, false, {{1, 2}}}), "documents");
   samples.add_with_mutants("batch", R"({"batch":0,"sample":74,"seqlens":[25710],"doc_ids":[3400]})",

@@ -142,15 +142,20 @@ TEST_F(BadRequest, InputsThatAreNotThere) {
   expect_line(2, "plan --batch b.jsonl:0 --topology cpu:1x4 --model tiny -o o.json",
               "b.jsonl:0: found line 0, expected a line number of at least 1");
   expect_line(2, "plan --batch b.jsonl --topology no.json --model tiny -o o.json",
-              "no.json: found No such file or directory, expected a readable JSON file");
+              "topology: found 'no.json', which is no file, expected dgx_h100:NODES, cpu:HOSTSxRANKS or "
+              "cpu:HOSTSxRANKS:CORES, or a JSON file");
   expect_line(
       2, "plan --batch b.jsonl --topology cpu:0x4 --model tiny -o o.json",
       "topology: found 'cpu:0x4', expected dgx_h100:NODES, cpu:HOSTSxRANKS or cpu:HOSTSxRANKS:CORES, at "
       "most 65536 ranks on 4096 devices, or a JSON file");
-  expect_line(2, "plan --batch b.jsonl --topology cpu:1x4 --model llama9 -o o.json",
-              "llama9: found No such file or directory, expected a readable JSON file");
-  expect_line(2, "plan --batch b.jsonl --topology cpu:1x4 --model tiny --profile no.json -o o.json",
-              "no.json: found No such file or directory, expected a readable JSON file");
+  expect_line(
+      2, "plan --batch b.jsonl --topology cpu:1x4 --model llama9 -o o.json",
+      "model: found 'llama9', which is no file, expected tiny, llama3_8b, llama3_70b, a JSON file or a "
+      "folder with a config.json");
+  expect_line(
+      2, "plan --batch b.jsonl --topology cpu:1x4 --model tiny --profile no.json -o o.json",
+      "profile: found 'no.json', which is no file, expected a profile file from strata calibrate; without "
+      "--profile the shipped one of the topology");
   for (const char* command : {"lint no.json", "explain no.json", "simulate no.json", "run no.json"}) {
     expect_line(2, command, "no.json: found No such file or directory, expected a readable JSON file");
   }
