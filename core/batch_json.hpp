@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Batches on disk: JSON lines, one training step per line ({"step": 0, "packs": [[..], ..]} or {"step": 0,
-// "documents": [..]}), and recorded rows ({"batch": 0, "seqlens": [..], ...}), several of which may form a
-// step.
+// A training step as plans hold it: {"step": 0, "packs": [[..], ..]} or {"step": 0, "documents": [..]}. What
+// other programs record, and files of many steps, are read by traces/length_source.hpp.
 #pragma once
 
 #include <cstdint>
-#include <iosfwd>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "core/batch.hpp"
 
@@ -25,17 +22,8 @@ struct BatchReference {
 /// Text after the last colon that is all digits is a line; anything else belongs to the path.
 BatchReference parse_batch_reference(std::string_view text);
 
-/// The step that starts at `line` (1-based) of a JSON lines file. `packs_per_step` > 1 joins that many
-/// recorded rows, or as many as are left. Throws InputError naming file, line and JSON path.
-Batch read_batch(const std::string& path, std::int64_t line, std::int64_t packs_per_step = 1);
-/// The first `max_batches` steps of the file, all when it is negative. Blank lines are skipped.
-std::vector<Batch> read_batches(const std::string& path, std::int64_t max_batches,
-                                std::int64_t packs_per_step = 1);
-/// The same from a stream; `name` stands for the file in messages.
-std::vector<Batch> read_batches(std::istream& in, const std::string& name, std::int64_t max_batches,
-                                std::int64_t packs_per_step = 1);
-
-/// A step in its own form (not a recorded row), as plans hold it.
+/// Strict: InputError naming the JSON path of an unknown, missing or mistyped field, or of a length that is
+/// not 1 to 2^31 - 1.
 Batch read_batch(const JsonValue& value);
 /// One line in canonical form, without the line end.
 std::string to_json(const Batch& batch);

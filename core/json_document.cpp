@@ -18,6 +18,7 @@
 #include <utility>
 
 #include "core/check.hpp"
+#include "core/foreign_format.hpp"
 #include "core/json_bytes.hpp"
 #include "core/json_data.hpp"
 
@@ -245,7 +246,13 @@ JsonDocument JsonDocument::read_file(const std::string& path, const JsonLimits& 
   if (std::filesystem::is_directory(path, ignored)) throw InputError(path, "a directory", "a JSON file");
   std::ifstream in(path, std::ios::binary);
   if (!in) throw InputError(path, std::strerror(errno), "a readable JSON file");
-  return parse(in, path, limits);
+  try {
+    return parse(in, path, limits);
+  } catch (const InputError&) {
+    const auto foreign = foreign_file(path);  // what the file is helps more than the byte that is not JSON
+    if (!foreign) throw;
+    throw InputError(path, foreign->found, fmt::format("a JSON file ({})", foreign->advice));
+  }
 }
 
 JsonDocument::JsonDocument(std::unique_ptr<const JsonData> data) : data_(std::move(data)) {}

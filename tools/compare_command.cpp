@@ -15,6 +15,7 @@
 #include "planner/strategy_table.hpp"
 #include "planner/waves.hpp"
 #include "planner/would_fit.hpp"
+#include "tools/batch_inputs.hpp"
 #include "tools/inputs.hpp"
 #include "tools/no_plan.hpp"
 #include "tools/plan_report.hpp"
@@ -27,6 +28,7 @@ namespace {
 
 struct CompareOptions {
   PlanInputs inputs;
+  BatchInputs batch_inputs;
   std::string batches;
   std::int64_t max = 32;
   std::int64_t tie_permille = kTiePermille;
@@ -165,11 +167,13 @@ void print(const Output& output, const std::map<std::string, Total>& by_strategy
   output.line(excluded_sentence());
 }
 
-void write_document(JsonWriter& json, const std::vector<Row>& rows, const ModelReading& model,
-                    const ReadAsProfile& profile) {
+void write_document(JsonWriter& json, const std::vector<Row>& rows, const ReadAsBatch& batch,
+                    const ModelReading& model, const ReadAsProfile& profile) {
   json.open_object(JsonLayout::lines);
   json.key("read_as");
   json.open_object(JsonLayout::lines);
+  json.key("batch");
+  write_read_as(json, batch);
   json.key("model");
   write_read_as(json, model);
   json.key("profile");
@@ -217,10 +221,12 @@ Command compare_command() {
   command.name = "compare";
   command.summary = "Many batches x many strategies in one table, with ties marked";
   command.declare = [options](Options& declared) {
-    declared.required("--batches FILE", options->batches, "Recorded batches or lengths");
+    declared.required("--batches FILE:LINE", options->batches,
+                      "Recorded batches or lengths, read from the line on");
     declared.add("--max N", options->max, "Use the first N steps; 0: all");
     declared.add("--tie-permille N", options->tie_permille,
                  "Step times closer than N / 1000 of the best count as tied");
+    options->batch_inputs.declare(declared);
     options->inputs.declare(declared);
   };
   command.run = [options](Output& output) {
@@ -230,7 +236,13 @@ Command compare_command() {
       throw InputError("--tie-permille", std::to_string(options->tie_permille), "0 or more");
     }
     if (options->max < 0) throw InputError("--max", std::to_string(options->max), "0 or more");
-    std::vector<Batch> batches = load_batches(options->batches, options->max, options->inputs.packs_per_step);
+    LoadedBatches loaded = options->batch_inputs.load(options->batches, "--batches");
+    std::vector<Batch>& batches = loaded.steps;
+    if (options->max > 0 && std::ssize(batches) > options->max) {
+      loaded.read_as.notes.push_back(
+          fmt::format("the first {} of {} steps are compared (--max)", options->max, batches.size()));
+      batches.resize(static_cast<std::size_t>(options->max));
+    }
     for (Batch& batch : batches) {
       batch = masked_batch(batch, request.model, fmt::format("{}: step {}", options->batches, batch.step));
     }
@@ -242,9 +254,10 @@ Command compare_command() {
     if (options->inputs.strict) expect_inside_tables(read);
     const double tie = static_cast<double>(options->tie_permille) / 1000.0;
     const auto by_strategy = totals(rows, strategies.size(), tie);
+    for (const std::string& line : lines(loaded.read_as)) output.line(line);
     for (const std::string& line : lines_of(model)) output.line(line);
     print(output, by_strategy, strategies, request, std::ssize(batches), tie, read);
-    output.document([&](JsonWriter& json) { write_document(json, rows, model, read); });
+    output.document([&](JsonWriter& json) { write_document(json, rows, loaded.read_as, model, read); });
     const bool any =
         std::any_of(rows.begin(), rows.end(), [](const Row& row) { return row.rejected.empty(); });
     if (!any) {

@@ -8,6 +8,7 @@
 #include "tools/command.hpp"
 #include "tools/plan_audit.hpp"
 #include "tools/plan_report.hpp"
+#include "tools/read_as_model.hpp"
 #include "tools/read_as_profile.hpp"
 
 namespace strata::tools {
@@ -38,12 +39,15 @@ Command explain_command() {
       output.document([&](JsonWriter& json) { write_verdict(json, audited); });
       return 1;
     }
-    const ReadAsProfile read = read_as_profile(audited.plan);
-    if (options->strict) expect_inside_tables(read);
-    for (const std::string& line : lines_of(read)) output.line(wrapped(line, 4));
+    const ReadAsBatch batch = read_as_batch(audited.plan.batch);
+    const ReadAsProfile profile = read_as_profile(audited.plan);
+    if (options->strict) expect_inside_tables(profile);
+    for (const std::string& line : lines(batch)) output.line(line);
+    for (const std::string& line : lines_of(audited.plan.model)) output.line(line);
+    for (const std::string& line : lines_of(profile)) output.line(wrapped(line, 4));
     for (const std::string& line : explain_plan(audited.plan)) output.line(wrapped(line, 4));
     report_open_claims(audited, output);
-    output.document([&](JsonWriter& json) { write_plan_summary(json, audited.plan, options->plan); });
+    output.document([&](JsonWriter& json) { write_plan_summary(json, audited.plan, options->plan, &batch); });
     return 0;
   };
   return command;

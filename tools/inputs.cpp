@@ -9,11 +9,9 @@
 #include <filesystem>
 #include <system_error>
 
-#include "core/batch_json.hpp"
 #include "core/topology_json.hpp"
 #include "planner/strategy_table.hpp"
 #include "tools/no_plan.hpp"
-#include "traces/length_source.hpp"
 
 namespace strata::tools {
 
@@ -148,7 +146,6 @@ void PlanInputs::declare(Options& options) {
   options.add("--logits MODE", logits, "full: all at once; chunked: the loss is computed in pieces");
   options.add("--state-shards N", state_shards, "Ranks that share weights and optimiser; 0: all");
   options.add("--state-bytes-per-parameter B", state_bytes, "Weight, gradient and optimiser");
-  options.add("--packs-per-step N", packs_per_step, "Recorded rows that form one training step");
 }
 
 ModelReading PlanInputs::read_model() const {
@@ -232,41 +229,11 @@ Bytes parse_bytes(const std::string& text, const std::string& what) {
   return {static_cast<std::int64_t>(value * factor)};
 }
 
-std::vector<Batch> load_batches(const std::string& path, std::int64_t max, std::int64_t packs_per_step) {
-  if (packs_per_step < 1) throw InputError("--packs-per-step", std::to_string(packs_per_step), "at least 1");
-  LengthSource source = read_length_source(path);
-  std::vector<Batch> steps;
-  if (source.batches.empty()) {
-    Batch all;
-    all.packs = {source.lengths};
-    steps.push_back(std::move(all));
-  }
-  for (Batch& batch : source.batches) {
-    const bool joins = packs_per_step > 1 && batch.fixed_packs && !steps.empty() &&
-                       steps.back().fixed_packs &&
-                       static_cast<std::int64_t>(steps.back().packs.size()) < packs_per_step;
-    if (joins) {
-      auto& packs = steps.back().packs;
-      packs.insert(packs.end(), batch.packs.begin(), batch.packs.end());
-      continue;
-    }
-    if (max > 0 && static_cast<std::int64_t>(steps.size()) == max) break;
-    steps.push_back(std::move(batch));
-  }
-  return steps;
-}
-
-Batch load_batch(const std::string& reference, std::int64_t packs_per_step) {
-  if (reference.empty()) throw InputError("--batch", "nothing", "a file with lengths or packs, or FILE:LINE");
-  const BatchReference place = parse_batch_reference(reference);
-  if (place.line > 0) return read_batch(place.path, place.line, packs_per_step);
-  return load_batches(place.path, 1, packs_per_step).front();
-}
-
-void throw_no_plan(const PlanResult& result) {
+void throw_no_plan(const PlanResult& result, const std::vector<std::string>& notes) {
   std::string text = "no feasible plan";
   for (const Rejection& rejection : result.rejections)
     text += fmt::format("\n  {}: {}", rejection.strategy, rejection.reason);
+  for (const std::string& note : notes) text += "\n  note: " + note;
   for (const std::string& change : result.would_fit) text += "\nwould fit: " + change;
   throw NoPlan(text);
 }

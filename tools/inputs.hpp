@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The inputs that most commands share, with their shorthands: topology, model, batch, profile and overrides.
+// The inputs that most commands share, with their shorthands: topology, model, profile and overrides.
+// Batches are in batch_inputs.hpp.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "core/batch.hpp"
 #include "core/model_json.hpp"
 #include "cost_models/cost_profile.hpp"
 #include "planner/plan_batch.hpp"
@@ -26,7 +26,6 @@ struct PlanInputs {
   bool any_device = false, strict = false;
   std::optional<std::int64_t> ranks, head_dim, layers;
   std::vector<std::string> strategies{"auto"};
-  std::int64_t packs_per_step = 1;
 
   void declare(Options& options);
   /// --model with the overrides, each of which is a note. Throws InputError.
@@ -40,13 +39,8 @@ struct PlanInputs {
 CostProfile load_profile(const std::string& path, const Topology& topology, bool any_device);
 /// "80GiB", "512MB", "1000000" -> bytes. Throws InputError naming `what`.
 Bytes parse_bytes(const std::string& text, const std::string& what);
-/// FILE or FILE:17 -> that step. Any length source is accepted; without batches its lengths are free
-/// documents.
-Batch load_batch(const std::string& reference, std::int64_t packs_per_step);
-/// The first `max` steps of a file (0: all).
-std::vector<Batch> load_batches(const std::string& path, std::int64_t max, std::int64_t packs_per_step);
-
-/// One line per candidate that was rejected, and what would fit; thrown as NoPlan.
-[[noreturn]] void throw_no_plan(const PlanResult& result);
+/// One line per candidate that was rejected, what would fit, and `notes` on what they were asked for; thrown
+/// as NoPlan.
+[[noreturn]] void throw_no_plan(const PlanResult& result, const std::vector<std::string>& notes = {});
 
 }  // namespace strata::tools

@@ -4,8 +4,9 @@
 
 #include <memory>
 
-#include "core/check.hpp"
+#include "core/counts.hpp"
 #include "core/json_writer.hpp"
+#include "tools/batch_inputs.hpp"
 #include "tools/command.hpp"
 #include "traces/length_source.hpp"
 #include "traces/length_statistics.hpp"
@@ -14,13 +15,22 @@ namespace strata::tools {
 
 namespace {
 
+/// How documents are packed for the preview when no option says it.
+constexpr std::int64_t kPreviewTokens = 131072;
+
 struct InspectOptions {
   std::string path;
-  std::int64_t pack_tokens = 131072;
+  BatchInputs batches;
 };
 
-void write_document(JsonWriter& json, const LengthSource& source, const LengthStatistics& statistics) {
+void write_document(JsonWriter& json, const LoadedBatches& loaded, const LengthStatistics& statistics) {
+  const LengthSource& source = loaded.source;
   json.open_object(JsonLayout::lines);
+  json.key("read_as");
+  json.open_object(JsonLayout::lines);
+  json.key("batch");
+  write_read_as(json, loaded.read_as);
+  json.close();
   json.member("source", std::string_view(source.description));
   json.member("documents", statistics.documents);
   json.member("tokens", statistics.tokens);
@@ -36,6 +46,21 @@ void write_document(JsonWriter& json, const LengthSource& source, const LengthSt
   json.close();
 }
 
+/// Whether documents are free, so that packing them is only a preview.
+bool is_preview(const LoadedBatches& loaded) {
+  return loaded.source.batches.empty() && !loaded.steps.front().fixed_packs;
+}
+
+std::string packing_text(const LoadedBatches& loaded) {
+  if (!is_preview(loaded)) return to_text(packing_of(loaded.steps));
+  if (cut_pack_count(loaded.source.lengths, kPreviewTokens) > kMostPacks) {
+    return fmt::format("no packing preview: more than {} of {} tokens\n", counted(kMostPacks, "pack"),
+                       kPreviewTokens);
+  }
+  return fmt::format("with --pack-tokens {} --cut-documents there would be\n", kPreviewTokens) +
+         to_text(preview_packing(loaded.source.lengths, kPreviewTokens));
+}
+
 }  // namespace
 
 Command inspect_command() {
@@ -45,23 +70,17 @@ Command inspect_command() {
   command.summary = "Lengths of a data set: percentiles, work shares, packing, histogram";
   command.declare = [options](Options& declared) {
     declared.required("DATA", options->path, "Lengths: text, CSV, JSON, JSON lines, .npy or Megatron .idx");
-    declared.add("--pack-tokens N", options->pack_tokens, "Tokens of a pack in the packing preview");
+    options->batches.declare(declared);
   };
   command.run = [options](Output& output) {
-    if (options->pack_tokens < 1) {
-      throw InputError("--pack-tokens", std::to_string(options->pack_tokens), "at least 1");
-    }
-    const LengthSource source = read_length_source(options->path);
-    const LengthStatistics statistics = length_statistics(source.lengths);
-    output.line(fmt::format("{}: {}", options->path, source.description));
-    const PackingPreview packing = source.batches.empty()
-                                       ? preview_packing(source.lengths, options->pack_tokens)
-                                       : packing_of(source.batches);
-    for (const std::string& text : {to_text(statistics), to_text(packing), histogram_text(statistics)}) {
+    const LoadedBatches loaded = options->batches.load(options->path, "DATA");
+    const LengthStatistics statistics = length_statistics(loaded.source.lengths);
+    for (const std::string& line : lines(loaded.read_as)) output.line(line);
+    for (const std::string& text : {to_text(statistics), packing_text(loaded), histogram_text(statistics)}) {
       output.line("");
       output.line(text);
     }
-    output.document([&](JsonWriter& json) { write_document(json, source, statistics); });
+    output.document([&](JsonWriter& json) { write_document(json, loaded, statistics); });
     return 0;
   };
   return command;

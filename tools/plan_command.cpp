@@ -5,11 +5,11 @@
 #include <algorithm>
 #include <memory>
 
-#include "core/batch_json.hpp"
 #include "core/json_writer.hpp"
 #include "core/plan_json.hpp"
 #include "planner/strategy_table.hpp"
 #include "planner/waves.hpp"
+#include "tools/batch_inputs.hpp"
 #include "tools/inputs.hpp"
 #include "tools/plan_report.hpp"
 #include "tools/read_as_model.hpp"
@@ -21,6 +21,7 @@ namespace {
 
 struct PlanCommandOptions {
   PlanInputs inputs;
+  BatchInputs batches;
   std::string batch, output;
 };
 
@@ -39,29 +40,38 @@ Command plan_command() {
   command.summary = "Find a layout for a batch on a cluster and write it to a plan file";
   command.declare = [options](Options& declared) {
     declared.required("-o,--output FILE", options->output, "Plan file to write");
-    declared.required("--batch FILE:LINE", options->batch, "Recorded batches or lengths; default line: 1");
+    declared.required("--batch FILE:LINE", options->batch,
+                      "Recorded batches or lengths, read from the line on");
+    options->batches.declare(declared);
     options->inputs.declare(declared);
   };
   command.run = [options](Output& output) {
     const PlanInputs& inputs = options->inputs;
     const ModelReading model = inputs.read_model();
     PlanRequest request = inputs.request(output, model);
-    expect_writable({options->output}, {parse_batch_reference(options->batch).path, inputs.topology,
+    expect_writable({options->output}, {file_of_reference(options->batch), inputs.topology,
                                         model_file(inputs.model), inputs.profile});
-    request.batch =
-        masked_batch(load_batch(options->batch, inputs.packs_per_step), request.model, options->batch);
+    LoadedBatches loaded = options->batches.load(options->batch, "--batch");
+    if (loaded.steps.size() > 1) {
+      loaded.read_as.notes.push_back(
+          fmt::format("step {}, the first of {}, is planned (FILE:LINE begins at a line)",
+                      loaded.steps.front().step, loaded.steps.size()));
+    }
+    request.batch = masked_batch(loaded.steps.front(), request.model, options->batch);
     const PlanResult result = plan_with_progress(request, output);
-    if (!result.plan) throw_no_plan(result);
+    if (!result.plan) throw_no_plan(result, loaded.step_notes);
     const Plan& plan = *result.plan;
     if (inputs.strict) {
       expect_inside_tables(read_as_profile(request.profile, request.topology, request.model,
                                            result.largest_extrapolated_share));
     }
     write_plan(plan, options->output);
+    for (const std::string& line : lines(loaded.read_as)) output.line(line);
     for (const std::string& line : lines_of(model)) output.line(line);
     for (const std::string& line : plan_summary(plan, request.profile)) output.line(line);
     output.line(fmt::format("wrote {}", options->output));
-    output.document([&](JsonWriter& json) { write_plan_summary(json, plan, options->output, &model); });
+    output.document(
+        [&](JsonWriter& json) { write_plan_summary(json, plan, options->output, &loaded.read_as, &model); });
     return 0;
   };
   return command;

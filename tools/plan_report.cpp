@@ -133,12 +133,16 @@ void write_bounds(JsonWriter& json, const Bounds& bounds) {
   json.close();
 }
 
-void write_plan_summary(JsonWriter& json, const Plan& plan, const std::string& path,
+void write_plan_summary(JsonWriter& json, const Plan& plan, const std::string& path, const ReadAsBatch* batch,
                         const ModelReading* model) {
   json.open_object(JsonLayout::lines);
   json.member("plan", std::string_view(path));
   json.key("read_as");
   json.open_object(JsonLayout::lines);
+  if (batch != nullptr) {
+    json.key("batch");
+    write_read_as(json, *batch);
+  }
   if (model != nullptr) {
     json.key("model");
     write_read_as(json, *model);

@@ -8,6 +8,7 @@
 #include "core/model_json.hpp"
 #include "core/plan.hpp"
 #include "cost_models/cost_profile.hpp"
+#include "tools/read_as_batch.hpp"
 
 namespace strata {
 class JsonWriter;
@@ -20,10 +21,10 @@ inline constexpr std::int64_t kTiePermille = 20;
 
 /// Heading (workload, cluster, profile), candidates by step time, and what the step time leaves out.
 std::vector<std::string> plan_summary(const Plan& plan, const CostProfile& profile);
-/// The members that scripts need, keys as in the plan file. `model`: how it was read, where a command read
-/// it.
+/// The members that scripts need, keys as in the plan file. `batch`, `model`: how they were read, where a
+/// command read them.
 void write_plan_summary(JsonWriter& json, const Plan& plan, const std::string& path,
-                        const ModelReading* model = nullptr);
+                        const ReadAsBatch* batch = nullptr, const ModelReading* model = nullptr);
 /// `predicted` and `bounds` as in the plan file.
 void write_prediction(JsonWriter& json, const Prediction& prediction);
 void write_bounds(JsonWriter& json, const Bounds& bounds);

@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
-#include <array>
-#include <optional>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <utility>
 
-#include "core/batch_json.hpp"
 #include "core/check.hpp"
 #include "core/counts.hpp"
 #include "core/json_document.hpp"
 #include "traces/length_formats.hpp"
+#include "traces/length_rows.hpp"
 #include "traces/line_reader.hpp"
 
 namespace strata {
@@ -20,94 +19,6 @@ namespace {
 
 /// A line may hold the tokens themselves (`input_ids`): eight million of them fit.
 constexpr std::size_t kLongestLine = std::size_t{1} << 26;
-/// What makes a row a batch that core reads.
-constexpr std::array<std::string_view, 3> kBatchKeys = {"packs", "documents", "seqlens"};
-
-std::optional<JsonValue> find(const JsonValue& object, std::string_view key) {
-  for (const JsonValue member : object.members()) {
-    if (member.key() == key) return member;
-  }
-  return std::nullopt;
-}
-
-/// Reads objects that all have what the first one has.
-class RowReader {
- public:
-  void add(const JsonValue& row) {
-    if (!chosen_) choose(row);
-    if (ids_) {
-      const JsonValue ids = required(row, "input_ids");
-      if (ids.kind() != JsonKind::array) ids.fail("a list of tokens");
-      if (ids.size() == 0) ids.fail("an empty list", "a list of at least one token");
-      push(ids, static_cast<std::int64_t>(ids.size()));
-    } else if (list_) {
-      add_list(required(row, chosen_->name));
-    } else if (chosen_->second.empty()) {
-      const JsonValue value = required(row, chosen_->name);
-      push(value, value.integer(1, kLongestDocument));
-    } else {
-      const JsonValue first = required(row, chosen_->name), second = required(row, chosen_->second);
-      push(row, first.integer(0, kLongestDocument) + second.integer(0, kLongestDocument));
-    }
-    ++rows_;
-  }
-
-  LengthSource finish(std::string_view format) && {
-    if (chosen_) {
-      source_.description = fmt::format("{}, {}{}, {}", format, column_text(*chosen_),
-                                        ids_    ? " (their number)"
-                                        : list_ ? (packs_ ? " (fixed packs)" : " (free documents)")
-                                                : "",
-                                        plain_count(rows_, "row"));
-    }
-    return std::move(source_);
-  }
-
- private:
-  void choose(const JsonValue& row) {
-    for (const LengthColumn& column : kLengthColumns) {
-      const auto first = find(row, column.name);
-      if (!first || (!column.second.empty() && !find(row, column.second))) continue;
-      chosen_ = column;
-      list_ = first->kind() == JsonKind::array;
-      packs_ = column.name == "seq_lengths";
-      if (list_ && !packs_ && column.name != "total_lengths") first->fail("an integer");
-      return;
-    }
-    if (!find(row, "input_ids"))
-      row.fail("an object without a known key", known_columns() + ", or input_ids");
-    chosen_ = LengthColumn{"input_ids", ""};
-    ids_ = true;
-  }
-
-  static JsonValue required(const JsonValue& row, std::string_view key) {
-    const auto value = find(row, key);
-    if (!value) row.fail(fmt::format("no {}", quoted_excerpt(key)), "it in every row, as in the first");
-    return *value;
-  }
-
-  void push(const JsonValue& value, std::int64_t tokens) {
-    if (tokens < 1 || tokens > kLongestDocument) {
-      value.fail(fmt::format("{} tokens", tokens), fmt::format("1 to {}", kLongestDocument));
-    }
-    source_.lengths.push_back(tokens);
-  }
-
-  void add_list(const JsonValue& list) {
-    Batch batch;
-    batch.step = rows_;
-    batch.fixed_packs = packs_;
-    batch.packs.emplace_back();
-    for (const JsonValue item : list.items()) batch.packs.back().push_back(item.integer(1, kLongestDocument));
-    if (batch.packs.back().empty()) list.fail("an empty list", "at least one length");
-    source_.batches.push_back(std::move(batch));
-  }
-
-  LengthSource source_;
-  std::optional<LengthColumn> chosen_;
-  bool ids_ = false, list_ = false, packs_ = false;
-  std::int64_t rows_ = 0;
-};
 
 JsonLimits line_limits() {
   JsonLimits limits;
@@ -116,58 +27,101 @@ JsonLimits line_limits() {
   return limits;
 }
 
-LengthSource read_batch_lines(std::istream& in, const std::string& name) {
-  LengthSource source;
-  source.batches = read_batches(in, name, -1);
-  const bool fixed = !source.batches.empty() && source.batches.front().fixed_packs;
-  source.description = fmt::format("JSON lines, {} of {}", plain_count(source.batches.size(), "step"),
-                                   fixed ? "fixed packs" : "free documents");
-  return source;
+bool is_zero(const JsonValue& item) {
+  constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
+  return item.kind() == JsonKind::integer && item.integer(-kMost - 1, kMost) == 0;
 }
 
-bool holds_batch(const JsonValue& row) {
-  for (const std::string_view key : kBatchKeys) {
-    if (find(row, key)) return true;
+/// Rows of one file, from the first to the LengthSource.
+class JsonRows {
+ public:
+  JsonRows(const std::string& name, const LengthOptions& options)
+      : reader_(options.reading, options.ignored_keys), collector_(name), options_(options) {}
+
+  void add(const JsonValue& row) { collector_.add(reader_.read(row), row.path()); }
+
+  LengthSource finish(std::string_view format, const std::string& name) && {
+    if (options_.reading != LengthReading::automatic && !reader_.used_reading())
+      refuse_needless_reading(name);
+    const std::int64_t rows = collector_.rows();
+    LengthSource source = std::move(collector_).finish();
+    const std::string what = reader_.described();
+    source.description =
+        what == "steps"
+            ? fmt::format("{}, {}", format, plain_count(static_cast<std::size_t>(rows), "step"))
+            : fmt::format("{}, {}, {}", format, what, plain_count(static_cast<std::size_t>(rows), "row"));
+    source.used_keys = reader_.ledger().used();
+    source.unused_keys = reader_.ledger().unused();
+    return source;
   }
-  return false;
+
+ private:
+  JsonRowReader reader_;
+  RowCollector collector_;
+  LengthOptions options_;
+};
+
+/// The rest of the stream is one JSON document: a list of numbers, an object, or a list of objects.
+LengthSource read_document(std::istream& in, const std::string& name, const LengthOptions& options) {
+  if (options.line > 0) refuse_line(name, options.line, "one JSON document has no lines that count");
+  const JsonDocument document = JsonDocument::parse(in, name);
+  const JsonValue root = document.root();
+  if (root.kind() == JsonKind::object) {
+    JsonRows rows(name, options);
+    rows.add(root);
+    return std::move(rows).finish("JSON object", name);
+  }
+  if (root.size() > 0 && (*root.items().begin()).kind() == JsonKind::object) {
+    JsonRows rows(name, options);
+    for (const JsonValue row : root.items()) rows.add(row);
+    return std::move(rows).finish("JSON list of objects", name);
+  }
+  const bool lengths =
+      options.reading == LengthReading::automatic || options.reading == LengthReading::lengths;
+  const std::int64_t most = lengths ? kLongestDocument : kMostOffset;
+  std::vector<std::int64_t> values;
+  values.reserve(root.size());
+  // A list that begins with 0 is doubtful rather than wrong, so that its first number is judged later.
+  for (const JsonValue item : root.items()) {
+    const bool first_zero = values.empty() && is_zero(item);
+    values.push_back(item.integer(!lengths ? -kMostOffset : first_zero ? 0 : 1, most));
+  }
+  return plain_list_source(values, options.reading, "JSON list", lengths ? "length" : "number", name);
+}
+
+/// Whether the first line that is not blank holds a whole object, as every line of JSON lines does.
+bool is_json_lines(std::istream& in, const std::string& name) {
+  const std::streampos begin = in.tellg();
+  LineReader lines(in, name, kLongestLine);
+  bool whole = false;
+  while (const auto line = lines.next()) {
+    const std::string_view text = trimmed(*line);
+    if (text.empty()) continue;
+    whole = text.back() == '}';
+    break;
+  }
+  in.clear();
+  in.seekg(begin);
+  return whole;
 }
 
 }  // namespace
 
-LengthSource read_json_lengths(std::istream& in, const std::string& name) {
-  const JsonDocument document = JsonDocument::parse(in, name);
-  const JsonValue root = document.root();
-  const bool rows =
-      root.kind() == JsonKind::array && root.size() > 0 && (*root.items().begin()).kind() == JsonKind::object;
-  if (rows) {
-    RowReader reader;
-    for (const JsonValue row : root.items()) reader.add(row);
-    return std::move(reader).finish("JSON list of objects");
-  }
-  LengthSource source;
-  source.lengths.reserve(root.size());
-  for (const JsonValue item : root.items()) source.lengths.push_back(item.integer(1, kLongestDocument));
-  source.description = fmt::format("JSON list of {}", plain_count(source.lengths.size(), "length"));
-  return source;
+LengthSource read_json_lengths(std::istream& in, const std::string& name, const LengthOptions& options) {
+  return read_document(in, name, options);
 }
 
-LengthSource read_json_lines_lengths(std::istream& in, const std::string& name) {
-  const std::streampos begin = in.tellg();
+LengthSource read_json_lines_lengths(std::istream& in, const std::string& name,
+                                     const LengthOptions& options) {
+  if (!is_json_lines(in, name)) return read_document(in, name, options);
   LineReader lines(in, name, kLongestLine);
-  RowReader reader;
-  bool first = true;
+  JsonRows rows(name, options);
   while (const auto line = lines.next()) {
-    if (trimmed(*line).empty()) continue;
-    const JsonDocument document = JsonDocument::parse_text(*line, name, line_limits(), lines.line());
-    if (first && holds_batch(document.root())) {
-      in.clear();
-      in.seekg(begin);
-      return read_batch_lines(in, name);
-    }
-    first = false;
-    reader.add(document.root());
+    if (lines.line() < options.line || trimmed(*line).empty()) continue;
+    rows.add(JsonDocument::parse_text(*line, name, line_limits(), lines.line()).root());
   }
-  return std::move(reader).finish("JSON lines");
+  check_line(name, options.line, lines.line());
+  return std::move(rows).finish("JSON lines", name);
 }
 
 }  // namespace strata

@@ -9,7 +9,9 @@
 
 #include "core/check.hpp"
 #include "core/counts.hpp"
+#include "core/foreign_format.hpp"
 #include "traces/length_formats.hpp"
+#include "traces/length_rows.hpp"
 #include "traces/line_reader.hpp"
 #include "traces/megatron_index.hpp"
 #include "traces/npy.hpp"
@@ -18,51 +20,49 @@ namespace strata {
 
 namespace {
 
-struct ForeignFormat {
-  std::string_view magic;
-  std::string_view found;
-  std::string_view advice;
-};
-/// Files that people try, with what helps them.
-constexpr std::array<ForeignFormat, 5> kForeignFormats = {{
-    {"\x1f\x8b", "a gzip file", "an unpacked file"},
-    {"PK\x03\x04", "a zip or .npz file", "a single .npy, text or JSON file"},
-    {"PAR1", "a Parquet file", "its length column exported as text, CSV or .npy"},
-    {"ARROW1", "an Arrow file", "its length column exported as text, CSV or .npy"},
-    {"\x80\x02", "a Python pickle", "the lengths exported as text, CSV or .npy"},
-}};
-
 constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 
-void check_range(std::int64_t tokens, std::int64_t item, const std::string& name) {
+void check_length(std::int64_t tokens, std::size_t item, const std::string& name) {
   if (tokens < 1 || tokens > kLongestDocument) {
     throw InputError(fmt::format("{}: item {}", name, item), fmt::to_string(tokens),
                      fmt::format("a length, an integer from 1 to {}", kLongestDocument));
   }
 }
 
-LengthSource read_npy_lengths(std::istream& in, const std::string& name) {
+LengthSource read_npy_lengths(std::istream& in, const std::string& name, const LengthOptions& options) {
+  if (options.line > 0) refuse_line(name, options.line, "an .npy array has no lines");
   NpyIntegers array = read_npy_integers(in, name, 1);
-  for (std::size_t i = 0; i < array.values.size(); ++i) {
-    check_range(array.values[i], static_cast<std::int64_t>(i), name);
-  }
-  return {fmt::format(".npy array of {}", plain_count(array.values.size(), array.item_type + " item")),
-          std::move(array.values),
-          {}};
+  return plain_list_source(std::move(array.values), options.reading, ".npy array", array.item_type + " item",
+                           name);
 }
 
-LengthSource read_index_lengths(std::istream& in, const std::string& name) {
+LengthSource read_index_lengths(std::istream& in, const std::string& name, const LengthOptions& options) {
+  if (options.line > 0) refuse_line(name, options.line, "a Megatron .idx has no lines");
+  if (options.reading != LengthReading::automatic) refuse_needless_reading(name);
   MegatronIndex index = read_megatron_index(in, name);
-  for (std::size_t i = 0; i < index.document_lengths.size(); ++i) {
-    check_range(index.document_lengths[i], static_cast<std::int64_t>(i), name);
-  }
+  for (std::size_t i = 0; i < index.document_lengths.size(); ++i)
+    check_length(index.document_lengths[i], i, name);
   const MegatronIndexSummary& summary = index.summary;
-  return {
+  LengthSource source;
+  source.description =
       fmt::format("Megatron .idx, {} in {} of {} tokens{}", plain_count(summary.document_count, "document"),
                   plain_count(summary.sequence_count, "sequence"), summary.token_type,
-                  summary.has_modes ? ", multimodal" : ""),
-      std::move(index.document_lengths),
-      {}};
+                  summary.has_modes ? ", multimodal" : "");
+  source.lengths = std::move(index.document_lengths);
+  return source;
+}
+
+InputError foreign_error(const std::string& name, const ForeignFormat& foreign) {
+  return {name, foreign.found,
+          fmt::format("lengths as text, CSV, JSON, JSON lines, .npy or .idx ({})", foreign.advice)};
+}
+
+bool names_the_first_line(const InputError& error, const std::string& name) {
+  const std::string& where = error.where();
+  if (where == name || where == name + ":1") return true;
+  const std::string first = name + ": line 1";
+  return where.starts_with(first) &&
+         (where.size() == first.size() || where[first.size()] < '0' || where[first.size()] > '9');
 }
 
 /// What a pipe brings, which cannot go back to its beginning when its format is known.
@@ -77,39 +77,84 @@ std::istringstream whole_pipe(std::istream& in, const std::string& name) {
   return std::istringstream(std::move(text));
 }
 
-LengthSource read_by_content(std::istream& in, const std::string& name) {
-  std::array<char, 256> start;
+LengthSource read_by_content(std::istream& in, const std::string& name, const LengthOptions& options) {
+  std::array<char, kForeignPrefix> start;
   in.read(start.data(), start.size());
   std::string_view prefix(start.data(), static_cast<std::size_t>(in.gcount()));
   in.clear();
   in.seekg(0);
   if (prefix.empty()) throw InputError(name, "an empty file", "lengths");
-  if (is_npy(prefix)) return read_npy_lengths(in, name);
+  if (is_npy(prefix)) return read_npy_lengths(in, name, options);
   // Any file that begins like an index is read as one, so that a damaged magic is reported as such.
-  if (prefix.starts_with("MMIDIDX")) return read_index_lengths(in, name);
-  for (const ForeignFormat& foreign : kForeignFormats) {
-    if (prefix.starts_with(foreign.magic)) {
-      throw InputError(name, std::string(foreign.found), std::string(foreign.advice));
-    }
-  }
+  if (prefix.starts_with("MMIDIDX")) return read_index_lengths(in, name, options);
+  if (const auto foreign = foreign_binary(prefix)) throw foreign_error(name, *foreign);
   if (prefix.starts_with(kByteOrderMark)) {
     prefix.remove_prefix(kByteOrderMark.size());
     in.seekg(static_cast<std::streamoff>(kByteOrderMark.size()));
   }
-  const std::size_t first = prefix.find_first_not_of(" \t\r\n");
-  if (first != std::string_view::npos && prefix[first] == '[') return read_json_lengths(in, name);
-  if (first != std::string_view::npos && prefix[first] == '{') return read_json_lines_lengths(in, name);
-  return read_text_lengths(in, name);
+  const std::string_view kept = prefix;
+  const std::size_t first = kept.find_first_not_of(" \t\r\n");
+  try {
+    if (first != std::string_view::npos && kept[first] == '[') return read_json_lengths(in, name, options);
+    if (first != std::string_view::npos && kept[first] == '{')
+      return read_json_lines_lengths(in, name, options);
+    return read_text_lengths(in, name, options);
+  } catch (const InputError& error) {
+    // What the file is helps more than its first line; a fault further on is named as it is.
+    const auto foreign = foreign_text(kept);
+    if (!foreign || !names_the_first_line(error, name)) throw;
+    throw foreign_error(name, *foreign);
+  }
 }
 
 }  // namespace
 
-LengthSource read_length_source(std::istream& in, const std::string& name) {
+LengthSource plain_list_source(std::vector<std::int64_t> values, LengthReading reading,
+                               std::string_view format, std::string_view item, const std::string& name) {
+  LengthSource source;
+  const DocumentList list = read_documents(values, reading, false, name);
+  std::string as;
+  if (reading == LengthReading::offsets) as = ", read as offsets of the documents of a pack";
+  if (reading == LengthReading::positions) as = ", read as positions in the documents of a pack";
+  source.description = fmt::format("{} of {}{}", format, plain_count(values.size(), item), as);
+  if (as.empty()) {
+    for (std::size_t i = 0; i < values.size(); ++i) check_length(values[i], i, name);
+    source.lengths = std::move(values);
+    return source;
+  }
+  RowCollector collector(name);
+  LengthRow row;
+  row.kind = RowKind::pack;
+  row.packs.push_back(list.documents);
+  collector.add(std::move(row), name);
+  const std::string description = source.description;
+  source = std::move(collector).finish();
+  source.description = description;
+  return source;
+}
+
+void refuse_line(const std::string& name, std::int64_t line, std::string_view why) {
+  throw InputError(fmt::format("{}:{}", name, line), fmt::format("a line number, but {}", why),
+                   "the file without a line number");
+}
+
+void check_line(const std::string& name, std::int64_t line, std::int64_t lines) {
+  if (line <= lines) return;
+  throw InputError(name, plain_count(static_cast<std::size_t>(lines), "line"),
+                   fmt::format("a line {}", line));
+}
+
+void refuse_needless_reading(const std::string& name) {
+  throw InputError("--lengths-are", fmt::format("{}, which says itself what its numbers are", name),
+                   "a list without names, or no such option");
+}
+
+LengthSource read_length_source(std::istream& in, const std::string& name, const LengthOptions& options) {
   if (in.tellg() == std::istream::pos_type(-1)) {
     std::istringstream whole = whole_pipe(in, name);
-    return read_length_source(whole, name);
+    return read_length_source(whole, name, options);
   }
-  LengthSource source = read_by_content(in, name);
+  LengthSource source = read_by_content(in, name, options);
   for (const Batch& batch : source.batches) {
     for (const auto& pack : batch.packs)
       source.lengths.insert(source.lengths.end(), pack.begin(), pack.end());
@@ -118,13 +163,11 @@ LengthSource read_length_source(std::istream& in, const std::string& name) {
   return source;
 }
 
-LengthSource read_length_source(const std::filesystem::path& path) {
+LengthSource read_length_source(const std::filesystem::path& path, const LengthOptions& options) {
   std::ifstream in = open_input(path);
-  if (path.extension() == ".idx") {  // whatever it begins with: the message must be about the magic
-    LengthSource source = read_index_lengths(in, path.string());
-    return source;
-  }
-  return read_length_source(in, path.string());
+  // Whatever it begins with: the message must be about the magic.
+  if (path.extension() == ".idx") return read_index_lengths(in, path.string(), options);
+  return read_length_source(in, path.string(), options);
 }
 
 }  // namespace strata

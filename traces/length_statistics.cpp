@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "core/check.hpp"
+#include "traces/steps.hpp"
 
 namespace strata {
 
@@ -42,6 +43,12 @@ struct PackSummary {
     work += squared(piece);
   }
 };
+
+PackSummary summary_of(const std::vector<std::int64_t>& pieces) {
+  PackSummary pack;
+  for (const std::int64_t piece : pieces) pack.add(piece);
+  return pack;
+}
 
 GroupImbalance group_imbalance(const std::vector<PackSummary>& packs, std::int32_t group_packs) {
   GroupImbalance result{group_packs, std::ssize(packs) / group_packs, 0, 0};
@@ -128,42 +135,23 @@ LengthStatistics length_statistics(std::span<const std::int64_t> lengths) {
 }
 
 PackingPreview preview_packing(std::span<const std::int64_t> lengths, std::int64_t pack_tokens) {
-  STRATA_CHECK(pack_tokens >= 1, "a pack has at least one token, not {}", pack_tokens);
+  STRATA_CHECK(pack_tokens >= 1 && cut_pack_count(lengths, pack_tokens) <= kMostPacks,
+               "a preview has at most {} packs, not what {} tokens a pack give", kMostPacks, pack_tokens);
+  const Packs made = make_packs(lengths, pack_tokens, true);
+  const bool leave_last = made.short_tokens > 0 && made.packs.size() > 1;
   std::vector<PackSummary> packs;
-  PackSummary open;
-  std::int64_t cut_documents = 0;
-  for (const std::int64_t tokens : lengths) {
-    bool cut = false;
-    for (std::int64_t left = tokens; left > 0;) {
-      const std::int64_t piece = std::min(left, pack_tokens - open.tokens);
-      open.add(piece);
-      left -= piece;
-      if (left > 0) cut = true;
-      if (open.tokens < pack_tokens) continue;
-      packs.push_back(open);
-      open = {};
-    }
-    cut_documents += cut ? 1 : 0;
-  }
-  std::int64_t leftover = open.tokens;
-  if (packs.empty()) {
-    packs.push_back(open);
-    leftover = 0;
-  }
+  for (std::size_t i = 0; i + (leave_last ? 1 : 0) < made.packs.size(); ++i)
+    packs.push_back(summary_of(made.packs[i]));
   PackingPreview preview = summarise(packs);
-  preview.cut_documents = cut_documents;
-  preview.leftover_tokens = leftover;
+  preview.cut_documents = made.cut_documents;
+  preview.leftover_tokens = leave_last ? made.short_tokens : 0;
   return preview;
 }
 
 PackingPreview packing_of(std::span<const Batch> batches) {
   std::vector<PackSummary> packs;
   for (const Batch& batch : batches) {
-    for (const auto& pieces : batch.packs) {
-      PackSummary pack;
-      for (const std::int64_t piece : pieces) pack.add(piece);
-      packs.push_back(pack);
-    }
+    for (const auto& pieces : batch.packs) packs.push_back(summary_of(pieces));
   }
   return summarise(packs);
 }

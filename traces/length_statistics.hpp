@@ -63,8 +63,8 @@ struct PackingPreview {
   std::vector<GroupImbalance> imbalance;                                         ///< groups of 8 and of 32
 };
 
-/// Puts documents one after another and cuts every `pack_tokens` (at least 1), as Megatron's sample index
-/// does. A total below `pack_tokens` gives one short pack.
+/// The full packs that make_packs (traces/steps.hpp) cuts; a short last one is left over unless it is the
+/// only one.
 PackingPreview preview_packing(std::span<const std::int64_t> lengths, std::int64_t pack_tokens);
 /// The packs of all `batches` in order; at least one pack.
 PackingPreview packing_of(std::span<const Batch> batches);

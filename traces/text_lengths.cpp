@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -8,7 +12,9 @@
 
 #include "core/check.hpp"
 #include "core/counts.hpp"
+#include "traces/batch_keys.hpp"
 #include "traces/length_formats.hpp"
+#include "traces/length_rows.hpp"
 #include "traces/line_reader.hpp"
 
 namespace strata {
@@ -100,40 +106,141 @@ char separator_of(std::string_view header) {
   return ',';
 }
 
-LengthSource read_csv_rows(LineReader& lines, std::string_view header_line) {
-  const char separator = separator_of(header_line);
-  const std::string header_text(header_line);
-  std::vector<std::string_view> fields;
-  split_fields(header_text, separator, lines.where(), fields);
-  const auto chosen = choose_column(fields, lines.where());
-  if (!chosen) fail_on_header(fields, lines.where());
-  const std::size_t columns = fields.size();
+/// What the columns beside the length say. Cells hold one value, so that keys of lists cannot be read here.
+struct OtherColumns {
+  std::optional<std::size_t> copies, step, data_rank, measured;
+  std::vector<std::string> unused;
+};
 
-  LengthSource source;
-  while (const auto line = lines.next()) {
-    if (trimmed(*line).empty()) continue;
-    split_fields(*line, separator, lines.where(), fields);
-    if (fields.size() != columns) {
-      throw InputError(lines.where(), plain_count(fields.size(), "column"),
-                       fmt::format("{}, as in the header", columns));
+OtherColumns read_other_columns(const std::vector<std::string_view>& header, const ChosenColumn& chosen,
+                                const std::string& where, const std::vector<std::string>& ignored) {
+  OtherColumns other;
+  for (std::size_t i = 0; i < header.size(); ++i) {
+    if (i == chosen.first || i == chosen.second) continue;
+    const std::string name(header[i]);
+    const BatchKey* key = find_batch_key(name);
+    const KeyMeaning meaning = key != nullptr ? key->meaning : KeyMeaning::harmless;
+    std::optional<std::size_t>* role = meaning == KeyMeaning::copies      ? &other.copies
+                                       : meaning == KeyMeaning::step      ? &other.step
+                                       : meaning == KeyMeaning::data_rank ? &other.data_rank
+                                       : meaning == KeyMeaning::measured  ? &other.measured
+                                                                          : nullptr;
+    constexpr std::array kOfOneValue = {KeyMeaning::harmless, KeyMeaning::length,  KeyMeaning::pair,
+                                        KeyMeaning::numbers,  KeyMeaning::labels,  KeyMeaning::free_documents,
+                                        KeyMeaning::tokens,   KeyMeaning::longest, KeyMeaning::token_flags,
+                                        KeyMeaning::parts};
+    const bool harmless = std::find(kOfOneValue.begin(), kOfOneValue.end(), meaning) != kOfOneValue.end();
+    const bool known = key != nullptr ? harmless : !looks_meaningful(name, false);
+    if (std::find(ignored.begin(), ignored.end(), name) != ignored.end() || (role == nullptr && known)) {
+      other.unused.push_back(name);
+    } else if (role == nullptr) {
+      refuse_key(where, name);
+    } else if (role->has_value()) {
+      throw InputError(where,
+                       fmt::format("{} beside {}", quoted_excerpt(name), quoted_excerpt(header[**role])),
+                       "one of them, or --ignore-keys with the name of the other");
+    } else {
+      *role = i;
     }
-    if (!chosen->second) {
-      source.lengths.push_back(parse_tokens(fields[chosen->first], 1, chosen->column.name, lines.where()));
-      continue;
+  }
+  return other;
+}
+
+std::int64_t parse_number(std::string_view text, std::int64_t least, std::int64_t most, std::string_view what,
+                          const std::string& where) {
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value < least || value > most) {
+    throw InputError(where, quoted_excerpt(text),
+                     fmt::format("{}, an integer from {} to {}", what, least, most));
+  }
+  return value;
+}
+
+double parse_milliseconds(std::string_view text, const std::string& where) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || !(value >= 0)) {
+    throw InputError(where, quoted_excerpt(text), "measured_ms, a number from 0");
+  }
+  return value;
+}
+
+/// Reads the records of a CSV once its header is known.
+class CsvReader {
+ public:
+  CsvReader(LineReader& lines, std::string_view header, const std::string& name, const LengthOptions& options)
+      : lines_(lines), header_text_(header), separator_(separator_of(header_text_)), collector_(name) {
+    split_fields(header_text_, separator_, lines.where(), header_);
+    const auto chosen = choose_column(header_, lines.where());
+    if (!chosen) fail_on_header(header_, lines.where());
+    chosen_ = *chosen;
+    other_ = read_other_columns(header_, chosen_, lines.where(), options.ignored_keys);
+  }
+
+  LengthSource read(const LengthOptions& options) && {
+    while (const auto line = lines_.next()) {
+      if (lines_.line() < options.line || trimmed(*line).empty()) continue;
+      split_fields(*line, separator_, lines_.where(), fields_);
+      if (fields_.size() != header_.size()) {
+        throw InputError(lines_.where(), plain_count(fields_.size(), "column"),
+                         fmt::format("{}, as in the header", header_.size()));
+      }
+      collector_.add(row(), lines_.where());
     }
+    const auto rows = static_cast<std::size_t>(collector_.rows());
+    LengthSource source = std::move(collector_).finish();
+    source.description =
+        fmt::format("CSV with a header, {}, {}", column_text(chosen_.column), plain_count(rows, "row"));
+    source.used_keys.emplace_back(chosen_.column.name);
+    if (chosen_.second) source.used_keys.emplace_back(chosen_.column.second);
+    for (const auto& column : {other_.copies, other_.step}) {
+      if (column) source.used_keys.emplace_back(header_[*column]);
+    }
+    source.unused_keys = other_.unused;
+    for (const auto& column : {other_.data_rank, other_.measured}) {
+      if (column) source.unused_keys.emplace_back(header_[*column]);
+    }
+    return source;
+  }
+
+ private:
+  LengthRow row() const {
+    constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
+    const std::string where = lines_.where();
+    LengthRow row;
+    row.packs = {{tokens(where)}};
+    if (other_.copies)
+      row.copies = parse_number(fields_[*other_.copies], 0, kMost, header_[*other_.copies], where);
+    if (other_.step) row.step = parse_number(fields_[*other_.step], 0, kMost, header_[*other_.step], where);
+    if (other_.data_rank) row.data_rank = parse_tokens(fields_[*other_.data_rank], 0, "dp_rank", where);
+    if (other_.measured && !fields_[*other_.measured].empty()) {
+      row.measured_ms = parse_milliseconds(fields_[*other_.measured], where);
+    }
+    return row;
+  }
+
+  std::int64_t tokens(const std::string& where) const {
+    const LengthColumn& column = chosen_.column;
+    if (!chosen_.second) return parse_tokens(fields_[chosen_.first], 1, column.name, where);
     // One half of a pair may be empty (no answer was generated), the sum may not.
-    const std::int64_t sum = parse_tokens(fields[chosen->first], 0, chosen->column.name, lines.where()) +
-                             parse_tokens(fields[*chosen->second], 0, chosen->column.second, lines.where());
+    const std::int64_t sum = parse_tokens(fields_[chosen_.first], 0, column.name, where) +
+                             parse_tokens(fields_[*chosen_.second], 0, column.second, where);
     if (sum < 1 || sum > kLongestDocument) {
-      throw InputError(lines.where(), fmt::format("{} = {}", column_text(chosen->column), sum),
+      throw InputError(where, fmt::format("{} = {}", column_text(column), sum),
                        fmt::format("a sum from 1 to {}", kLongestDocument));
     }
-    source.lengths.push_back(sum);
+    return sum;
   }
-  source.description = fmt::format("CSV with a header, {}, {}", column_text(chosen->column),
-                                   plain_count(source.lengths.size(), "row"));
-  return source;
-}
+
+  LineReader& lines_;
+  std::string header_text_;
+  char separator_;
+  std::vector<std::string_view> header_, fields_;
+  ChosenColumn chosen_;
+  OtherColumns other_;
+  RowCollector collector_;
+};
 
 }  // namespace
 
@@ -144,26 +251,45 @@ std::string column_text(const LengthColumn& column) {
 
 std::string known_columns() {
   std::string text = "one of ";
-  for (const LengthColumn& column : kLengthColumns) {
-    text += (&column == kLengthColumns.data() ? "" : ", ") + column_text(column);
-  }
+  for (std::size_t i = 0; i < kNamedColumns; ++i)
+    text += (i == 0 ? "" : ", ") + column_text(kLengthColumns[i]);
   return text;
 }
 
-LengthSource read_text_lengths(std::istream& in, const std::string& name) {
+LengthSource read_text_lengths(std::istream& in, const std::string& name, const LengthOptions& options) {
+  const bool lengths =
+      options.reading == LengthReading::automatic || options.reading == LengthReading::lengths;
   LineReader lines(in, name, kLongestLine);
-  LengthSource source;
+  std::vector<std::int64_t> values;
+  bool first = true;
   while (const auto line = lines.next()) {
     const std::string_view text = without_comment(*line);
     if (text.empty()) continue;
-    if (source.lengths.empty() && !is_integer(text)) {
+    const bool number = is_integer(text) || (!lengths && text.front() == '-');
+    if (first && !number) {
       const bool several = text.find_first_of(",\t;") != std::string_view::npos;
-      if (several || choose_column({text}, lines.where())) return read_csv_rows(lines, text);
+      if (several || choose_column({text}, lines.where())) {
+        if (options.reading != LengthReading::automatic) refuse_needless_reading(name);
+        return CsvReader(lines, text, name, options).read(options);
+      }
     }
-    source.lengths.push_back(parse_tokens(text, 1, "a length", lines.where()));
+    first = false;
+    if (lines.line() < options.line) continue;
+    // A list that begins with 0 is doubtful rather than wrong, so that its first number is judged later.
+    if (lengths) {
+      const bool first_zero = values.empty() && text == "0";
+      values.push_back(first_zero ? 0 : parse_tokens(text, 1, "a length", lines.where()));
+    } else {
+      values.push_back(parse_number(text, -kMostOffset, kMostOffset, "a number", lines.where()));
+    }
   }
-  source.description =
-      fmt::format("text without a header, one length a line, {}", plain_count(source.lengths.size(), "line"));
+  check_line(name, options.line, lines.line());
+  const std::size_t count = values.size();
+  LengthSource source = plain_list_source(std::move(values), options.reading, "text", "number", name);
+  if (lengths) {
+    source.description =
+        fmt::format("text without a header, one length a line, {}", plain_count(count, "line"));
+  }
   return source;
 }
 

@@ -167,7 +167,8 @@ TEST_F(BadFile, ABatchIsRefusedWithTheLineTheFieldAndWhatItHolds) {
            ": line 1: found an object without a known key, expected one of length, seq_len, seqlen, "
            "num_tokens, "
            "n_tokens, token_count, total_lengths, seq_lengths, input_length + output_length, ContextTokens + "
-           "GeneratedTokens, num_prefill_tokens + num_decode_tokens, or input_ids"},
+           "GeneratedTokens, num_prefill_tokens + num_decode_tokens, input_ids, or borders such as "
+           "cu_seqlens"},
           {R"("step": 0)", R"("step": 0, "step": 0)",
            ": line 1: step: found field 'step' twice, expected every field once"},
           {R"("step": 0)", R"("step": "0")",
@@ -181,9 +182,8 @@ TEST_F(BadFile, ABatchIsRefusedWithTheLineTheFieldAndWhatItHolds) {
            ": line 1, column 24: found syntax error while parsing value - invalid literal; last read: "
            "'\"packs\": "
            "[[N', expected JSON"},
-          {"[[40, 24], [33]]", "[]", ": line 1: packs: found an empty list, expected at least one pack"},
-          {"[[40, 24], [33]]", "[[]]",
-           ": line 1: packs[0]: found an empty list, expected at least one document"},
+          {"[[40, 24], [33]]", "[]", ": found no lengths, expected at least one"},
+          {"[[40, 24], [33]]", "[[]]", ": found no lengths, expected at least one"},
           {"]}", "], \"documents\": [3]}",
            ": line 1: found both 'packs' and 'documents', expected one of them"},
       });

@@ -64,13 +64,14 @@ TEST(BadIndex, MissingAndForeignFilesAreNamedForWhatTheyAre) {
   work.write("a.parquet", "PAR1 and more");
   work.write("empty.txt", "");
   work.write("words.txt", "one\ntwo\n");
+  const std::string any = ", expected lengths as text, CSV, JSON, JSON lines, .npy or .idx ";
   const std::vector<std::pair<std::string, std::string>> files = {
       {"no.idx", "no.idx: found no such file, expected a readable file"},
       {"no.txt", "no.txt: found no such file, expected a readable file"},
       {".", ".: found a folder, expected a readable file"},
-      {"a.gz", "a.gz: found a gzip file, expected an unpacked file"},
+      {"a.gz", "a.gz: found a gzip archive" + any + "(unpack it first)"},
       {"a.parquet",
-       "a.parquet: found a Parquet file, expected its length column exported as text, CSV or .npy"},
+       "a.parquet: found a Parquet file" + any + "(export its length column as text, CSV or .npy)"},
       {"empty.txt", "empty.txt: found an empty file, expected lengths"},
   };
   for (const auto& [file, message] : files) {

@@ -44,6 +44,9 @@ TEST_F(Commands, InspectShowsPercentilesPackingAndAHistogram) {
   EXPECT_EQ(member(document, "documents").integer(0, 1000), 225);
   EXPECT_EQ(member(document, "tokens").integer(0, 1'000'000), 524288);
   EXPECT_EQ(member(document, "recorded_batches").integer(0, 1000), 16);
+  EXPECT_EQ(keys(member(document, "read_as.batch")),
+            (Names{"source", "description", "documents", "tokens", "packs", "steps", "padding_tokens",
+                   "used_keys", "unused_keys", "notes"}));
 }
 
 TEST_F(Commands, InspectReadsEverySampleFormat) {

@@ -54,21 +54,27 @@ TEST(BadLengths, NumbersInTextAreWholePositiveAndSmallEnough) {
 }
 
 TEST(BadLengths, BinaryGarbageIsCalledThat) {
-  EXPECT_EQ(error_of(std::string("\x7f"
-                                 "ELF\2\1\1\0\0",
-                                 9)),
+  EXPECT_EQ(error_of(std::string("\1\2\0\0", 4)),
             "data:1: found a zero byte, expected text (is this a binary file?)");
   EXPECT_EQ(error_of("12\n\xfe\xff"
                      "abc\n"),
             length_error(2, "\\xfe\\xffabc"));
-  EXPECT_EQ(error_of("\x1f\x8b\x08rest"), "data: found a gzip file, expected an unpacked file");
+  const std::string any = ", expected lengths as text, CSV, JSON, JSON lines, .npy or .idx ";
+  EXPECT_EQ(error_of("\x1f\x8b\x08rest"), "data: found a gzip archive" + any + "(unpack it first)");
   EXPECT_EQ(error_of("PAR1rest"),
-            "data: found a Parquet file, expected its length column exported as text, CSV or .npy");
-  EXPECT_EQ(error_of("PK\x03\x04rest"),
-            "data: found a zip or .npz file, expected a single .npy, text or JSON file");
+            "data: found a Parquet file" + any + "(export its length column as text, CSV or .npy)");
+  EXPECT_EQ(error_of("PK\x03\x04rest"), "data: found a zip archive" + any + "(unpack it first)");
   EXPECT_EQ(error_of("\x80\x02"
                      "}q"),
-            "data: found a Python pickle, expected the lengths exported as text, CSV or .npy");
+            "data: found a Python pickle" + any +
+                "(export the lengths as text, CSV or .npy with the program that wrote it)");
+  EXPECT_EQ(error_of("\x7f"
+                     "ELF"),
+            "data: found a program" + any + "(give a text file)");
+  EXPECT_EQ(error_of("2026-01-31 12:00:00 step 1\n"),
+            "data: found a log" + any + "(take its numbers out first)");
+  EXPECT_EQ(error_of("lengths: [1, 2]\n"), "data: found YAML" + any + "(write it as JSON)");
+  EXPECT_EQ(error_of("[run]\nlengths = 5\n"), "data: found TOML or INI" + any + "(write it as JSON)");
 }
 
 TEST(BadLengths, AnOversizedLineIsRefused) {
@@ -126,8 +132,8 @@ TEST(BadLengths, JsonListsHoldOnlyLengths) {
 }
 
 TEST(BadLengths, JsonLinesAreAllLikeTheFirst) {
-  EXPECT_EQ(error_of("{\"id\": 5}"),
-            "data: line 1: found an object without a known key, expected " + kAnyColumn + ", or input_ids");
+  EXPECT_EQ(error_of("{\"id\": 5}"), "data: line 1: found an object without a known key, expected " +
+                                         kAnyColumn + ", input_ids, or borders such as cu_seqlens");
   EXPECT_EQ(error_of("{\"length\": 5}\n{\"len\": 5}\n"),
             "data: line 2: found no \"length\", expected it in every row, as in the first");
   EXPECT_EQ(error_of("{\"length\": 5}\n{\"length\": -1}\n"),
@@ -135,15 +141,14 @@ TEST(BadLengths, JsonLinesAreAllLikeTheFirst) {
   EXPECT_EQ(error_of("{\"length\": [5]}"), "data: line 1: length: found a list, expected an integer");
   EXPECT_EQ(error_of("{\"input_ids\": []}"),
             "data: line 1: input_ids: found an empty list, expected a list of at least one token");
-  EXPECT_EQ(error_of("{\"seq_lengths\": []}"),
-            "data: line 1: seq_lengths: found an empty list, expected at least one length");
+  EXPECT_EQ(error_of("{\"seq_lengths\": []}"), "data: found no lengths, expected at least one");
   EXPECT_EQ(error_of("{\"input_length\": 0, \"output_length\": 0}"),
             "data: line 1: found 0 tokens, expected 1 to 2147483647");
   EXPECT_NE(error_of("{\"length\": 5}\n{\"length\": 5\n").find("data: line 2"), std::string::npos)
       << "a truncated line";
   EXPECT_NE(error_of("{\"length\": 5, \"length\": 6}").find("data: line 1"), std::string::npos)
       << "a duplicated key";
-  EXPECT_NE(error_of("{\"seqlens\": [5, 0]}").find("seqlens[1]"), std::string::npos);
+  EXPECT_NE(error_of("{\"seqlens\": [5, -2, 3]}").find("seqlens[1]"), std::string::npos);
 }
 
 TEST(BadLengths, ItemsOfAnArrayAreLengths) {

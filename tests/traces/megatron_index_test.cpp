@@ -11,11 +11,11 @@
 #include <numeric>
 #include <sstream>
 
-#include "core/batch_json.hpp"
 #include "core/json_document.hpp"
 #include "tests/core/bad_input.hpp"
 #include "tests/traces/made_files.hpp"
 #include "traces/index_cache.hpp"
+#include "traces/length_source.hpp"
 
 namespace strata {
 namespace {
@@ -195,7 +195,8 @@ TEST(IndexCache, AGenuineRunIsRebuiltPackByPack) {
   const IndexCache cache = read_index_cache(sample_path("train_seq131072"));
   std::vector<RecordedPack> packs;
   EXPECT_EQ(scan_packs(index, cache, [&](const RecordedPack& pack) { packs.push_back(pack); }), 131'072);
-  const std::vector<Batch> recorded = read_batches(sample_path("codeparrot_128k_all.jsonl"), -1);
+  const std::vector<Batch> recorded =
+      read_length_source(std::filesystem::path(sample_path("codeparrot_128k_all.jsonl"))).batches;
   ASSERT_EQ(packs.size(), 781U);
   ASSERT_EQ(recorded.size(), packs.size());
   for (std::size_t i = 0; i < packs.size(); ++i) {

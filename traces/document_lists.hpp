@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// The ways in which a list of numbers says where the documents of a pack are, each turned into tokens per
+// document: offsets, starts, positions and document numbers. `where` stands for the list in messages.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace strata {
+
+/// How a list without a telling name is read.
+enum class LengthReading {
+  automatic,  ///< as lengths, refused where it could as well be offsets or positions
+  lengths,
+  offsets,
+  positions
+};
+/// "lengths", "offsets" or "positions"; empty: automatic. InputError otherwise, naming the option.
+LengthReading parse_length_reading(const std::string& text);
+
+struct DocumentList {
+  std::vector<std::int64_t> documents;  ///< tokens; a document of 0 tokens is kept
+  std::int64_t padding = 0;             ///< tokens of the list that belong to no document
+};
+
+/// Without what fills a buffer of fixed size: a trailing run of one negative value (-1, -1000), or zeros
+/// behind a value that is not zero.
+std::span<const std::int64_t> without_fill(std::span<const std::int64_t> values);
+
+/// Lengths as they are; fill at the end is dropped. InputError for a negative length.
+DocumentList documents_of_lengths(std::span<const std::int64_t> lengths, const std::string& where);
+/// Differences. Fill at the end and a repeated last value are dropped. `from_zero`: the first offset must be
+/// 0, otherwise a missing 0 is added. InputError for offsets that fall or are below 0.
+DocumentList documents_of_offsets(std::span<const std::int64_t> offsets, bool from_zero,
+                                  const std::string& where);
+/// Each document ends where the next begins, the last at `row_tokens`. InputError for starts that do not rise
+/// from 0 or lie beyond the row.
+DocumentList documents_of_starts(std::span<const std::int64_t> starts, std::int64_t row_tokens,
+                                 const std::string& where);
+/// A document begins at the first position and wherever positions restart. InputError for a position that
+/// neither follows the one before nor restarts at the least one, and for several restarts at the end, which
+/// may be padding, unless `padding_known`: the caller has taken it away.
+DocumentList documents_of_positions(std::span<const std::int64_t> positions, bool padding_known,
+                                    const std::string& where);
+/// Runs of equal numbers. Negative numbers are padding, and so is 0 at the end, or (`zero_pads`) anywhere.
+/// InputError for a number that returns after another and for padding inside the row.
+DocumentList documents_of_numbers(std::span<const std::int64_t> numbers, bool zero_pads,
+                                  const std::string& where);
+
+/// The guard against offsets or positions taken for lengths. A list is refused, naming both readings and the
+/// option, when
+/// - it begins with 0 and does not fall (at least 2 numbers);
+/// - every number is one more than the one before or equals the first, which is 0 or 1 (at least 4, one
+/// rise);
+/// - it rises strictly (at least 4 numbers: random lengths do so once in 24, then in 120, ...).
+/// `named`: the key says lengths, so that only the first of these makes it doubtful.
+void refuse_doubtful_lengths(std::span<const std::int64_t> values, bool named, const std::string& where);
+
+/// Reads a list of numbers as `reading` says; automatic refuses what is doubtful.
+DocumentList read_documents(std::span<const std::int64_t> values, LengthReading reading, bool named,
+                            const std::string& where);
+
+}  // namespace strata
