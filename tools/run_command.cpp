@@ -218,7 +218,8 @@ Command run_command() {
     declared.required("PLAN", options->plan, "Plan file");
     declared.add("--executor NAME", options->executor,
                  "cpu; cuda: all on one GPU; mpi: processes; nccl: a GPU in each");
-    declared.add("--check MODE", options->check, "none, sampled or full: compare with the float64 reference");
+    declared.choice("--check MODE", options->check, {"none", "sampled", "full"}, "sampled",
+                    "none, sampled or full: compare with the float64 reference; no MODE: sampled");
     declared.add("--layers N", options->layers, "Layers to run; 0: as the model says");
     declared.add("--repeat N", options->repeats, "Times to run the step");
     declared.add("--threads N", options->threads, "Worker threads; 0: one per hardware thread");

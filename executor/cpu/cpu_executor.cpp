@@ -35,6 +35,7 @@ RunResult run_on_cpu(const Execution& execution, const CpuOptions& options) {
     settings.spin = static_cast<unsigned>(threads) <= std::thread::hardware_concurrency();
     settings.scratch_bytes = prepared.scratch_bytes;
     settings.stream = prepared.stream;
+    settings.attention_items = attention_items(prepared);
     CpuWorkers workers(schedule, options, settings);
     threads = workers.threads();
     for (std::int32_t repeat = 0; repeat < options.repeats; ++repeat) {

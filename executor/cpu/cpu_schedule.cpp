@@ -49,28 +49,7 @@ CpuSchedule::CpuSchedule(PreparedRun& run, const Execution& execution, const Cpu
   copies_ = Ring<LinkNumber>(link_count);
   remote_posts_ = Ring<LinkNumber>(link_count);
   happenings_ = Ring<Happening>(happening_count);
-  if (options.progress) flops_ = total_flops();
   if (options.record_timeline) events_.resize(static_cast<std::size_t>(events_per_repeat_ * options.repeats));
-}
-
-double CpuSchedule::total_flops() const {
-  double flops = 0;
-  for (const PreparedWave& wave : run_.waves) {
-    for (const PreparedPass& pass : wave.passes) {
-      for (const auto& instructions : pass.ranks) {
-        for (const PreparedInstruction& each : instructions) flops += each.flops;
-      }
-    }
-  }
-  return flops * options_.layers * options_.repeats;
-}
-
-/// Arithmetic is what takes long; its items count alike within one instruction.
-void CpuSchedule::advance(const Claim& claim) {
-  const double flops = prepared(claim.rank, claim.instruction).flops;
-  if (flops == 0) return;
-  flops_done_ += flops / static_cast<double>(claim.operation->item_count());
-  options_.progress(flops_done_ / flops_);
 }
 
 const PreparedPass& CpuSchedule::pass_of(const RankState& state) const {
@@ -423,7 +402,6 @@ bool CpuSchedule::complete(const Claim& claim, std::int64_t begin_ns, std::int64
     --state.running;
     state.served_ns += end_ns - begin_ns;
     const bool whole_rank = claim.instruction < 0;
-    if (options_.progress && !whole_rank) advance(claim);
     std::int64_t& left = whole_rank
                              ? state.items_left
                              : state.instructions[static_cast<std::size_t>(claim.instruction)].items_left;

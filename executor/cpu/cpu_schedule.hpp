@@ -144,8 +144,6 @@ class CpuSchedule {
   void end_instruction(std::int32_t rank, std::int32_t instruction, std::int64_t now_ns);
   void activate(std::int32_t rank, std::int32_t instruction, const PreparedOperation& operation);
   void poison(std::int32_t rank, const Buffer& buffer);
-  double total_flops() const;
-  void advance(const Claim& claim);
 
   PreparedRun& run_;
   const Execution& execution_;
@@ -165,7 +163,6 @@ class CpuSchedule {
   std::int32_t loading_ = 0, unfinished_ranks_ = 0, running_ = 0;
   std::int32_t remote_under_way_ = 0;
   bool started_ = false, more_work_ = false;
-  double flops_ = 0, flops_done_ = 0;  ///< of all layers and repeats, when somebody asks how far it is
   Bytes sent_;
 };
 

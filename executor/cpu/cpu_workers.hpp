@@ -21,7 +21,8 @@ struct WorkerOptions {
   bool caller_works = true;  ///< the calling thread is one of them
   bool spin = false;         ///< idle workers watch for items a while before they sleep
   std::size_t scratch_bytes = 1;
-  bool stream = false;  ///< copies between ranks go around the caches
+  bool stream = false;               ///< copies between ranks go around the caches
+  std::int64_t attention_items = 0;  ///< of a layer, as attention_items says; for progress
 };
 
 class CpuWorkers {
@@ -52,6 +53,7 @@ class CpuWorkers {
   void carry(std::unique_lock<std::mutex>& lock, Control& control, Transport& transport);
   bool carry_once(std::unique_lock<std::mutex>& lock, Transport& transport);
   void pause(std::unique_lock<std::mutex>& lock, std::int64_t idle_ns);
+  void advance(const Claim& claim);
   void fail_stuck(const char* reason);
   void run_item(const Claim& claim, std::uint64_t number, kernels::Scratch& scratch) const;
   void delay(std::uint64_t number) const;
@@ -64,6 +66,7 @@ class CpuWorkers {
   std::condition_variable wake_, idle_;
   std::atomic<std::uint64_t> epoch_{0};
   std::uint64_t claims_ = 0;
+  std::int64_t attention_items_ = 0, attention_items_done_ = 0;  ///< of all layers and repeats
   std::int64_t begin_ns_ = 0;
   std::int64_t generation_ = 0;  ///< of repeats
   std::int32_t busy_ = 0;

@@ -56,6 +56,7 @@ struct LocalRun {
   static WorkerOptions with_memory(WorkerOptions workers, const PreparedRun& run) {
     workers.scratch_bytes = run.scratch_bytes;
     workers.stream = run.stream;
+    workers.attention_items = attention_items(run);
     return workers;
   }
   PreparedRun prepared;
