@@ -41,6 +41,8 @@ class JsonValue {
   bool boolean() const;
   /// Valid as long as the document.
   std::string_view string() const;
+  /// A string that is one line: what is shown to people, where a second line could pass for the program's.
+  std::string_view line() const;
 
   /// Of an array or object: how many values, the values in order, and (objects) the key of a member.
   std::size_t size() const;

@@ -7,36 +7,14 @@
 #include <vector>
 
 #include "core/check.hpp"
+#include "core/closest_name.hpp"
 
 namespace strata {
 
 namespace {
 
-/// Insertions, deletions and replacements between two names (Levenshtein's distance, one row at a time).
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({replaced, row[j] + 1, row[j - 1] + 1});
-    }
-  }
-  return row[b.size()];
-}
-
 std::string nearest_names(std::string_view name, const std::vector<std::string_view>& known) {
-  constexpr std::size_t kLongestName = 64;
-  std::string_view best;
-  std::size_t best_distance = std::max<std::size_t>(2, name.size() / 3) + 1;
-  for (const std::string_view candidate : known) {
-    if (name.size() > kLongestName) break;
-    const std::size_t distance = edit_distance(name, candidate);
-    if (distance < best_distance) best = candidate, best_distance = distance;
-  }
+  const std::string_view best = closest_name(name, known);
   if (!best.empty()) return fmt::format("'{}'", best);
   return known.empty() ? "no fields" : fmt::format("one of {}", fmt::join(known, ", "));
 }
@@ -77,7 +55,7 @@ double ObjectReader::required_number(std::string_view name, double min, double m
 }
 
 std::string ObjectReader::required_string(std::string_view name) {
-  return std::string(required(name, "a string").string());
+  return std::string(required(name, "a string").line());
 }
 
 bool ObjectReader::required_bool(std::string_view name) { return required(name, "true or false").boolean(); }

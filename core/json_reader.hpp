@@ -39,6 +39,7 @@ class ObjectReader {
   }
   double required_number(std::string_view name, double min = std::numeric_limits<double>::lowest(),
                          double max = std::numeric_limits<double>::max());
+  /// One line of text.
   std::string required_string(std::string_view name);
   bool required_bool(std::string_view name);
 

@@ -126,6 +126,12 @@ std::string_view JsonValue::string() const {
   return string_of(*data_, node);
 }
 
+std::string_view JsonValue::line() const {
+  const std::string_view text = string();
+  if (text.find('\n') != std::string_view::npos) fail("a text of several lines", "one line");
+  return text;
+}
+
 std::size_t JsonValue::size() const {
   const JsonNode& node = node_at(*data_, node_);
   STRATA_CHECK(node.json_kind() == JsonKind::array || node.json_kind() == JsonKind::object,

@@ -5,6 +5,7 @@
 #include <ostream>
 
 #include "core/check.hpp"
+#include "core/visible_text.hpp"
 
 namespace strata {
 
@@ -12,7 +13,7 @@ namespace {
 
 constexpr std::size_t kFlushBytes = 1 << 16;
 
-bool needs_escape(char c) { return static_cast<unsigned char>(c) < ' ' || c == '"' || c == '\\'; }
+bool is_plain(char c) { return c >= ' ' && c <= '~' && c != '"' && c != '\\'; }
 
 }  // namespace
 
@@ -86,15 +87,23 @@ void JsonWriter::value(double number) {
 void JsonWriter::value(std::string_view text) {
   before_value();
   buffer_.push_back('"');
-  for (const char c : text) {
-    if (!needs_escape(c)) {
-      buffer_.push_back(c);
-    } else if (c == '"' || c == '\\') {
-      buffer_.push_back('\\');
-      buffer_.push_back(c);
-    } else {
-      append(fmt::format("\\u{:04x}", static_cast<unsigned>(c)));
+  while (!text.empty()) {
+    if (is_plain(text.front())) {
+      buffer_.push_back(text.front());
+      text.remove_prefix(1);
+      continue;
     }
+    const Utf8Character next = utf8_character(text);
+    if (!next.valid) {
+      // A name of a file can be any bytes, JSON cannot.
+      append(fmt::format("\\\\x{:02x}", next.code));
+    } else if (next.is_control()) {
+      append(fmt::format("\\u{:04x}", next.code));
+    } else {
+      if (next.bytes == 1) buffer_.push_back('\\');
+      append(text.substr(0, next.bytes));
+    }
+    text.remove_prefix(next.bytes);
   }
   buffer_.push_back('"');
 }

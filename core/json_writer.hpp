@@ -37,6 +37,7 @@ class JsonWriter {
     }
   }
   void value(double number);
+  /// Control characters are escaped, and bytes that are no UTF-8 stand as the text "\xNN".
   void value(std::string_view text);
   void value(const char* text) { value(std::string_view(text)); }
   void null();

@@ -19,9 +19,10 @@ struct Mask {
   bool operator==(const Mask&) const = default;
 };
 
-/// Allowed (query, key) pairs with 0 <= i < query_count, 0 <= j < key_count and lo <= j - i <= hi.
+/// Pairs (i, j) with 0 <= i < query_count, 0 <= j < key_count and lo <= j * key_stride - i <= hi; the stride
+/// is at least 1.
 std::int64_t band_pair_count(std::int64_t query_count, std::int64_t key_count, std::int64_t lo,
-                             std::int64_t hi);
+                             std::int64_t hi, std::int64_t key_stride = 1);
 
 /// Allowed pairs of queries [q.begin, q.end) and keys [k.begin, k.end), positions within one document.
 std::int64_t pair_count(const Mask& mask, const TokenSpan& queries, const TokenSpan& keys);

@@ -8,12 +8,14 @@
 #include <exception>
 #include <mutex>
 #include <thread>
-#include <vector>
+
+#include "core/thread_team.hpp"
 
 namespace strata {
 
 /// Calls `job(i)` for i in [0, count), starting them in ascending order, on `threads` threads (0: one per
-/// hardware thread), the caller included. Rethrows the first exception after all threads have stopped.
+/// hardware thread), the caller included; on fewer where the system gives no more. Rethrows the first
+/// exception after all threads have stopped.
 template <typename Job>
 void parallel_for(std::int64_t count, std::int32_t threads, const Job& job) {
   std::atomic<std::int64_t> next{0};
@@ -30,10 +32,11 @@ void parallel_for(std::int64_t count, std::int32_t threads, const Job& job) {
   };
   const std::int64_t hardware = std::max(1U, std::thread::hardware_concurrency());
   const std::int64_t workers = std::min<std::int64_t>(threads > 0 ? threads : hardware, count);
-  std::vector<std::thread> others;
-  for (std::int64_t i = 1; i < workers; ++i) others.emplace_back(work);
+  ThreadTeam others;
+  for (std::int64_t i = 1; i < workers && others.start(work); ++i) {
+  }
   work();
-  for (std::thread& other : others) other.join();
+  others.join();
   if (error) std::rethrow_exception(error);
 }
 

@@ -264,7 +264,7 @@ PlanOptions read_options(const JsonValue& value) {
                           {"reverse_tree", GradientReturn::reverse_tree},
                           {"explicit", GradientReturn::explicit_steps}});
   for (const JsonValue item : reader.required("strategies", "a list of names").items()) {
-    options.strategies.emplace_back(item.string());
+    options.strategies.emplace_back(item.line());
   }
   options.seed = reader.required("seed", "an integer").unsigned_integer();
   reader.finish();
@@ -361,7 +361,7 @@ Candidate read_candidate(const JsonValue& value) {
   candidate.strategy = reader.required_string("strategy");
   candidate.step_time = read_optional_duration(reader, "step_time_ns");
   const JsonValue rejected = reader.required("rejected", "a reason or null");
-  if (!rejected.is_null()) candidate.rejected = std::string(rejected.string());
+  if (!rejected.is_null()) candidate.rejected = std::string(rejected.line());
   reader.finish();
   return candidate;
 }
@@ -393,7 +393,7 @@ Plan read_plan(const JsonValue& root) {
   }
   for (const JsonValue wave : reader.required("program_digests", "one list per wave").items()) {
     auto& digests = plan.program_digests.emplace_back();
-    for (const JsonValue digest : wave.items()) digests.emplace_back(digest.string());
+    for (const JsonValue digest : wave.items()) digests.emplace_back(digest.line());
   }
   plan.predicted = read_prediction(reader.required("predicted", "what the simulator says"));
   plan.bounds = read_bounds(reader.required("bounds", "the lower bounds"));

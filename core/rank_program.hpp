@@ -106,7 +106,7 @@ struct AttentionBlock {
   std::int64_t lo = 0, hi = 0;
   std::int64_t key_stride = 1;
   bool operator==(const AttentionBlock&) const = default;
-  std::int64_t pairs() const { return band_pair_count(query_count, key_count, lo, hi); }
+  std::int64_t pairs() const { return band_pair_count(query_count, key_count, lo, hi, key_stride); }
 };
 
 /// Row-aligned buffers of the query side: same rows, same heads. Backward fields are -1 in forward.

@@ -23,7 +23,7 @@ constexpr double kBytesPerGbyte = 1e9;
 
 std::vector<std::string> read_names(const JsonValue& list) {
   std::vector<std::string> names;
-  for (const JsonValue item : list.items()) names.emplace_back(item.string());
+  for (const JsonValue item : list.items()) names.emplace_back(item.line());
   return names;
 }
 

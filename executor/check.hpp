@@ -7,8 +7,10 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "executor/gathered_results.hpp"
@@ -17,16 +19,18 @@
 namespace strata {
 
 enum class CheckMode : std::uint8_t { full, sampled };
+std::string_view to_string(CheckMode mode);
 
 /// The largest error of one tensor and where it is; `row` is the first token of the tile.
 struct CheckedTensor {
-  std::string tensor;  ///< "o", "lse", "dq", "dk", "dv" or "identity"
+  std::string tensor;    ///< "o", "lse", "dq", "dk", "dv"; "dq=dk" and "o=dv" for the identities
+  bool of_sums = false;  ///< an identity
   double error = 0;
   double tolerance = 0;
-  std::int64_t tiles = 0;  ///< compared; of the identity: documents times KV heads, which `head` counts
+  std::int64_t tiles = 0;  ///< compared; of an identity: documents times KV heads, which `head` counts
   std::int32_t wave = 0, document = -1, head = -1;
   std::int64_t row = -1;
-  std::int32_t rank = -1;  ///< owner of that row; -1 for the identity, a sum over the rows of all ranks
+  std::int32_t rank = -1;  ///< owner of that row; -1 for an identity, a sum over the rows of all ranks
   /// False for NaN and for a tensor that was never compared.
   bool passed() const { return tiles > 0 && error <= tolerance; }
 };
@@ -36,10 +40,12 @@ struct CheckReport {
   std::vector<CheckedTensor> tensors;
 
   bool passed() const;
-  /// Over all tensors, the identity excluded; NaN when any is.
+  /// Over all tensors, identities excluded; NaN when any is.
   double max_relative_l2() const;
   /// One line per tensor: error, tolerance and place.
   std::string to_text() const;
+  /// Whether it passed, and how much was compared.
+  std::string verdict() const;
 };
 
 /// fp32: 2e-6 forward and 5e-6 backward. The 16-bit types: their unit of rounding forward (2^-8 and 2^-11:
@@ -53,15 +59,19 @@ struct CheckOptions {
   std::uint64_t seed = 0;         ///< of the run's inputs; also draws the samples
   std::int64_t query_rows = 256;  ///< sampled: at least so many; more when the borders alone are more
   std::int64_t key_rows = 64;     ///< sampled
+  /// Called with the share of the check that is done, 0 to 1, by one thread at a time.
+  std::function<void(double)> progress;
 };
 
 /// full: every row. sampled: o, lse and dq of `query_rows` rows, among them the first and the last of every
 /// document and of every shard; dK and dV of `key_rows` rows, each over all queries that see it; and for
-/// every document and KV head the identity sum(dQ * Q) = sum(dK * K), which every pair enters, on the scale
-/// of independent row errors; and every value of every result is finite. Half of the key rows lie where the
-/// LSE and delta of all their queries can be recomputed in float64, and are independent of the run. The
-/// others lie anywhere and take LSE and output of their queries from the run: given those the comparison is
-/// exact, and those are what the query rows sample. `results` is RunResult::results.
+/// every document and KV head the identities sum(Q ⊗ dQ) = sum(dK ⊗ K) and sum(dO ⊗ O) = sum(dV ⊗ V), which
+/// every pair enters, on the scale of independent row errors (check_identity.cpp), and a bound that the LSE
+/// of every row keeps. In both modes every value of every result is finite, and no row is zero that cannot
+/// be. Half of the key rows lie where the LSE and delta of all their queries can be recomputed in float64,
+/// and are independent of the run. The others lie anywhere and take LSE and output of their queries from the
+/// run: given those the comparison is exact, and those are what the query rows sample. `results` is
+/// RunResult::results.
 CheckReport check_results(const Execution& execution, std::span<const std::vector<LocalResults>> results,
                           const CheckOptions& options);
 

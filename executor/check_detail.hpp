@@ -36,8 +36,9 @@ std::vector<std::int64_t> row_range(std::int64_t begin, std::int64_t end);
 /// Every row of every document, in float64.
 class FullOracle {
  public:
+  /// `progress` as in CheckOptions.
   FullOracle(const ModelShape& model, std::vector<PlacedDocument> documents, std::uint64_t seed,
-             std::int32_t threads);
+             std::int32_t threads, const std::function<void(double)>& progress = {});
   const std::vector<PlacedDocument>& documents() const { return documents_; }
   const HeadReference& of(std::size_t document, std::int32_t kv_head) const;
 
@@ -58,15 +59,20 @@ struct TilePlace {
 /// values in every sum.
 double gradient_scale(ElementType type, double squares, std::size_t count);
 
+/// Sums that the two sides of a document share: Q with dQ is K with dK, dO with O is V with dV.
+enum class Identity : std::uint8_t { scores, values };
+inline constexpr int kIdentities = 2;
+std::string_view to_string(Identity identity);
+
 /// Keeps the worst tile of every tensor.
 class ErrorCollector {
  public:
   explicit ErrorCollector(ElementType type);
   void add(ResultTensor tensor, double error, const TilePlace& place);
-  void add_identity(double error, const TilePlace& place);
+  void add_identity(Identity identity, double error, const TilePlace& place);
   void merge(const ErrorCollector& other);
   std::vector<CheckedTensor> finish()
-      const;  ///< tensors with at least one tile, and all of o, lse, dq, dk, dv
+      const;  ///< all of o, lse, dq, dk, dv, and the identities that were added
 
  private:
   static void add_to(CheckedTensor& worst, double error, const TilePlace& place);
@@ -77,5 +83,11 @@ void compare_full(const FullOracle& oracle, const ModelShape& model, const Gathe
                   std::int32_t wave, std::int32_t threads, ErrorCollector& errors);
 void compare_sampled(const ModelShape& model, const SequenceLayout& placement, const GatheredResults& results,
                      std::int32_t wave, const CheckOptions& options, ErrorCollector& errors);
+
+/// Both identities of one document and KV head, each as its difference on the scale of independent errors of
+/// rows.
+void compare_identities(const ModelShape& model, const GatheredResults& results, std::int32_t wave,
+                        const PlacedDocument& document, std::int32_t kv_head, std::uint64_t seed,
+                        ErrorCollector& errors);
 
 }  // namespace strata

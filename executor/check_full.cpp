@@ -99,7 +99,7 @@ double compare_tile(const GatheredResults& results, ResultTensor tensor, const T
 }  // namespace
 
 FullOracle::FullOracle(const ModelShape& model, std::vector<PlacedDocument> documents, std::uint64_t seed,
-                       std::int32_t threads)
+                       std::int32_t threads, const std::function<void(double)>& progress)
     : kv_heads_(model.kv_heads), documents_(std::move(documents)) {
   std::vector<OracleJob> jobs;
   for (std::size_t d = 0; d < documents_.size(); ++d) {
@@ -115,6 +115,7 @@ FullOracle::FullOracle(const ModelShape& model, std::vector<PlacedDocument> docu
   std::condition_variable turn;
   std::vector<std::int64_t> added(heads_.size(), 0);
   bool failed = false;
+  std::int64_t done = 0;
   parallel_for(std::ssize(jobs), threads, [&](std::int64_t index) {
     const OracleJob& job = jobs[static_cast<std::size_t>(index)];
     const std::size_t slot =
@@ -125,6 +126,7 @@ FullOracle::FullOracle(const ModelShape& model, std::vector<PlacedDocument> docu
       turn.wait(lock, [&] { return failed || added[slot] == job.number; });
       add_job(model, part, job.begin, heads_[slot]);
       ++added[slot];
+      if (progress) progress(static_cast<double>(++done) / static_cast<double>(jobs.size()));
       turn.notify_all();
     } catch (...) {
       const std::lock_guard lock(mutex);

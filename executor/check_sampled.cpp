@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <mutex>
 #include <numeric>
 
 #include "core/mask.hpp"
@@ -257,51 +258,6 @@ void compare_key_row(const ModelShape& model, const GatheredResults& results, st
   comparison.add(ResultTensor::dv, key.row, kv_head, sum.grad_v.data(), sum.scale_v.data());
 }
 
-/// Sum of x * y over rows, and the sum of squares of what each row could contribute.
-struct RowProduct {
-  double value = 0, squares = 0;
-  void add(const std::vector<double>& x, const float* y) {
-    double product = 0, xx = 0, yy = 0;
-    for (std::size_t i = 0; i < x.size(); ++i) {
-      const auto other = static_cast<double>(y[i]);
-      product += x[i] * other;
-      xx += x[i] * x[i];
-      yy += other * other;
-    }
-    value += product;
-    squares += xx * yy;
-  }
-};
-
-/// sum(dQ * Q) = sum(dK * K): both are the sum over pairs of dS * S. Rounding errors of rows are independent,
-/// so the scale is the root of the sum of squares; at least one per row, for documents whose gradients cancel
-/// entirely, such as a single token.
-void compare_identity(const ModelShape& model, const GatheredResults& results, std::int32_t wave,
-                      const PlacedDocument& document, std::int32_t kv_head, std::uint64_t seed,
-                      ErrorCollector& errors) {
-  const std::int32_t group = model.group_size();
-  RowProduct queries, keys;
-  std::vector<double> gradient(static_cast<std::size_t>(model.head_dim));
-  std::vector<float> row(static_cast<std::size_t>(group) * static_cast<std::size_t>(model.head_dim));
-  std::vector<float> kv(static_cast<std::size_t>(model.head_dim + model.value_head_dim));
-  for (std::int64_t token = 0; token < document.length; ++token) {
-    seeded_row(seed, InputTensor::q, document.document, token, {kv_head * group, (kv_head + 1) * group},
-               model.head_dim, model.element_type, row.data());
-    for (std::int32_t g = 0; g < group; ++g) {
-      results.read(ResultTensor::dq, document.document, token, kv_head * group + g, gradient.data());
-      queries.add(gradient, row.data() + static_cast<std::ptrdiff_t>(g) * model.head_dim);
-    }
-    seeded_row(seed, InputTensor::kv, document.document, token, {kv_head, kv_head + 1},
-               model.head_dim + model.value_head_dim, model.element_type, kv.data());
-    results.read(ResultTensor::dk, document.document, token, kv_head, gradient.data());
-    keys.add(gradient, kv.data());
-  }
-  const double floor = static_cast<double>(document.length) * static_cast<double>(group);
-  const double scale = std::sqrt(std::max(queries.squares + keys.squares, floor));
-  errors.add_identity(std::abs(queries.value - keys.value) / scale,
-                      {wave, document.document, kv_head, -1, -1});
-}
-
 }  // namespace
 
 void compare_sampled(const ModelShape& model, const SequenceLayout& placement, const GatheredResults& results,
@@ -319,6 +275,8 @@ void compare_sampled(const ModelShape& model, const SequenceLayout& placement, c
   const auto identity_count = std::ssize(documents) * model.kv_heads;
   const std::int64_t jobs = query_count + key_count + identity_count;
   std::vector<ErrorCollector> partial(static_cast<std::size_t>(jobs), ErrorCollector(model.element_type));
+  std::mutex mutex;
+  std::int64_t done = 0;
   parallel_for(jobs, options.threads, [&](std::int64_t job) {
     ErrorCollector& mine = partial[static_cast<std::size_t>(job)];
     const auto head = static_cast<std::int32_t>(job % model.kv_heads);
@@ -330,8 +288,11 @@ void compare_sampled(const ModelShape& model, const SequenceLayout& placement, c
       compare_key_row(model, results, wave, keys[index], head, options.seed, mine);
     } else {
       const auto index = static_cast<std::size_t>((job - query_count - key_count) / model.kv_heads);
-      compare_identity(model, results, wave, documents[index], head, options.seed, mine);
+      compare_identities(model, results, wave, documents[index], head, options.seed, mine);
     }
+    if (!options.progress) return;
+    const std::lock_guard lock(mutex);
+    options.progress(static_cast<double>(++done) / static_cast<double>(jobs));
   });
   for (const ErrorCollector& part : partial) errors.merge(part);
 }

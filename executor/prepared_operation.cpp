@@ -66,6 +66,8 @@ void run_task(const RowItems& items, const RowTask& task, kernels::Scratch& scra
 
 }  // namespace
 
+bool PreparedOperation::is_attention() const { return std::holds_alternative<AttentionItems>(items_); }
+
 std::int64_t PreparedOperation::item_count() const {
   if (const auto* attention = std::get_if<AttentionItems>(&items_)) {
     return static_cast<std::int64_t>(attention->order.size());

@@ -95,6 +95,7 @@ class PreparedOperation {
   explicit PreparedOperation(RowItems items) : items_(std::move(items)) {}
 
   std::int64_t item_count() const;
+  bool is_attention() const;
   std::size_t scratch_bytes() const;
   /// Runs item `item` (0 is the longest). Allocates nothing. Items of one operation may run concurrently,
   /// each with its own scratch of at least scratch_bytes().

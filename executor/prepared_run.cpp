@@ -163,4 +163,18 @@ PreparedRun prepare_run(const Execution& execution, const CpuOptions& options, R
   return run;
 }
 
+std::int64_t attention_items(const PreparedRun& run) {
+  std::int64_t items = 0;
+  for (const PreparedWave& wave : run.waves) {
+    for (const PreparedPass& pass : wave.passes) {
+      for (const auto& instructions : pass.ranks) {
+        for (const PreparedInstruction& each : instructions) {
+          if (each.operation.is_attention()) items += each.operation.item_count();
+        }
+      }
+    }
+  }
+  return items;
+}
+
 }  // namespace strata

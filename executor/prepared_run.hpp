@@ -57,4 +57,7 @@ struct PreparedRun {
 /// Throws std::bad_alloc when the arenas of the ranks `local` do not fit.
 PreparedRun prepare_run(const Execution& execution, const CpuOptions& options, RankBlock local);
 
+/// Items of attention that one layer of all waves takes, both passes: nearly all of the work.
+std::int64_t attention_items(const PreparedRun& run);
+
 }  // namespace strata

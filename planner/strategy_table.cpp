@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <string>
 
+#include "core/closest_name.hpp"
+
 #include "planner/strategies/strategies.hpp"
 
 namespace strata {
@@ -15,12 +17,14 @@ std::vector<Strategy> all_strategies() {
 
 Strategy strategy_named(std::string_view name) {
   const std::vector<Strategy> strategies = all_strategies();
-  std::string known;
+  std::vector<std::string_view> known;
   for (const Strategy& strategy : strategies) {
     if (strategy.name == name) return strategy;
-    known += fmt::format("{}, ", strategy.name);
+    known.emplace_back(strategy.name);
   }
-  throw InputError("strategy", fmt::format("\"{}\"", name), fmt::format("one of {}auto", known));
+  known.emplace_back("auto");
+  throw InputError("strategy", fmt::format("\"{}\"", name),
+                   fmt::format("one of {}{}", fmt::join(known, ", "), did_you_mean(name, known)));
 }
 
 std::vector<Strategy> strategies_named(const std::vector<std::string>& names) {

@@ -29,6 +29,9 @@ class Options {
                    const std::string& help) = 0;
   virtual void add(const std::string& names, std::vector<std::string>& target, const std::string& help) = 0;
   virtual void flag(const std::string& names, bool& target, const std::string& help) = 0;
+  /// One of `known`; the option without a value is `implied`.
+  virtual void choice(const std::string& names, std::string& target, const std::vector<std::string>& known,
+                      const std::string& implied, const std::string& help) = 0;
 };
 
 struct Command {

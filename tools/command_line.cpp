@@ -10,6 +10,7 @@
 #include <iostream>
 
 #include "core/check.hpp"
+#include "core/closest_name.hpp"
 #include "core/version.hpp"
 #include "tools/command.hpp"
 
@@ -77,6 +78,21 @@ class ParsedOptions : public Options {
     app_.add_flag(names, target, help);
   }
 
+  void choice(const std::string& names, std::string& target, const std::vector<std::string>& known,
+              const std::string& implied, const std::string& help) override {
+    const Declared declared(names, help);
+    const auto convert = [&target, known, implied, shown = declared.shown](const std::string& text) {
+      const bool alone = text == "true";  // what the parser makes of an option without a value
+      target = alone ? implied : text;
+      if (std::find(known.begin(), known.end(), target) != known.end()) return;
+      throw InputError(shown, "'" + text + "'",
+                       fmt::format("{}, or no value for {}{}", fmt::join(known, ", "), implied,
+                                   did_you_mean(text, names_of(known))));
+    };
+    CLI::Option* option = app_.add_option_function<std::string>(declared.names, convert, help);
+    describe(option->expected(0, 1), declared, " [" + target + "]");
+  }
+
   /// After parsing; not left to the parser, which would miss a required option before it sees that the user
   /// misspelt it. An empty text is a shell variable that was not set: nobody asks for nothing.
   void check_texts() const {
@@ -123,8 +139,9 @@ class ParsedOptions : public Options {
   std::vector<Text> texts_;
 };
 
-/// The parser's exception as one line in the words of every other bad input.
-InputError usage_error(const std::string& where, const CLI::ParseError& error) {
+/// The parser's exception as one line in the words of every other bad input. `options` are those there are.
+InputError usage_error(const std::string& where, const CLI::ParseError& error,
+                       const std::vector<std::string>& options) {
   const std::string help = where.empty() ? "strata --help" : "strata " + where + " --help";
   std::string message = error.what();
   std::replace(message.begin(), message.end(), '\n', ' ');
@@ -136,7 +153,11 @@ InputError usage_error(const std::string& where, const CLI::ParseError& error) {
       if (const auto dash = (" " + message).find(" -"); dash != std::string::npos) {
         message = message.substr(dash, message.find(' ', dash) - dash);
       }
-      return {where, "'" + message + "'", "only what " + help + " lists"};
+      // What follows a '=' is its value.
+      const std::string suggestion =
+          message.starts_with("--") ? did_you_mean(message.substr(0, message.find('=')), names_of(options))
+                                    : std::string();
+      return {where, "'" + message + "'", "only what " + help + " lists" + suggestion};
     }
   }
   constexpr std::string_view kTwice = ": At Most 1 required but received ";
@@ -211,7 +232,8 @@ class CommandLine {
     const std::string_view first = argv[1];
     const auto named = [&](const Command& command) { return command.name == first; };
     if (!first.starts_with("-") && std::none_of(commands_.begin(), commands_.end(), named)) {
-      throw InputError("", fmt::format("command '{}'", first), known());
+      throw InputError("", fmt::format("command '{}'", first),
+                       known() + did_you_mean(first, command_names()));
     }
     const std::string where = first.starts_with("-") ? "" : std::string(first);
     try {
@@ -219,7 +241,7 @@ class CommandLine {
     } catch (const CLI::Success& printed) {  // --help and --version
       return app_.exit(printed);
     } catch (const CLI::ParseError& error) {
-      throw usage_error(where, error);
+      throw usage_error(where, error, long_options(where));
     }
     for (std::size_t i = 0; i < commands_.size(); ++i) {
       if (!parsers_[i]->parsed()) continue;
@@ -230,10 +252,24 @@ class CommandLine {
   }
 
  private:
-  std::string known() const {
-    std::string names = "one of ";
-    for (const Command& command : commands_) names += command.name + ", ";
-    return names.substr(0, names.size() - 2);
+  std::vector<std::string_view> command_names() const {
+    std::vector<std::string_view> names;
+    for (const Command& command : commands_) names.emplace_back(command.name);
+    return names;
+  }
+  std::string known() const { return fmt::format("one of {}", fmt::join(command_names(), ", ")); }
+
+  /// Of a command, or of the program when it is none.
+  std::vector<std::string> long_options(const std::string& command) const {
+    std::vector<std::string> names;
+    const CLI::App* parser = &app_;
+    for (std::size_t i = 0; i < commands_.size(); ++i) {
+      if (commands_[i].name == command) parser = parsers_[i];
+    }
+    for (const CLI::Option* option : parser->get_options()) {
+      for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+    }
+    return names;
   }
 
   CLI::App app_{"Plans, simulates, runs and verifies sequence-parallel layouts for packed training batches.",
@@ -246,6 +282,14 @@ class CommandLine {
 
 }  // namespace
 
-int run_command_line(int argc, const char* const* argv) { return CommandLine().run(argc, argv); }
+int run_command_line(int argc, const char* const* argv) {
+  for (int i = 1; i < argc; ++i) {
+    // The name of a file, say, that would put lines of its own among those of the program.
+    const std::string_view argument = argv[i];
+    if (argument.find('\n') == std::string_view::npos) continue;
+    throw InputError("", fmt::format("'{}' on the command line", argument), "arguments without line ends");
+  }
+  return CommandLine().run(argc, argv);
+}
 
 }  // namespace strata::tools

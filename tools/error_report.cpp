@@ -11,6 +11,7 @@
 
 #include "core/check.hpp"
 #include "core/version.hpp"
+#include "core/visible_text.hpp"
 #include "tools/no_plan.hpp"
 
 namespace strata::tools {
@@ -29,11 +30,11 @@ int report_current_exception() {
   try {
     throw;
   } catch (const InputError& error) {
-    return report(2, error.what());
+    return report(2, visible_text(error.what()));
   } catch (const NoPlan& error) {
-    return report(3, error.what());
+    return report(3, visible_text(error.what(), LineEnds::kept));
   } catch (const DeviceError& error) {
-    return report(4, error.what());
+    return report(4, visible_text(error.what(), LineEnds::kept));
   } catch (const std::bad_alloc&) {
     return report(
         4,
@@ -42,7 +43,7 @@ int report_current_exception() {
   } catch (const std::exception& error) {
     return report(70, fmt::format("internal error: {}\nThis is a bug in Strata {}. Please report it with the "
                                   "command line and the input files.",
-                                  error.what(), kVersion));
+                                  visible_text(error.what()), kVersion));
   }
 }
 

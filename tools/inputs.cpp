@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <system_error>
 
+#include "core/closest_name.hpp"
 #include "core/topology_json.hpp"
 #include "planner/strategy_table.hpp"
 #include "tools/no_plan.hpp"
@@ -20,12 +21,13 @@ namespace {
 template <typename Enum, std::size_t Count>
 Enum choice(const std::string& text, const std::string& option,
             const std::array<std::pair<std::string_view, Enum>, Count>& choices) {
-  std::string expected;
+  std::vector<std::string_view> words;
   for (const auto& [word, value] : choices) {
     if (word == text) return value;
-    expected += (expected.empty() ? "" : " or ") + std::string(word);
+    words.push_back(word);
   }
-  throw InputError(option, "'" + text + "'", expected);
+  throw InputError(option, "'" + text + "'",
+                   fmt::format("{}{}", fmt::join(words, " or "), did_you_mean(text, words)));
 }
 
 std::int64_t parse_count(std::string_view text, const std::string& what) {

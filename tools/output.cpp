@@ -14,6 +14,7 @@
 
 #include "core/check.hpp"
 #include "core/json_writer.hpp"
+#include "core/visible_text.hpp"
 
 namespace strata::tools {
 
@@ -24,7 +25,7 @@ void Output::line(std::string_view text) const {
 
 void Output::result(std::string_view text) const {
   if (text.ends_with('\n')) text.remove_suffix(1);
-  (json ? std::cerr : std::cout) << text << '\n';
+  (json ? std::cerr : std::cout) << visible_text(text, LineEnds::kept) << '\n';
 }
 
 void Output::document(const std::function<void(JsonWriter&)>& write) const {
@@ -80,8 +81,8 @@ Progress::~Progress() {
   if (visible_ && drawn_percent_ >= 0) std::cerr << "\r\033[K" << std::flush;
 }
 
-void Progress::advance(std::int64_t units) {
-  done_ += units;
+void Progress::reach(std::int64_t units) {
+  done_ = units;
   const int now = static_cast<int>(total_ > 0 ? done_ * 100 / total_ : 100);
   if (!visible_ || now == drawn_percent_) return;
   drawn_percent_ = now;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a command prints. With --json exactly one document goes to stdout and all else to stderr; --quiet
-// drops what is only for people. Progress bars appear on stderr when it is a terminal.
+// drops what is only for people. Control characters in names that files or the command line gave are shown as
+// escapes. Progress bars appear on stderr when it is a terminal.
 #pragma once
 
 #include <cstdint>
@@ -48,7 +49,9 @@ class Progress {
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
-  void advance(std::int64_t units = 1);
+  void advance(std::int64_t units = 1) { reach(done_ + units); }
+  /// That `units` are done.
+  void reach(std::int64_t units);
 
  private:
   void draw() const;

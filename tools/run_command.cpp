@@ -5,10 +5,14 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <exception>
+#include <functional>
 #include <iostream>
 #include <memory>
 #include <optional>
 #include <string_view>
+#include <thread>
 
 #include "core/check.hpp"
 #include "core/counts.hpp"
@@ -19,6 +23,7 @@
 #include "kernels/cpu_features.hpp"
 #include "planner/human_units.hpp"
 #include "tools/command.hpp"
+#include "tools/error_report.hpp"
 #include "tools/job/process_job.hpp"
 #include "tools/plan_report.hpp"
 #include "tools/run_cuda.hpp"
@@ -29,13 +34,22 @@ namespace strata::tools {
 
 namespace {
 
+constexpr std::int64_t kPercent = 100;
+
+/// Shows how far something is; owned by the function that is told.
+std::function<void(double)> shown_progress(const Output& output, const std::string& what) {
+  const auto progress = std::make_shared<Progress>(output, what, kPercent);
+  return [progress](double share) { progress->reach(std::llround(share * static_cast<double>(kPercent))); };
+}
+
 std::optional<CheckReport> check(const RunOptions& options, const Execution& execution,
-                                 const RunResult& result, const CpuOptions& cpu) {
+                                 const RunResult& result, const CpuOptions& cpu, const Output& output) {
   if (options.check == "none") return std::nullopt;
   CheckOptions settings;
   settings.mode = options.check == "full" ? CheckMode::full : CheckMode::sampled;
   settings.threads = cpu.threads;
   settings.seed = cpu.seed;
+  settings.progress = shown_progress(output, "checking");
   return check_results(execution, result.results, settings);
 }
 
@@ -48,7 +62,7 @@ void write_document(JsonWriter& json, const std::string& path, const RunResult& 
     json.open_object(JsonLayout::compact);
     json.member("passed", report->passed());
     json.member("max_relative_l2", report->max_relative_l2());
-    json.member("mode", report->mode == CheckMode::full ? "full" : "sampled");
+    json.member("mode", to_string(report->mode));
     json.close();
   } else {
     json.null();
@@ -71,6 +85,33 @@ void write_document(JsonWriter& json, const std::string& path, const RunResult& 
   json.close();
 }
 
+/// Writes what was asked for. The error of a file that could not be written, to be told when everything else
+/// has been: the check of a run is not lost with a full disk, nor the files with a check that takes hours.
+std::exception_ptr write_files(const RunOptions& options, const RunSetup& setup, const RunResult& result) {
+  std::exception_ptr error;
+  const auto attempt = [&](const std::string& path, const auto& write) {
+    if (path.empty()) return;
+    try {
+      write(path);
+    } catch (const InputError&) {
+      if (!error) error = std::current_exception();
+    }
+  };
+  attempt(options.timeline, [&](const std::string& path) { write_timeline(result.timeline, path); });
+  attempt(options.trace,
+          [&](const std::string& path) { write_chrome_trace(result.timeline, setup.loaded.programs, path); });
+  return error;
+}
+
+/// Says when the system gave fewer threads than the run was to have.
+void report_threads(std::int32_t asked, std::int32_t got, const Output& output) {
+  const auto hardware = static_cast<std::int32_t>(std::max(1U, std::thread::hardware_concurrency()));
+  const std::int32_t expected = asked > 0 ? asked : hardware;
+  if (got >= expected) return;
+  output.line(
+      fmt::format("the system gave {} of {}: the run went on with fewer", got, counted(expected, "thread")));
+}
+
 /// What a run has done, checked, printed and written. Returns the exit code.
 int report(const RunOptions& options, const RunSetup& setup, const RunResult& result, Output& output) {
   const Plan& plan = setup.loaded.plan;
@@ -84,28 +125,39 @@ int report(const RunOptions& options, const RunSetup& setup, const RunResult& re
   }
   output.line(fmt::format("{}\nlargest arena {}; bytes and arena are as predicted", moved_bytes(setup.bytes),
                           human(arena)));
-  if (!options.timeline.empty()) write_timeline(result.timeline, options.timeline);
-  if (!options.trace.empty()) write_chrome_trace(result.timeline, setup.loaded.programs, options.trace);
-  const std::optional<CheckReport> checked = check(options, setup.execution, result, setup.cpu);
+  const std::exception_ptr unwritten = write_files(options, setup, result);
+  const std::optional<CheckReport> checked = check(options, setup.execution, result, setup.cpu, output);
   if (checked) {
     output.line(checked->to_text());
-    output.result(checked->passed() ? "check passed: the result is what one device computes"
-                                    : "check FAILED: the result differs from the float64 reference");
+    output.result(checked->verdict());
   }
   output.document(
       [&](JsonWriter& json) { write_document(json, options.plan, result, checked, setup.bytes); });
-  return !checked || checked->passed() ? 0 : 1;
+  const bool failed = checked && !checked->passed();
+  if (!unwritten) return failed ? 1 : 0;
+  std::cout.flush();
+  if (!failed) std::rethrow_exception(unwritten);
+  try {
+    std::rethrow_exception(unwritten);
+  } catch (...) {
+    report_current_exception();
+  }
+  return 1;  // a wrong result is worse than a missing file
 }
 
 int run_cpu(const RunOptions& options, Output& output) {
   expect_writable({options.timeline, options.trace}, {options.plan});
   const RunSetup setup = set_up_run(options, output);
-  const RunResult result = run_on_cpu(setup.execution, setup.cpu);
+  CpuOptions cpu = setup.cpu;
+  cpu.progress = shown_progress(output, "running");
+  const RunResult result = run_on_cpu(setup.execution, cpu);
+  cpu.progress = {};
   const Plan& plan = setup.loaded.plan;
   output.line(fmt::format("{}: {} in this process, {}, {}, {}", plan.strategy,
                           counted(plan.topology.rank_count(), "rank"),
                           counted(result.timeline.cores_per_device, "thread"), kernels::instruction_set(),
                           counted(setup.cpu.layers, "layer")));
+  report_threads(setup.cpu.threads, result.timeline.cores_per_device, output);
   return report(options, setup, result, output);
 }
 
@@ -131,7 +183,9 @@ int run_in_job(const RunOptions& options, Output& output) {
                               counted(setup.cpu.layers, "layer")));
       std::cout.flush();
     }
+    if (job->reports()) setup.cpu.progress = shown_progress(output, "running");
     run = job->execute(setup);
+    setup.cpu.progress = {};
   });
   if (code != 0 || !job->reports()) return code;
   const Timeline& timeline = run.result.timeline;
@@ -164,7 +218,8 @@ Command run_command() {
     declared.required("PLAN", options->plan, "Plan file");
     declared.add("--executor NAME", options->executor,
                  "cpu; cuda: all on one GPU; mpi: processes; nccl: a GPU in each");
-    declared.add("--check MODE", options->check, "none, sampled or full: compare with the float64 reference");
+    declared.choice("--check MODE", options->check, {"none", "sampled", "full"}, "sampled",
+                    "none, sampled or full: compare with the float64 reference; no MODE: sampled");
     declared.add("--layers N", options->layers, "Layers to run; 0: as the model says");
     declared.add("--repeat N", options->repeats, "Times to run the step");
     declared.add("--threads N", options->threads, "Worker threads; 0: one per hardware thread");

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "core/check.hpp"
+#include "core/closest_name.hpp"
 #include "core/plan_json.hpp"
 #include "executor/device/cuda_accelerator.hpp"
 #include "executor/job/mpi_job.hpp"
@@ -44,6 +45,14 @@ LevelBytes bytes_by_level(const LoadedPlan& loaded, std::int32_t layers) {
   return bytes;
 }
 
+void expect_one_of(const char* option, const std::string& word, const std::vector<std::string_view>& known) {
+  if (std::find(known.begin(), known.end(), word) != known.end()) return;
+  std::string list = fmt::format("{}", fmt::join(known, ", "));
+  const auto comma = list.rfind(", ");
+  list.replace(comma, 2, " or ");
+  throw InputError(option, "'" + word + "'", list + did_you_mean(word, known));
+}
+
 CpuOptions cpu_options(const RunOptions& options, const ModelShape& model, std::uint64_t seed) {
   CpuOptions cpu;
   cpu.layers = options.layers == 0 ? model.layers : static_cast<std::int32_t>(options.layers);
@@ -61,16 +70,9 @@ CpuOptions cpu_options(const RunOptions& options, const ModelShape& model, std::
 }  // namespace
 
 void check_run_options(const RunOptions& options) {
-  const std::array<std::string_view, 4> known{"cpu", "cuda", "mpi", "nccl"};
-  if (std::find(known.begin(), known.end(), options.executor) == known.end()) {
-    throw InputError("--executor", "'" + options.executor + "'", "cpu, cuda, mpi or nccl");
-  }
-  if (options.check != "none" && options.check != "sampled" && options.check != "full") {
-    throw InputError("--check", "'" + options.check + "'", "none, sampled or full");
-  }
-  if (options.kernels != "auto" && options.kernels != "plain") {
-    throw InputError("--kernels", "'" + options.kernels + "'", "auto or plain");
-  }
+  expect_one_of("--executor", options.executor, {"cpu", "cuda", "mpi", "nccl"});
+  expect_one_of("--check", options.check, {"none", "sampled", "full"});
+  expect_one_of("--kernels", options.kernels, {"auto", "plain"});
   const auto only_with = [&](const char* name, bool given, std::string_view executors) {
     if (!given || executors.find(options.executor) != std::string_view::npos) return;
     throw InputError(name, "--executor " + options.executor, fmt::format("--executor {}", executors));

@@ -26,7 +26,7 @@ RunResult run_on_cpu(const Execution& execution, const CpuOptions& options) {
   PreparedRun prepared = prepare_run(execution, options, all);
   constexpr bool kGated = false;
   CpuSchedule schedule(prepared, execution, options, kGated);
-  const std::int32_t threads = worker_count(options);
+  std::int32_t threads = worker_count(options);
   RunResult result;
   result.wall.reserve(static_cast<std::size_t>(options.repeats));
   {
@@ -35,7 +35,9 @@ RunResult run_on_cpu(const Execution& execution, const CpuOptions& options) {
     settings.spin = static_cast<unsigned>(threads) <= std::thread::hardware_concurrency();
     settings.scratch_bytes = prepared.scratch_bytes;
     settings.stream = prepared.stream;
+    settings.attention_items = attention_items(prepared);
     CpuWorkers workers(schedule, options, settings);
+    threads = workers.threads();
     for (std::int32_t repeat = 0; repeat < options.repeats; ++repeat) {
       workers.run(repeat);
       result.wall.push_back(schedule.wall());

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
 #include "executor/run.hpp"
 
@@ -24,6 +25,9 @@ struct CpuOptions {
   std::uint64_t delay_seed = 0;
   /// A repeat that takes longer is stopped; 0: never.
   Duration deadline;
+  /// Called with the share of the work of this process that is done, 0 to 1, by one thread at a time while
+  /// others wait for it.
+  std::function<void(double)> progress;
 };
 
 /// Throws DeviceError, naming rank and instruction, when no instruction can ever run again (a program that

@@ -24,10 +24,17 @@ constexpr std::int64_t kLongNapsAfterNs = 20'000'000;
 }  // namespace
 
 CpuWorkers::CpuWorkers(CpuSchedule& schedule, const CpuOptions& options, const WorkerOptions& workers)
-    : schedule_(schedule), options_(options), spin_(workers.spin), stream_(workers.stream) {
+    : schedule_(schedule),
+      options_(options),
+      spin_(workers.spin),
+      stream_(workers.stream),
+      attention_items_(workers.attention_items * options.layers * options.repeats) {
   for (std::int32_t i = 0; i < workers.threads; ++i) scratch_.emplace_back(workers.scratch_bytes);
-  for (std::int32_t i = workers.caller_works ? 1 : 0; i < workers.threads; ++i) {
-    threads_.emplace_back([this, i] { serve(i); });
+  caller_ = workers.caller_works ? 1 : 0;
+  for (std::int32_t i = caller_; i < workers.threads && team_.start([this, i] { serve(i); }); ++i) {
+  }
+  if (threads() == 0) {
+    throw DeviceError(-1, fmt::format("found no way to start a thread ({})", team_.failure()));
   }
 }
 
@@ -37,7 +44,7 @@ CpuWorkers::~CpuWorkers() {
     stop_ = true;
   }
   wake_.notify_all();
-  for (std::thread& thread : threads_) thread.join();
+  team_.join();
 }
 
 void CpuWorkers::begin(std::int32_t repeat) {
@@ -115,12 +122,19 @@ void CpuWorkers::work(std::unique_lock<std::mutex>& lock, std::int32_t worker) {
     const std::int64_t end = monotonic_ns();
     lock.lock();
     if (error && !error_) error_ = error;
+    advance(claim);
     const bool more = schedule_.complete(claim, begin, end);
     if (options_.deadline.ns > 0 && end - begin_ns_ > options_.deadline.ns && !schedule_.finished()) {
       fail_stuck("the deadline has passed");
     }
     if (more || over() || !schedule_.any_running()) announce();
   }
+}
+
+/// Called with the lock held.
+void CpuWorkers::advance(const Claim& claim) {
+  if (!options_.progress || claim.operation == nullptr || !claim.operation->is_attention()) return;
+  options_.progress(static_cast<double>(++attention_items_done_) / static_cast<double>(attention_items_));
 }
 
 void CpuWorkers::wait_for_items(std::unique_lock<std::mutex>& lock) {

@@ -9,7 +9,6 @@
 #include <array>
 #include <new>
 #include <set>
-#include <system_error>
 #include <thread>
 
 #include "executor/cpu/cpu_workers.hpp"
@@ -57,6 +56,7 @@ struct LocalRun {
   static WorkerOptions with_memory(WorkerOptions workers, const PreparedRun& run) {
     workers.scratch_bytes = run.scratch_bytes;
     workers.stream = run.stream;
+    workers.attention_items = attention_items(run);
     return workers;
   }
   PreparedRun prepared;
@@ -81,8 +81,8 @@ std::unique_ptr<LocalRun> prepare(const Execution& execution, const CpuOptions& 
       bytes += largest.count;
     }
     failure = fmt::format("found too little memory for arenas of {} bytes and what belongs to them", bytes);
-  } catch (const std::system_error& error) {
-    failure = fmt::format("found no way to start {} threads ({})", workers.threads, error.what());
+  } catch (const DeviceError& error) {
+    failure = error.what();
   }
   agree_on_success(control, failure, "preparing the run");
   return local;
@@ -152,7 +152,7 @@ ProcessRun run_in_processes(const Execution& execution, const CpuOptions& given,
   record.events = local->schedule.take_events();
 
   ProcessRun run;
-  run.threads = options.threads;
+  run.threads = local->workers.threads();
   run.machines = machines.count;
   RunResult& result = run.result;
   result.arena = local->prepared.arena_bytes;
@@ -160,7 +160,7 @@ ProcessRun run_in_processes(const Execution& execution, const CpuOptions& given,
   state_run(execution, source, options.layers, options.repeats, result.timeline);
   result.timeline.device_count = machines.count;
   result.timeline.rank_device = machines_of_ranks(control, machines.hosts, ranks);
-  result.timeline.cores_per_device = std::min(machines.cores, machines.sharing * options.threads);
+  result.timeline.cores_per_device = std::min(machines.cores, machines.sharing * run.threads);
   gather_results(control, execution, std::move(record), result);
   return run;
 }

@@ -3,6 +3,9 @@
 #include "core/mask.hpp"
 
 #include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include "core/rank_program.hpp"
 
 namespace strata {
 namespace {
@@ -72,6 +75,27 @@ TEST(Mask, SeenKeysAndSeeingQueriesAreTheTightIntervals) {
       }
     }
   }
+}
+
+RC_GTEST_PROP(AttentionBlock, CountsThePairsOfBandsWithAnyKeyStride, ()) {
+  AttentionBlock block;
+  block.query_count = *rc::gen::inRange<std::int64_t>(0, 20);
+  block.key_count = *rc::gen::inRange<std::int64_t>(0, 20);
+  block.key_stride = *rc::gen::inRange<std::int64_t>(1, 6);
+  const auto bound = [] {
+    return *rc::gen::oneOf(rc::gen::inRange<std::int64_t>(-120, 120),
+                           rc::gen::element(-kUnbounded, kUnbounded));
+  };
+  block.lo = bound();
+  block.hi = bound();
+  std::int64_t pairs = 0;
+  for (std::int64_t i = 0; i < block.query_count; ++i) {
+    for (std::int64_t j = 0; j < block.key_count; ++j) {
+      const std::int64_t distance = j * block.key_stride - i;
+      pairs += block.lo <= distance && distance <= block.hi ? 1 : 0;
+    }
+  }
+  RC_ASSERT(block.pairs() == pairs);
 }
 
 }  // namespace

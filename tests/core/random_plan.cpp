@@ -147,7 +147,7 @@ Plan random_plan(std::uint64_t seed) {
   plan.model = named_model(dice.coin() ? "tiny" : "llama3_70b");
   if (dice.coin()) plan.model.attention = AttentionKind::window, plan.model.window = dice.between(1, 9000);
   plan.options = random_options(dice);
-  plan.options.strategies = {"ring", "a \"quoted\\ name\n"};
+  plan.options.strategies = {"ring", "a \"quoted\\ name\t"};
   plan.options.seed = ~std::uint64_t{0} - static_cast<std::uint64_t>(dice.between(0, 9));
   if (dice.coin()) plan.profile = embed_profile(R"({"a":[1,2.5,-0.0],"b":{"c":null}})");
   plan.lowering_version = dice.small(9);

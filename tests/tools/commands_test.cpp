@@ -241,7 +241,7 @@ TEST_F(Commands, RunChecksTheResultAndReportsBytesTimesAndArenas) {
   const Finished finished =
       work_.expect(0, "run plan.json --check full --repeat 2 --poison --timeline m.json");
   for (const char* part : {"repeat 1: ", "bytes and arena are as predicted", "dq ",
-                           "check passed: the result is what one device computes"}) {
+                           "check passed (full): the result is what one device computes"}) {
     EXPECT_TRUE(contains(finished.out, part)) << part << '\n' << finished.out;
   }
   const JsonDocument document = json("run plan.json --check sampled --repeat 2");
@@ -315,7 +315,7 @@ TEST_F(Commands, QuietLeavesOnlyResults) {
     EXPECT_EQ(finished.out + finished.err, "") << arguments;
   }
   EXPECT_EQ(work_.expect(0, "run plan.json --check full --quiet").out,
-            "check passed: the result is what one device computes\n");
+            "check passed (full): the result is what one device computes\n");
 }
 
 TEST_F(Commands, ARunPastItsDeadlineIsADeviceFailureThatNamesTheRank) {

@@ -22,7 +22,7 @@ void expect_journey(const Workspace& work, const std::string& options) {
   ASSERT_EQ(planned.code, 0) << options << '\n' << planned.err;
   work.expect(0, "lint p.json --quiet");
   const Finished ran = work.expect(0, "run p.json --check full --poison --timeline m.json");
-  EXPECT_NE(ran.out.find("check passed: the result is what one device computes\n"), std::string::npos)
+  EXPECT_NE(ran.out.find("check passed (full): the result is what one device computes\n"), std::string::npos)
       << options << '\n'
       << ran.out;
   const JsonDocument compared = parsed(work.expect(0, "validate p.json m.json --json").out);

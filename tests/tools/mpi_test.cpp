@@ -66,7 +66,7 @@ TEST_F(Mpi, ARunIsCheckedRecordedAndValidatedLikeOneOfOneProcess) {
   EXPECT_EQ(keys(document.root()), (std::vector<std::string>{"plan", "check", "wall_ns", "bytes_by_level",
                                                              "sent_bytes", "arena_bytes"}));
   EXPECT_TRUE(has(mpi.err, "8 ranks in 3 processes"));
-  EXPECT_TRUE(has(mpi.err, "check passed: the result is what one device computes\n"));
+  EXPECT_TRUE(has(mpi.err, "check passed (full): the result is what one device computes\n"));
   const Finished cpu = work_.expect(0, "run plan.json --check full --poison --json");
   for (const char* each : {"check", "bytes_by_level", "sent_bytes", "arena_bytes"}) {
     EXPECT_EQ(member(document, each).canonical_text(), member(parsed(cpu.out), each).canonical_text())

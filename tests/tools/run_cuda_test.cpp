@@ -47,7 +47,7 @@ TEST(RunCuda, ChecksEveryStrategyOrSaysWhatIsMissing) {
         expect_absent(work, finished);
         continue;
       }
-      EXPECT_NE(finished.out.find("check passed: the result is what one device computes\n"),
+      EXPECT_NE(finished.out.find("check passed (full): the result is what one device computes\n"),
                 std::string::npos)
           << finished.out;
       EXPECT_TRUE(work.has("m.json") && work.has("t.json"));

@@ -72,7 +72,7 @@ TEST_F(RunNccl, OneRankNeedsNoLauncherAndIsCheckedOrMissesTheGpu) {
   if (!kBuiltWithNccl) GTEST_SKIP() << "this build has no NCCL";
   const Finished finished = work_.strata("run p1.json --executor nccl --check full --timeline m.json");
   if (finished.code == 0) {
-    EXPECT_TRUE(has(finished.out, "check passed: the result is what one device computes\n")) << finished.out;
+    EXPECT_TRUE(has(finished.out, "check passed (full): the result is what one device computes\n")) << finished.out;
     EXPECT_TRUE(work_.has("m.json"));
     return;
   }

@@ -7,8 +7,10 @@
 #include <iterator>
 #include <thread>
 
+#include "core/check.hpp"
 #include "core/digest.hpp"
 #include "core/mask.hpp"
+#include "core/thread_team.hpp"
 #include "executor/kernel_arguments.hpp"
 #include "kernels/attention_work.hpp"
 #include "tools/calibration/calibrate.hpp"
@@ -71,17 +73,7 @@ class AttentionMeter {
     const double pairs =
         static_cast<double>(band_pair_count(queries, keys, -kUnbounded, hi)) * shape_.query_heads;
     std::vector<double> medians(static_cast<std::size_t>(threads_));
-    std::atomic<std::int32_t> ready{0};
-    std::vector<std::thread> threads;
-    threads.reserve(static_cast<std::size_t>(threads_));
-    for (std::int32_t t = 0; t < threads_; ++t) {
-      threads.emplace_back([&, t] {
-        ready.fetch_add(1);
-        while (ready.load() < threads_) std::this_thread::yield();
-        medians[static_cast<std::size_t>(t)] = median_ns(work, arrays_[static_cast<std::size_t>(t)]);
-      });
-    }
-    for (std::thread& thread : threads) thread.join();
+    measure_together(work, medians);
     double sum = 0;
     for (const double median : medians) {
       sum += median;
@@ -106,6 +98,29 @@ class AttentionMeter {
   }
 
  private:
+  /// [thread], all of them at it at once: a rate of fewer would be another machine's.
+  void measure_together(const kernels::AttentionWork& work, std::vector<double>& medians) {
+    enum class Start : std::uint8_t { waits, goes, is_off };
+    std::atomic<Start> start{Start::waits};
+    std::atomic<std::int32_t> ready{0};
+    ThreadTeam team;
+    for (std::int32_t t = 0; t < threads_; ++t) {
+      const bool started = team.start([&, t] {
+        ready.fetch_add(1);
+        while (start.load() == Start::waits) std::this_thread::yield();
+        if (start.load() == Start::is_off) return;
+        medians[static_cast<std::size_t>(t)] = median_ns(work, arrays_[static_cast<std::size_t>(t)]);
+      });
+      if (started) continue;
+      start = Start::is_off;
+      throw DeviceError(-1, fmt::format("found {} of {} threads that calibrating needs at once ({})",
+                                        team.size(), threads_, team.failure()));
+    }
+    while (ready.load() < threads_) std::this_thread::yield();
+    start = Start::goes;
+    team.join();
+  }
+
   double median_ns(const kernels::AttentionWork& work, Arrays& arrays) const {
     constexpr std::int64_t kLeastRuns = 3, kMostRuns = 200;
     constexpr std::int64_t kLeastNs = 4'000'000;

@@ -8,10 +8,16 @@
 #include <cstdlib>
 #include <iostream>
 
+#include "core/check.hpp"
+
 namespace strata::tools {
 
 JobWatchdog::JobWatchdog(Duration deadline, std::int32_t process, std::string what)
-    : deadline_(deadline), process_(process), what_(std::move(what)), thread_([this] { watch(); }) {}
+    : deadline_(deadline), process_(process), what_(std::move(what)) {
+  if (thread_.start([this] { watch(); })) return;
+  throw DeviceError(-1, fmt::format("{}: found no way to start a thread that watches the deadline ({})",
+                                    what_, thread_.failure()));
+}
 
 JobWatchdog::~JobWatchdog() {
   {

@@ -7,8 +7,8 @@
 #include <cstdint>
 #include <mutex>
 #include <string>
-#include <thread>
 
+#include "core/thread_team.hpp"
 #include "core/units.hpp"
 
 namespace strata::tools {
@@ -16,7 +16,7 @@ namespace strata::tools {
 class JobWatchdog {
  public:
   /// `what` is being done, for the line that it prints before it exits with 4. `process` staggers the ends,
-  /// so that one process is the first to speak.
+  /// so that one process is the first to speak. DeviceError when no thread can be started to watch.
   JobWatchdog(Duration deadline, std::int32_t process, std::string what);
   ~JobWatchdog();
   JobWatchdog(const JobWatchdog&) = delete;
@@ -31,7 +31,7 @@ class JobWatchdog {
   std::mutex mutex_;
   std::condition_variable wake_;
   bool done_ = false;
-  std::thread thread_;
+  ThreadTeam thread_;
 };
 
 }  // namespace strata::tools

@@ -6,6 +6,7 @@
 #include <iostream>
 #include <optional>
 
+#include "core/visible_text.hpp"
 #include "executor/job/agreement.hpp"
 #include "tools/error_report.hpp"
 #include "tools/job/job_watchdog.hpp"
@@ -80,7 +81,8 @@ int in_job(ProcessJob& job, const std::function<void()>& body) {
   } catch (const AgreedError& error) {
     try {
       job.abandon();
-      if (job.reports()) std::cerr << fmt::format("strata: {}\n", error.what()) << std::flush;
+      if (job.reports())
+        std::cerr << fmt::format("strata: {}\n", visible_text(error.what(), LineEnds::kept)) << std::flush;
       control.barrier("reporting an error");
       finish(control);
     } catch (...) {
