@@ -80,6 +80,36 @@ void cut_into_returns(const TokenSpan& span, HeadRange heads, std::int32_t rank,
   }
 }
 
+/// Of returns whose step says nothing, those of one rank, head range by head range: joins head ranges that
+/// have the same rows.
+void join_heads(std::vector<Return>& parts, std::size_t first) {
+  const auto heads_end = [&](std::size_t at) {
+    std::size_t end = at;
+    while (end < parts.size() && parts[end].heads == parts[at].heads) ++end;
+    return end;
+  };
+  const auto same_rows = [](const Return& a, const Return& b) {
+    return a.begin == b.begin && a.end == b.end;
+  };
+  std::size_t kept = first;
+  for (std::size_t at = heads_end(first), end = at; at < parts.size(); at = end) {
+    end = heads_end(at);
+    const auto before = parts.begin() + static_cast<std::ptrdiff_t>(kept);
+    const auto here = parts.begin() + static_cast<std::ptrdiff_t>(at);
+    const bool joins =
+        parts[kept].heads.end == parts[at].heads.begin &&
+        std::equal(before, here, here, parts.begin() + static_cast<std::ptrdiff_t>(end), same_rows);
+    if (!joins) {
+      kept = at;
+      continue;
+    }
+    const std::int32_t heads = parts[at].heads.end;
+    parts.erase(here, parts.begin() + static_cast<std::ptrdiff_t>(end));
+    for (std::size_t i = kept; i < at; ++i) parts[i].heads.end = heads;
+    end = at;
+  }
+}
+
 /// The owners of rows, asked for spans that mostly ascend.
 class OwnerWalk {
  public:
@@ -169,14 +199,60 @@ class GradientDerivation {
     expected = 0;
   }
 
-  /// A d_o beside every q.
+  /// A d_o beside every q, for those who compute with it.
   void fetch_output_gradients(const Transfer& transfer, ScheduleStep& backward) {
     if (transfer.tensor != TensorKind::q) return;
     reserve_once(backward.transfers, expected_output_gradients_);
-    owners_.each_owner(transfer.span, [&](const TokenSpan& part, std::int32_t owner) {
-      backward.transfers.push_back(
-          {owner, transfer.targets, TensorKind::d_o, part, transfer.heads, transfer.lane, transfer.ready});
+    const auto fetch = [&](const TokenSpan& span, HeadRange heads, const std::vector<RankRange>& targets) {
+      owners_.each_owner(span, [&](const TokenSpan& part, std::int32_t owner) {
+        backward.transfers.push_back(
+            {owner, targets, TensorKind::d_o, part, heads, transfer.lane, transfer.ready});
+      });
+    };
+    if (common_queries_->of(transfer) >= 0) {
+      fetch(transfer.span, transfer.heads, transfer.targets);
+      return;
+    }
+    collect_returns(transfer, *query_uses_, Timing::any);
+    each_return([&](const Return& part, const std::vector<RankRange>& targets) {
+      fetch({transfer.span.document, part.begin, part.end}, part.heads, targets);
     });
+  }
+
+  /// Whether pieces that were used last in different steps are different pieces.
+  enum class Timing : std::uint8_t { last_use, any };
+
+  /// Sets `returns_` to what every target uses of a slice.
+  void collect_returns(const Transfer& transfer, const UseTable& table, Timing timing) {
+    returns_.clear();
+    for (const RankRange& range : transfer.targets) {
+      for (std::int32_t rank = range.begin; rank < range.end; ++rank) {
+        uses_.clear();
+        table.overlapping(transfer.span, transfer.heads, rank, uses_);
+        const std::size_t first = returns_.size();
+        if (timing == Timing::any) {
+          for (Use& use : uses_) use.step = 0;
+        }
+        cut_into_returns(transfer.span, transfer.heads, rank, uses_, returns_);
+        if (timing == Timing::any) join_heads(returns_, first);
+      }
+    }
+    std::sort(returns_.begin(), returns_.end());
+  }
+
+  /// Calls visit(piece, ranks) for the pieces in `returns_`, each with all ranks that have it.
+  template <typename Visit>
+  void each_return(Visit visit) {
+    for (std::size_t i = 0; i < returns_.size();) {
+      const Return piece = returns_[i];
+      const auto same = [&](const Return& other) {
+        return std::tie(piece.begin, piece.end, piece.heads, piece.last_step) ==
+               std::tie(other.begin, other.end, other.heads, other.last_step);
+      };
+      std::vector<std::int32_t> ranks;
+      for (; i < returns_.size() && same(returns_[i]); ++i) ranks.push_back(returns_[i].rank);
+      visit(piece, rank_ranges(std::move(ranks)));
+    }
   }
 
   void return_home(const Transfer& transfer) {
@@ -190,26 +266,10 @@ class GradientDerivation {
            climb);
       return;
     }
-    returns_.clear();
-    for (const RankRange& range : transfer.targets) {
-      for (std::int32_t rank = range.begin; rank < range.end; ++rank) {
-        uses_.clear();
-        table.overlapping(transfer.span, transfer.heads, rank, uses_);
-        cut_into_returns(transfer.span, transfer.heads, rank, uses_, returns_);
-      }
-    }
-    std::sort(returns_.begin(), returns_.end());
-    for (std::size_t i = 0; i < returns_.size();) {
-      const std::size_t first = i;
-      const auto same = [&](const Return& other) {
-        const Return& own = returns_[first];
-        return std::tie(own.begin, own.end, own.heads, own.last_step) ==
-               std::tie(other.begin, other.end, other.heads, other.last_step);
-      };
-      std::vector<std::int32_t> ranks;
-      for (; i < returns_.size() && same(returns_[i]); ++i) ranks.push_back(returns_[i].rank);
-      emit(transfer, returns_[first], rank_ranges(std::move(ranks)), climb);
-    }
+    collect_returns(transfer, table, Timing::last_use);
+    each_return([&](const Return& piece, const std::vector<RankRange>& ranks) {
+      emit(transfer, piece, ranks, climb);
+    });
   }
 
   /// One Reduction per receiver of what `sources` return.

@@ -12,7 +12,7 @@
 namespace strata {
 
 /// Changes whenever the same schedule lowers to different programs or digests; stored in plans.
-inline constexpr std::int32_t kLoweringVersion = 2;
+inline constexpr std::int32_t kLoweringVersion = 3;
 
 /// The program of `rank`. `wave` must pass verify_schedule; STRATA_CHECK otherwise.
 RankProgram lower(const Wave& wave, const CommSchedule& backward, const ModelShape& model, std::int32_t rank);

@@ -246,14 +246,6 @@ std::size_t HeldRows::Variant::find(const TokenSpan& span) const {
   return found = static_cast<std::size_t>(piece - pieces.begin());
 }
 
-bool HeldRows::touches(const TokenSpan& span) const {
-  return std::any_of(variants_.begin(), variants_.end(), [&](const Variant& variant) {
-    const std::size_t piece = variant.find(span);
-    return piece < variant.pieces.size() && variant.pieces[piece].span.document == span.document &&
-           variant.pieces[piece].span.begin <= span.begin;
-  });
-}
-
 void HeldRows::head_parts(HeadRange heads, std::vector<HeadRange>& parts) const {
   parts.resize(1);
   parts.front() = heads;
@@ -271,7 +263,7 @@ void HeldRows::head_parts(HeadRange heads, std::vector<HeadRange>& parts) const 
   }
 }
 
-void HeldRows::resolve(const TokenSpan& span, HeadRange heads, std::vector<HeldRun>& runs) const {
+void HeldRows::find_held(const TokenSpan& span, HeadRange heads, std::vector<HeldRun>& runs) const {
   const std::size_t first_run = runs.size();
   if (variants_.size() == 1 && contains(variants_.front().heads, heads)) {  // nearly always
     const Variant& variant = variants_.front();
@@ -293,11 +285,16 @@ void HeldRows::resolve(const TokenSpan& span, HeadRange heads, std::vector<HeldR
   }
   const auto begin = runs.begin() + static_cast<std::ptrdiff_t>(first_run);
   if (runs.end() - begin > 1) std::sort(begin, runs.end(), starts_before);
+}
+
+void HeldRows::resolve(const TokenSpan& span, HeadRange heads, std::vector<HeldRun>& runs) const {
+  std::size_t run = runs.size();
+  find_held(span, heads, runs);
   std::int64_t covered = span.begin;
-  for (auto run = begin; run != runs.end(); ++run) {
-    STRATA_CHECK(run->span.begin == covered, "rows {}..{} of document {} are not held exactly once", covered,
-                 run->span.begin, span.document);
-    covered = run->span.end;
+  for (; run < runs.size(); ++run) {
+    STRATA_CHECK(runs[run].span.begin == covered, "rows {}..{} of document {} are not held exactly once",
+                 covered, runs[run].span.begin, span.document);
+    covered = runs[run].span.end;
   }
   STRATA_CHECK(covered == span.end, "rows {}..{} of document {} are not held", covered, span.end,
                span.document);

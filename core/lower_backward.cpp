@@ -11,67 +11,11 @@ void RankLowering::emit_zero(std::int32_t buffer) {
   if (rows > 0) builder_.emit(TokenWork{TokenWorkKind::zero, rows, {}, buffer, -1, -1}, kComputeStream);
 }
 
-void RankLowering::create_query_gradient(std::int32_t group) {
-  QueryBuffers& buffers = query_groups_[static_cast<std::size_t>(group)];
-  if (buffers.d_o >= 0) return;
-  const Buffer q = builder_.buffer(buffers.q);
-  const auto add = [&](BufferRole role, ElementType type, std::int32_t width) {
-    return builder_.add_buffer(role, type, q.rows, q.heads, width, false);
-  };
-  buffers.d_o = add(BufferRole::d_o, model_.element_type, model_.value_head_dim);
-  buffers.lse = add(BufferRole::lse, ElementType::f32, 1);
-  buffers.delta = add(BufferRole::delta, ElementType::f32, 1);
-  buffers.dq = add(BufferRole::dq_acc, ElementType::f32, model_.head_dim);
-  emit_zero(buffers.dq);
-}
-
-void RankLowering::create_key_gradient(std::int32_t group) {
-  KeyBuffers& buffers = key_groups_[static_cast<std::size_t>(group)];
-  if (buffers.dkv >= 0) return;
-  const Buffer kv = builder_.buffer(buffers.kv);
-  buffers.dkv =
-      builder_.add_buffer(BufferRole::dkv_acc, ElementType::f32, kv.rows, kv.heads, kv_width(), false);
-  emit_zero(buffers.dkv);
-}
-
-/// Adds what has arrived and is ready: what this rank passes on (`relayed`) before it sends, its own
-/// afterwards.
-void RankLowering::add_ready_gradients(std::int32_t step, bool relayed) {
-  AccumulateGradient sum;
-  std::vector<ReceivedGradient> ready;
-  const auto take = [&](const ReceivedGradient& gradient) {
-    if (gradient.ready > step || gradient.own == relayed) return false;
-    ready.push_back(gradient);
-    return true;
-  };
-  std::erase_if(received_gradients_, take);  // what it takes keeps the order of sums
-  sum.additions.reserve(ready.size());
-  for (const ReceivedGradient& gradient : ready) {
-    const bool keys = gradient.tensor == TensorKind::dkv;
-    const HeldRows& held = keys ? keys_ : queries_;
-    held.head_parts(gradient.heads, head_parts_);
-    for (const HeadRange part : head_parts_) {
-      runs_.clear();
-      held.resolve(gradient.span, part, runs_);
-      for (const HeldRun& run : runs_) {
-        if (keys) create_key_gradient(run.group);
-        const auto group = static_cast<std::size_t>(run.group);
-        const std::int32_t target = keys ? key_groups_[group].dkv : query_groups_[group].dq;
-        STRATA_CHECK(target >= 0, "rank {} has no place for the gradient of document {}", rank_,
-                     gradient.span.document);
-        sum.additions.push_back({gradient.buffer, target, gradient.row + run.span.begin - gradient.span.begin,
-                                 run.row, run.span.length(), part});
-      }
-    }
-  }
-  if (!sum.additions.empty()) builder_.emit(std::move(sum), kComputeStream);
-}
-
 void RankLowering::lower_backward() {
   in_backward_ = true;
   builder_.begin_pass(Pass::backward);
   if (wave_.backward.kv == BackwardKeep::refetch) {
-    queries_ = local_queries_;
+    queries_ = own_rows_;
     keys_ = {};
     std::int64_t row = 0;
     for (const TokenSpan& span : wave_.placement.spans[static_cast<std::size_t>(rank_)]) {
@@ -80,6 +24,7 @@ void RankLowering::lower_backward() {
     }
     keys_.seal();
   }
+  output_gradients_ = own_rows_;
   const LocalBuffers& local = program_.local;
   const bool cast = model_.element_type != ElementType::f32;
   const auto accumulator = [&](BufferRole role, std::int32_t result, HeadRange heads, std::int32_t width) {
@@ -103,19 +48,19 @@ void RankLowering::lower_backward() {
     const auto step_index = static_cast<std::int32_t>(s);
     const ScheduleStep& step = backward_.steps[s];
     StepTraffic traffic = begin_traffic(step, step_index);
-    add_ready_gradients(step_index, true);
+    add_ready_gradients(step_index, Origin::relayed);
     add_sends(step, traffic);
     add_receives(step, step_index, traffic);
     emit_traffic(step, traffic);
     emit_attention(step, true);
-    add_ready_gradients(step_index, false);
+    add_ready_gradients(step_index, Origin::own);
     seal_step();
   }
   finish_backward();
 }
 
 void RankLowering::finish_backward() {
-  add_ready_gradients(static_cast<std::int32_t>(backward_.steps.size()) + 1, false);
+  add_ready_gradients(static_cast<std::int32_t>(backward_.steps.size()) + 1, Origin::own);
   STRATA_CHECK(received_gradients_.empty(), "rank {} received gradients that nobody sums", rank_);
   if (model_.element_type == ElementType::f32 || local_rows_ == 0) return;
   const auto cast = [&](std::int32_t target, std::int32_t source) {

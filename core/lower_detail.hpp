@@ -72,8 +72,8 @@ class HeldRows {
   /// Appends the runs that make up `span` for `heads`, in token order, each as long as possible.
   /// STRATA_CHECKs that every row is held.
   void resolve(const TokenSpan& span, HeadRange heads, std::vector<HeldRun>& runs) const;
-  /// Whether the first row of `span` is held for any heads.
-  bool touches(const TokenSpan& span) const;
+  /// The same for the rows of `span` that are held; the others are left out.
+  void find_held(const TokenSpan& span, HeadRange heads, std::vector<HeldRun>& runs) const;
   /// `heads` cut at the borders of what was received, so that `resolve` can serve each part from one head
   /// range.
   void head_parts(HeadRange heads, std::vector<HeadRange>& parts) const;

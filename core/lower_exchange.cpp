@@ -20,23 +20,6 @@ void pack_run(const Buffer& source, std::int32_t from, std::int32_t to, const He
   pack.copies.push_back({from, to, run.row, run.span.begin - first_token, run.span.length(), heads});
 }
 
-/// Buffers that a slice of `tensor` travels in.
-std::size_t buffer_count(TensorKind tensor) {
-  switch (tensor) {
-    case TensorKind::o:
-    case TensorKind::o_part:
-      return 2;
-    case TensorKind::d_o:
-      return 3;
-    case TensorKind::q:
-    case TensorKind::kv:
-    case TensorKind::dq:
-    case TensorKind::dkv:
-      break;
-  }
-  return 1;
-}
-
 std::size_t rank_count(const std::vector<RankRange>& ranges) {
   std::int64_t count = 0;
   for (const RankRange& range : ranges) count += range.count();
@@ -64,10 +47,10 @@ RankLowering::StepTraffic RankLowering::begin_traffic(const ScheduleStep& step, 
     LaneTraffic& lane = traffic.lane(transfer.lane);
     if (transfer.source == rank_) {
       share_.sent.push_back(static_cast<std::int32_t>(i));
-      lane.sends += buffer_count(transfer.tensor) * rank_count(transfer.targets);
+      lane.sends += wire_form(transfer.tensor).count * rank_count(transfer.targets);
     } else if (contains_rank(transfer.targets, rank_)) {
       share_.received.push_back(static_cast<std::int32_t>(i));
-      lane.receives += buffer_count(transfer.tensor);
+      lane.receives += wire_form(transfer.tensor).count;
     }
   }
   for (std::size_t i = 0; i < step.reductions.size(); ++i) {
@@ -108,34 +91,69 @@ RankLowering::BufferList RankLowering::buffers_of(TensorKind tensor, std::int32_
   STRATA_CHECK(false, "tensor kind {} cannot be sent", static_cast<int>(tensor));
 }
 
+RankLowering::WireForm RankLowering::wire_form(TensorKind tensor) const {
+  const ElementType element = model_.element_type;
+  const WireBuffer lse{BufferRole::lse, ElementType::f32, 1};
+  switch (tensor) {
+    case TensorKind::q:
+      return {{{{BufferRole::q, element, model_.head_dim}}}, 1};
+    case TensorKind::kv:
+      return {{{{BufferRole::kv, element, kv_width()}}}, 1};
+    case TensorKind::o:
+    case TensorKind::o_part:
+      return {{{{BufferRole::o, element, model_.value_head_dim}, lse}}, 2};
+    case TensorKind::d_o:
+      return {{{{BufferRole::d_o, element, model_.value_head_dim},
+                lse,
+                {BufferRole::delta, ElementType::f32, 1}}},
+              3};
+    case TensorKind::dq:
+      return {{{{BufferRole::dq, ElementType::f32, model_.head_dim}}}, 1};
+    case TensorKind::dkv:
+      return {{{{BufferRole::dkv, ElementType::f32, kv_width()}}}, 1};
+  }
+  STRATA_CHECK(false, "tensor kind {} cannot be sent", static_cast<int>(tensor));
+}
+
+RankLowering::BufferList RankLowering::add_wire_buffers(TensorKind tensor, std::int64_t rows, HeadRange heads,
+                                                        bool persistent) {
+  const WireForm form = wire_form(tensor);
+  BufferList list;
+  for (; list.count < static_cast<std::int32_t>(form.count); ++list.count) {
+    const WireBuffer& wire = form.buffers[static_cast<std::size_t>(list.count)];
+    list.index[static_cast<std::size_t>(list.count)] =
+        builder_.add_buffer(wire.role, wire.type, rows, heads, wire.width, persistent);
+  }
+  return list;
+}
+
+const HeldRows& RankLowering::held_rows(TensorKind tensor) const {
+  if (tensor == TensorKind::d_o) return output_gradients_;
+  return counts_kv_heads(tensor) ? keys_ : queries_;
+}
+
 RankLowering::Slice RankLowering::slice(TensorKind tensor, const TokenSpan& span, HeadRange heads,
                                         StepTraffic& traffic) {
   const bool output = tensor == TensorKind::o || tensor == TensorKind::o_part;
   if (output && accumulate_) return merged_output(span, heads);
-  const HeldRows& held = counts_kv_heads(tensor) ? keys_ : queries_;
+  const HeldRows& held = held_rows(tensor);
   held.head_parts(heads, head_parts_);
-  runs_.clear();
-  held.resolve(span, head_parts_.front(), runs_);
-  const BufferList first = buffers_of(tensor, runs_.front().group);
-  for (const std::int32_t buffer : first) {
-    STRATA_CHECK(buffer >= 0, "rank {} has no {} of document {} to send", rank_, to_string(tensor),
-                 span.document);
+  if (head_parts_.size() == 1) {
+    runs_.clear();
+    held.resolve(span, heads, runs_);
+    const BufferList buffers = buffers_of(tensor, runs_.front().group);
+    const bool whole = runs_.size() == 1 && buffers.index[0] >= 0;
+    if (whole && builder_.buffer(buffers.index[0]).heads == heads) return {buffers, runs_.front().row};
   }
-  const bool direct =
-      head_parts_.size() == 1 && runs_.size() == 1 && builder_.buffer(first.index[0]).heads == heads;
-  if (direct) return {first, runs_.front().row};
-  Slice packed;
-  for (const std::int32_t buffer : first) {
-    const Buffer like = builder_.buffer(buffer);
-    packed.buffers.index[static_cast<std::size_t>(packed.buffers.count++)] =
-        builder_.add_buffer(like.role, like.type, span.length(), heads, like.width, false);
-  }
+  const Slice packed{add_wire_buffers(tensor, span.length(), heads, false), 0};
   for (const HeadRange part : head_parts_) {
     runs_.clear();
     held.resolve(span, part, runs_);
     for (const HeldRun& run : runs_) {
       const BufferList sources = buffers_of(tensor, run.group);
       for (std::size_t i = 0; i < static_cast<std::size_t>(sources.count); ++i) {
+        STRATA_CHECK(sources.index[i] >= 0, "rank {} has no {} of document {} to send", rank_,
+                     to_string(tensor), span.document);
         pack_run(builder_.buffer(sources.index[i]), sources.index[i], packed.buffers.index[i], run,
                  span.begin, part, traffic.pack);
       }
@@ -179,7 +197,7 @@ void RankLowering::add_sends(const ScheduleStep& step, StepTraffic& traffic) {
   }
   for (const std::int32_t index : share_.given) {
     const Reduction& reduction = step.reductions[static_cast<std::size_t>(index)];
-    const Slice slice = this->slice(reduction.tensor, reduction.span, reduction.heads, traffic);
+    const Slice slice = gradient_slice(reduction, traffic);
     traffic.lane(reduction.lane)
         .send(reduction.target, slice.buffers.index[0], slice.row, reduction.span.length());
   }
@@ -205,9 +223,9 @@ void RankLowering::plan_arrivals(const ScheduleStep& step) {
   share_.arrivals.clear();
   for (const std::int32_t index : share_.received) {
     const Transfer& transfer = step.transfers[static_cast<std::size_t>(index)];
-    const bool beside_q = transfer.tensor == TensorKind::d_o;
+    const bool later = transfer.tensor == TensorKind::d_o;  // once the step's q have their places
     share_.arrivals.push_back(
-        beside_q ? -1 : add_arrival(transfer.lane, transfer.tensor, transfer.heads, transfer.span.length()));
+        later ? -1 : add_arrival(transfer.lane, transfer.tensor, transfer.heads, transfer.span.length()));
   }
   for (const std::int32_t index : share_.collected) {
     const Reduction& reduction = step.reductions[static_cast<std::size_t>(index)];
@@ -215,57 +233,36 @@ void RankLowering::plan_arrivals(const ScheduleStep& step) {
         add_arrival(reduction.lane, reduction.tensor, reduction.heads,
                     static_cast<std::int64_t>(rank_count(reduction.sources)) * reduction.span.length()));
   }
-  for (Arrival& arrival : arrivals_) {
-    create_arrival_buffers(arrival);
-    arrival.rows = 0;  // from here on: rows filled so far
+  create_arrivals(0);
+}
+
+void RankLowering::create_arrivals(std::size_t first) {
+  for (std::size_t i = first; i < arrivals_.size(); ++i) {
+    create_arrival_buffers(arrivals_[i]);
+    arrivals_[i].rows = 0;  // from here on: rows filled so far
   }
 }
 
 void RankLowering::create_arrival_buffers(Arrival& arrival) {
-  const ElementType element = model_.element_type;
-  const bool retain = !in_backward_ && wave_.backward.kv == BackwardKeep::retain;
-  const auto add = [&](BufferRole role, ElementType type, std::int32_t width, bool persistent) {
-    return builder_.add_buffer(role, type, arrival.rows, arrival.heads, width, persistent);
-  };
-  switch (arrival.tensor) {
-    case TensorKind::q: {
-      QueryBuffers group;
-      group.q = add(BufferRole::q, element, model_.head_dim, retain);
-      if (!in_backward_) {
-        group.out = add(accumulate_ ? BufferRole::o_acc : BufferRole::o,
-                        accumulate_ ? ElementType::f32 : element, model_.value_head_dim, false);
-        group.lse = add(accumulate_ ? BufferRole::lse_acc : BufferRole::lse, ElementType::f32, 1, false);
-        if (accumulate_) {
-          emit_zero(group.out);
-          emit_zero(group.lse);
-        }
-      }
-      arrival.buffers = {{group.q}, 1};
-      arrival.group = static_cast<std::int32_t>(query_groups_.size());
-      query_groups_.push_back(group);
-      return;
+  const bool input = arrival.tensor == TensorKind::q || arrival.tensor == TensorKind::kv;
+  const bool retain = input && !in_backward_ && wave_.backward.kv == BackwardKeep::retain;
+  arrival.buffers = add_wire_buffers(arrival.tensor, arrival.rows, arrival.heads, retain);
+  const auto& index = arrival.buffers.index;
+  if (arrival.tensor == TensorKind::kv) {
+    arrival.group = static_cast<std::int32_t>(key_groups_.size());
+    key_groups_.push_back({index[0], -1});
+  } else if (arrival.tensor == TensorKind::q || arrival.tensor == TensorKind::d_o) {
+    QueryBuffers group;
+    if (arrival.tensor == TensorKind::d_o) {
+      group.d_o = index[0];
+      group.lse = index[1];
+      group.delta = index[2];
+    } else {
+      group.q = index[0];
     }
-    case TensorKind::kv:
-      arrival.buffers = {{add(BufferRole::kv, element, kv_width(), retain)}, 1};
-      arrival.group = static_cast<std::int32_t>(key_groups_.size());
-      key_groups_.push_back({arrival.buffers.index[0], -1});
-      return;
-    case TensorKind::o:
-    case TensorKind::o_part:
-      arrival.buffers.index[0] = add(BufferRole::o, element, model_.value_head_dim, false);
-      arrival.buffers.index[1] = add(BufferRole::lse, ElementType::f32, 1, false);
-      arrival.buffers.count = 2;
-      return;
-    case TensorKind::dq:
-      arrival.buffers = {{add(BufferRole::dq, ElementType::f32, model_.head_dim, false)}, 1};
-      return;
-    case TensorKind::dkv:
-      arrival.buffers = {{add(BufferRole::dkv, ElementType::f32, kv_width(), false)}, 1};
-      return;
-    case TensorKind::d_o:
-      break;
+    arrival.group = static_cast<std::int32_t>(query_groups_.size());
+    query_groups_.push_back(group);
   }
-  STRATA_CHECK(false, "tensor kind {} has no buffers of its own", static_cast<int>(arrival.tensor));
 }
 
 void RankLowering::receive_slice(const Transfer& transfer, Arrival& arrival, StepTraffic& traffic) {
@@ -276,67 +273,26 @@ void RankLowering::receive_slice(const Transfer& transfer, Arrival& arrival, Ste
     lane.receive(transfer.source, buffer, row, transfer.span.length());
   }
   if (transfer.tensor == TensorKind::o || transfer.tensor == TensorKind::o_part) {
-    received_outputs_.push_back(
-        {transfer.span, transfer.heads, arrival.buffers.index[0], arrival.buffers.index[1], row});
+    received_outputs_.push_back({transfer.span, transfer.heads, lane.exchange.step, transfer.source,
+                                 arrival.buffers.index[0], arrival.buffers.index[1], row});
     return;
   }
-  const bool keys = transfer.tensor == TensorKind::kv;
   const HeldRun run{arrival.group, row, transfer.span};
-  PendingRows* last = pending_.empty() ? nullptr : &pending_.back();
-  if (last != nullptr && last->keys == keys && last->heads == transfer.heads && last->run.continues_in(run)) {
+  hold_from_next_step(transfer.tensor, transfer.heads, run);
+  if (transfer.tensor == TensorKind::q) {
+    incoming_queries_.add(transfer.heads, transfer.span, arrival.group, row);
+  } else if (transfer.tensor == TensorKind::d_o) {
+    stray_output_gradients_.push_back({transfer.tensor, transfer.heads, run});
+  }
+}
+
+void RankLowering::hold_from_next_step(TensorKind tensor, HeadRange heads, const HeldRun& run) {
+  PlacedRows* last = pending_.empty() ? nullptr : &pending_.back();
+  if (last != nullptr && last->tensor == tensor && last->heads == heads && last->run.continues_in(run)) {
     last->run.span.end = run.span.end;
   } else {
-    pending_.push_back({keys, transfer.heads, run});
+    pending_.push_back({tensor, heads, run});
   }
-  if (!keys) incoming_queries_.add(transfer.heads, transfer.span, arrival.group, row);
-}
-
-void RankLowering::receive_gradient_input(const Transfer& transfer, StepTraffic& traffic) {
-  const bool refetch = wave_.backward.kv == BackwardKeep::refetch;
-  runs_.clear();
-  (refetch ? incoming_queries_ : queries_).resolve(transfer.span, transfer.heads, runs_);
-  STRATA_CHECK(runs_.size() == 1, "d_o of document {} rows {}..{} does not lie beside one q",
-               transfer.span.document, transfer.span.begin, transfer.span.end);
-  const HeldRun run = runs_.front();
-  create_query_gradient(run.group);
-  const QueryBuffers& group = query_groups_[static_cast<std::size_t>(run.group)];
-  LaneTraffic& lane = traffic.lane(transfer.lane);
-  for (const std::int32_t buffer : {group.d_o, group.lse, group.delta}) {
-    STRATA_CHECK(builder_.buffer(buffer).heads == transfer.heads, "d_o comes for other heads than its q");
-    lane.receive(transfer.source, buffer, run.row, transfer.span.length());
-  }
-}
-
-void RankLowering::receive_reduction(const Reduction& reduction, std::int32_t step_index, Arrival& arrival,
-                                     StepTraffic& traffic) {
-  LaneTraffic& lane = traffic.lane(reduction.lane);
-  const std::int32_t buffer = arrival.buffers.index[0];
-  const std::int64_t rows = reduction.span.length();
-  ReceivedGradient gradient{reduction.ready,  step_index,     -1,
-                            reduction.tensor, reduction.span, reduction.heads,
-                            buffer,           arrival.rows,   local_queries_.touches(reduction.span)};
-  for (const RankRange& range : reduction.sources) {
-    for (gradient.source = range.begin; gradient.source < range.end; ++gradient.source) {
-      lane.receive(gradient.source, buffer, gradient.row, rows);
-      arriving_gradients_.push_back(gradient);
-      gradient.row += rows;
-    }
-  }
-  arrival.rows = gradient.row;
-}
-
-/// Moves the step's gradients behind those of earlier steps, by source (counting sort), each source's in
-/// canonical order.
-void RankLowering::append_by_source(std::vector<ReceivedGradient>& gradients) {
-  std::vector<std::size_t> next(static_cast<std::size_t>(wave_.placement.rank_count()) + 1);
-  for (const ReceivedGradient& gradient : gradients) ++next[static_cast<std::size_t>(gradient.source) + 1];
-  next[0] = received_gradients_.size();
-  for (std::size_t source = 1; source < next.size(); ++source) next[source] += next[source - 1];
-  received_gradients_.resize(next.back());
-  for (const ReceivedGradient& gradient : gradients) {
-    received_gradients_[next[static_cast<std::size_t>(gradient.source)]++] = gradient;
-  }
-  gradients.clear();
 }
 
 void RankLowering::add_receives(const ScheduleStep& step, std::int32_t step_index, StepTraffic& traffic) {
@@ -352,9 +308,7 @@ void RankLowering::add_receives(const ScheduleStep& step, std::int32_t step_inde
     if (share_.arrivals[i] >= 0) receive_slice(transfer(i), arrival(i), traffic);
   }
   incoming_queries_.seal();
-  for (std::size_t i = 0; i < share_.received.size(); ++i) {
-    if (share_.arrivals[i] < 0) receive_gradient_input(transfer(i), traffic);
-  }
+  if (in_backward_) receive_output_gradients(step, traffic);
   for (std::size_t i = 0; i < share_.collected.size(); ++i) {
     receive_reduction(step.reductions[static_cast<std::size_t>(share_.collected[i])], step_index,
                       arrival(share_.received.size() + i), traffic);
@@ -380,12 +334,16 @@ void RankLowering::emit_traffic(const ScheduleStep& step, StepTraffic& traffic) 
 }
 
 void RankLowering::seal_step() {
-  for (const PendingRows& rows : pending_) {
-    (rows.keys ? keys_ : queries_).add(rows.heads, rows.run.span, rows.run.group, rows.run.row);
+  for (const PlacedRows& rows : pending_) {
+    HeldRows& held = rows.tensor == TensorKind::kv  ? keys_
+                     : rows.tensor == TensorKind::q ? queries_
+                                                    : output_gradients_;
+    held.add(rows.heads, rows.run.span, rows.run.group, rows.run.row);
   }
   pending_.clear();
   queries_.seal();
   keys_.seal();
+  output_gradients_.seal();
 }
 
 }  // namespace strata::detail

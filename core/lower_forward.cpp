@@ -18,6 +18,12 @@ std::pair<std::size_t, std::size_t> tasks_of(const ScheduleStep& step, std::int3
           static_cast<std::size_t>(last - step.tasks.begin())};
 }
 
+template <typename Value>
+void make_unique(std::vector<Value>& values) {
+  std::sort(values.begin(), values.end());
+  values.erase(std::unique(values.begin(), values.end()), values.end());
+}
+
 /// Numbers the groups that one instruction uses in order of first use.
 class SourceNumbers {
  public:
@@ -68,12 +74,12 @@ void RankLowering::create_local_buffers() {
   for (const TokenSpan& span : wave_.placement.spans[static_cast<std::size_t>(rank_)]) {
     queries_.add(all_query_heads(), span, 0, row);
     keys_.add(all_kv_heads(), span, 0, row);
-    local_queries_.add(all_query_heads(), span, 0, row);
+    own_rows_.add(all_query_heads(), span, 0, row);
     row += span.length();
   }
   queries_.seal();
   keys_.seal();
-  local_queries_.seal();
+  own_rows_.seal();
 }
 
 bool RankLowering::needs_accumulators() const {
@@ -115,6 +121,21 @@ void RankLowering::lower_forward() {
   finish_forward();
 }
 
+void RankLowering::create_query_results(std::int32_t group) {
+  QueryBuffers& buffers = query_groups_[static_cast<std::size_t>(group)];
+  if (buffers.out >= 0) return;
+  const Buffer q = builder_.buffer(buffers.q);
+  const auto add = [&](BufferRole role, ElementType type, std::int32_t width) {
+    return builder_.add_buffer(role, type, q.rows, q.heads, width, false);
+  };
+  buffers.out = add(accumulate_ ? BufferRole::o_acc : BufferRole::o,
+                    accumulate_ ? ElementType::f32 : model_.element_type, model_.value_head_dim);
+  buffers.lse = add(accumulate_ ? BufferRole::lse_acc : BufferRole::lse, ElementType::f32, 1);
+  if (!accumulate_) return;
+  emit_zero(buffers.out);
+  emit_zero(buffers.lse);
+}
+
 void RankLowering::emit_attention(const ScheduleStep& step, bool backward) {
   const auto [first, last] = tasks_of(step, rank_);
   if (first == last) return;
@@ -122,6 +143,11 @@ void RankLowering::emit_attention(const ScheduleStep& step, bool backward) {
   std::vector<AttentionBlock> blocks;
   std::vector<HeldRun> key_runs;
   const std::int32_t per_kv_head = model_.group_size();
+  if (backward && !stray_output_gradients_.empty()) {
+    CopyRows copies;
+    for (std::size_t t = first; t < last; ++t) place_output_gradients(step.tasks[t], copies);
+    if (!copies.copies.empty()) builder_.emit(std::move(copies), kComputeStream);
+  }
   for (std::size_t t = first; t < last; ++t) {
     const AttentionTask& task = step.tasks[t];
     queries_.head_parts(task.heads, head_parts_);
@@ -148,6 +174,7 @@ void RankLowering::emit_attention(const ScheduleStep& step, bool backward) {
   }
   std::vector<QueryBuffers> queries;
   for (const std::int32_t group : query_sources.groups()) {
+    if (!backward) create_query_results(group);
     queries.push_back(query_groups_[static_cast<std::size_t>(group)]);
     STRATA_CHECK(!backward || queries.back().d_o >= 0, "rank {} lacks d_o for queries it computes", rank_);
   }
@@ -165,6 +192,9 @@ void RankLowering::emit_attention(const ScheduleStep& step, bool backward) {
 }
 
 std::vector<MergeRange> RankLowering::merge_ranges() const {
+  const auto in_order_of_sums = [](const ReceivedOutput* a, const ReceivedOutput* b) {
+    return a->step != b->step ? a->step < b->step : a->source < b->source;
+  };
   std::vector<MergeRange> ranges;
   std::int64_t base = 0;
   for (const TokenSpan& span : wave_.placement.spans[static_cast<std::size_t>(rank_)]) {
@@ -178,12 +208,9 @@ std::vector<MergeRange> RankLowering::merge_ranges() const {
       rows.insert(rows.end(), {shared.begin, shared.end});
       heads.insert(heads.end(), {output.heads.begin, output.heads.end});
     }
-    for (auto* borders : {&rows}) {
-      std::sort(borders->begin(), borders->end());
-      borders->erase(std::unique(borders->begin(), borders->end()), borders->end());
-    }
-    std::sort(heads.begin(), heads.end());
-    heads.erase(std::unique(heads.begin(), heads.end()), heads.end());
+    std::stable_sort(here.begin(), here.end(), in_order_of_sums);
+    make_unique(rows);
+    make_unique(heads);
     for (std::size_t r = 0; r + 1 < rows.size(); ++r) {
       for (std::size_t h = 0; h + 1 < heads.size(); ++h) {
         const HeadRange part{heads[h], heads[h + 1]};
@@ -210,7 +237,7 @@ void RankLowering::finish_forward() {
     CopyRows unpack;
     for (const ReceivedOutput& output : received_outputs_) {
       runs_.clear();
-      local_queries_.resolve(output.span, all_query_heads(), runs_);
+      own_rows_.resolve(output.span, all_query_heads(), runs_);
       for (const HeldRun& run : runs_) {
         const std::int64_t source_row = output.row + run.span.begin - output.span.begin;
         unpack.copies.push_back(

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "core/check.hpp"
 #include "core/lower.hpp"
 #include "core/plan_json.hpp"
@@ -23,8 +25,10 @@ Plan load_verified_plan(const std::string& path) {
 
 LoadedPlan load_plan(const std::string& path) {
   LoadedPlan loaded{load_verified_plan(path), {}};
+  Bytes arena;
   for (std::size_t w = 0; w < loaded.plan.waves.size(); ++w) {
     loaded.programs.push_back(lower_wave(loaded.plan.waves[w], loaded.plan.model));
+    for (const RankProgram& program : loaded.programs.back()) arena = std::max(arena, program.arena);
     const std::vector<std::string> digests = program_digests(loaded.programs.back());
     for (std::size_t rank = 0; rank < digests.size(); ++rank) {
       const std::string& digest = digests[rank];
@@ -34,6 +38,10 @@ LoadedPlan load_plan(const std::string& path) {
                        fmt::format("{}: this build lowers the schedule differently (lowering version {})",
                                    digest, kLoweringVersion));
     }
+  }
+  if (arena != loaded.plan.predicted.arena) {
+    throw InputError(path + ": predicted.arena_bytes", fmt::format("{}", loaded.plan.predicted.arena.count),
+                     fmt::format("{}, the largest arena of the programs", arena.count));
   }
   return loaded;
 }

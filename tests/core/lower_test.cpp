@@ -5,8 +5,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "core/backward_schedule.hpp"
 #include "core/verify_programs.hpp"
+#include "tests/support/hand_built_waves.hpp"
 
 namespace strata {
 namespace {
@@ -79,6 +82,36 @@ TEST(DeriveBackward, LetsGradientsClimbBackTheWayTheKeysCame) {
   EXPECT_EQ(backward.steps[4].reductions, to_rank_0);
 }
 
+std::vector<Transfer> output_gradients(const CommSchedule& backward) {
+  std::vector<Transfer> found;
+  for (const ScheduleStep& step : backward.steps) {
+    for (const Transfer& transfer : step.transfers) {
+      if (transfer.tensor == TensorKind::d_o) found.push_back(transfer);
+    }
+  }
+  return found;
+}
+
+TEST(DeriveBackward, SendsOutputGradientsOnlyToThoseWhoComputeWithTheQueries) {
+  // Rank 1 hands the queries of rank 2 on to rank 0 and computes nothing with them.
+  const CommSchedule relayed = derive_backward(test::relayed_query_wave(), test::hand_built_model());
+  const std::vector<Transfer> straight{{2, {{0, 1}}, TensorKind::d_o, {0, 8, 12}, {0, 4}, 0, 2}};
+  EXPECT_EQ(output_gradients(relayed), straight);
+}
+
+TEST(DeriveBackward, SendsOfOutputGradientsWhatIsComputedWith) {
+  Wave wave = test::travelling_query_wave();
+  const auto sent = [&] { return output_gradients(derive_backward(wave, test::hand_built_model())); };
+  const std::vector<Transfer> whole{{1, {{0, 1}}, TensorKind::d_o, {0, 4, 8}, {0, 4}, 0, 1}};
+  EXPECT_EQ(sent(), whole);
+  // Two tasks that together use all of it: still one slice.
+  wave.schedule.steps[1].tasks = {{0, {0, 4, 8}, {0, 0, 4}, {0, 1}}, {0, {0, 4, 8}, {0, 0, 4}, {1, 4}}};
+  EXPECT_EQ(sent(), whole);
+  wave.schedule.steps[1].tasks = {{0, {0, 4, 6}, {0, 0, 4}, {0, 3}}, {0, {0, 6, 8}, {0, 0, 4}, {0, 3}}};
+  const std::vector<Transfer> part{{1, {{0, 1}}, TensorKind::d_o, {0, 4, 8}, {0, 3}, 0, 1}};
+  EXPECT_EQ(sent(), part);
+}
+
 TEST(DeriveBackward, RetainsInsteadOfSendingAgain) {
   Wave wave = chain_of(2);
   EXPECT_EQ(derive_backward(wave, small_model()).steps[0].transfers.size(), 1U);
@@ -109,6 +142,24 @@ TEST(Lower, WritesOutputsDirectlyWhenARankAttendsOnce) {
     }
   }
   EXPECT_TRUE(accumulates);
+}
+
+TEST(Lower, GivesQueriesThatAreOnlyPassedOnNoOutput) {
+  const ModelShape model = test::hand_built_model();
+  const auto programs = lower_wave(test::relayed_query_wave(), model);
+  std::vector<Access> accesses;
+  for (const Pass pass : {Pass::forward, Pass::backward}) {
+    for (const Instruction& instruction : programs[1].instructions(pass)) {
+      append_accesses(programs[1], instruction.op, accesses);
+    }
+  }
+  for (std::size_t buffer = 0; buffer < programs[1].buffers.size(); ++buffer) {
+    const bool used = std::any_of(accesses.begin(), accesses.end(), [&](const Access& access) {
+      return access.buffer == static_cast<std::int32_t>(buffer);
+    });
+    EXPECT_TRUE(used || programs[1].buffers[buffer].persistent)
+        << "b" << buffer << " has no use and no place";
+  }
 }
 
 TEST(Lower, DoubleBuffersReceivedKeysAlongARing) {

@@ -11,6 +11,7 @@
 #include "core/lower.hpp"
 #include "planner/strategy_table.hpp"
 #include "tests/executor/hand_programs.hpp"
+#include "tests/executor/schedule_trial.hpp"
 #include "tests/executor/strategy_runs.hpp"
 #include "tests/support/host_accelerator.hpp"
 #include "tests/support/test_scale.hpp"
@@ -35,6 +36,16 @@ TEST(DeviceExecutor, EveryStrategyComputesWhatOneDeviceWouldInAnyOrderOfTheStrea
     return run_with_seed(execution, options, runs++);
   };
   testing::expect_random_batches(small_scale() ? 6 : 60, 1'500'000, run);
+}
+
+TEST(DeviceExecutor, SchedulesThatNoStrategyMakesComputeWhatOneDeviceWould) {
+  const auto run = [](const Execution& execution, std::uint64_t seed) {
+    return run_with_seed(execution, poisoned(seed), seed);
+  };
+  for (std::uint64_t seed = 0; seed < (small_scale() ? 10 : 100); ++seed) {
+    const test::Trial trial = test::try_schedule(test::random_schedule(seed), seed, run);
+    ASSERT_EQ(trial.verdict, test::Verdict::right) << "schedule " << seed << ": " << trial.what;
+  }
 }
 
 TEST(DeviceExecutor, EveryStrategyComputesWhatOneDeviceWouldOnTensorCores) {

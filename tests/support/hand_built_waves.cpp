@@ -107,6 +107,48 @@ Wave travelling_query_wave() {
   return wave;
 }
 
+Wave relayed_query_wave() {
+  Wave wave = contiguous(3, 4, 4);
+  compute_own_keys(wave);
+  wave.schedule.steps[0].transfers = {
+      {2, {{1, 2}}, TensorKind::q, rows(8, 12), kQueryHeads, 0, 1},
+      {0, {{1, 2}}, TensorKind::kv, rows(0, 4), kKvHeads, 0, 1},
+      {1, {{2, 3}}, TensorKind::kv, rows(4, 8), kKvHeads, 0, 1},
+  };
+  wave.schedule.steps[1].transfers = {{1, {{0, 1}}, TensorKind::q, rows(8, 12), kQueryHeads, 0, 2}};
+  wave.schedule.steps[1].tasks = {
+      {1, rows(4, 8), rows(0, 4), kQueryHeads},
+      {2, rows(8, 12), rows(4, 8), kQueryHeads},
+  };
+  wave.schedule.steps[2].tasks = {{0, rows(8, 12), rows(0, 4), kQueryHeads}};
+  wave.schedule.steps[3].transfers = {{0, {{2, 3}}, TensorKind::o_part, rows(8, 12), kQueryHeads, 0, 4}};
+  return wave;
+}
+
+Wave mixed_slice_wave() {
+  Wave wave = contiguous(3, 4, 3);
+  wave.lengths = {16};
+  wave.placement.spans = {{rows(4, 8)}, {rows(0, 4), rows(12, 16)}, {rows(8, 12)}};
+  wave.schedule.steps[0].transfers = {
+      {1, {{0, 1}}, TensorKind::kv, rows(0, 4), kKvHeads, 0, 1},
+      {0, {{1, 2}}, TensorKind::kv, rows(4, 8), kKvHeads, 0, 1},
+      {2, {{1, 2}}, TensorKind::kv, rows(8, 12), kKvHeads, 0, 1},
+  };
+  wave.schedule.steps[0].tasks = {
+      {0, rows(4, 8), rows(4, 8), kQueryHeads},   {1, rows(0, 4), rows(0, 4), kQueryHeads},
+      {1, rows(12, 16), rows(0, 4), kQueryHeads}, {1, rows(12, 16), rows(12, 16), kQueryHeads},
+      {2, rows(8, 12), rows(8, 12), kQueryHeads},
+  };
+  wave.schedule.steps[1].transfers = {{1, {{2, 3}}, TensorKind::kv, rows(0, 8), kKvHeads, 0, 2}};
+  wave.schedule.steps[1].tasks = {
+      {0, rows(4, 8), rows(0, 4), kQueryHeads},
+      {1, rows(12, 16), rows(4, 12), kQueryHeads},
+  };
+  wave.schedule.steps[2].tasks = {{2, rows(8, 12), rows(0, 8), kQueryHeads}};
+  wave.backward.gradient_return = GradientReturn::reverse_tree;
+  return wave;
+}
+
 Wave with_explicit_backward(Wave wave, const ModelShape& model) {
   wave.backward.steps = derive_backward(wave, model).steps;
   wave.backward.gradient_return = GradientReturn::explicit_steps;

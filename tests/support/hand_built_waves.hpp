@@ -23,6 +23,14 @@ Wave head_split_wave();
 /// the partial output comes home (step 2).
 Wave travelling_query_wave();
 
+/// Document 0 of 12 tokens on 3 ranks, 4 each. Queries of rank 2 reach rank 0 by way of rank 1, which does
+/// not compute with them: steps 0 and 1; rank 0 computes in step 2 and returns its part in step 3.
+Wave relayed_query_wave();
+/// Document 0 of 16 tokens on 3 ranks; rank 1 owns rows [0, 4) and [12, 16), rank 0 [4, 8), rank 2 [8, 12).
+/// Step 0: rank 1 exchanges keys with rank 0 and gets those of rank 2. Step 1: rank 1 hands rows [0, 8) on to
+/// rank 2 in one slice, its own and those of rank 0. dKV climbs back the same way.
+Wave mixed_slice_wave();
+
 /// `wave` with its derived backward schedule written down as explicit steps.
 Wave with_explicit_backward(Wave wave, const ModelShape& model);
 

@@ -268,6 +268,17 @@ TEST_F(BadRequest, AProgramDigestOfAnotherLoweringFailsLintAndIsNotRun) {
       << refused.err;
 }
 
+TEST_F(BadRequest, AnArenaThatIsNotThatOfTheProgramsIsNotRun) {
+  work_.expect(0, "plan --batch b.jsonl --topology cpu:1x2 --model tiny --strategy ring -o p.json");
+  std::string text = work_.read("p.json");
+  const auto arena = text.find("\"arena_bytes\": ") + 15;
+  ASSERT_LT(arena, text.size());
+  text.insert(arena, "1");
+  work_.write("p.json", text);
+  const Finished refused = work_.expect(2, "run p.json");
+  EXPECT_EQ(refused.err.rfind("strata: p.json: predicted.arena_bytes: found 1", 0), 0U) << refused.err;
+}
+
 TEST_F(BadRequest, ATimelineOfAnotherPlan) {
   work_.expect(0, "plan --batch b.jsonl --topology cpu:1x2 --model tiny --strategy ring -o one.json");
   work_.expect(0, "plan --batch b.jsonl --topology cpu:1x2 --model tiny --strategy ulysses -o two.json");

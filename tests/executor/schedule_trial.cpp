@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/executor/schedule_trial.hpp"
+
+#include <fmt/format.h>
+
+#include <exception>
+
+#include "core/check.hpp"
+#include "core/lower.hpp"
+#include "core/verify_programs.hpp"
+#include "core/verify_schedule.hpp"
+#include "executor/check_detail.hpp"
+#include "executor/cpu/cpu_executor.hpp"
+#include "tests/support/brute_force_schedule.hpp"
+
+namespace strata::test {
+
+namespace {
+
+std::string text(const Violation& violation) {
+  return violation.rule + " at " + violation.place + ": " + violation.message;
+}
+
+/// Pairs of one pass that the programs compute beyond or short of what the mask allows.
+std::int64_t pairs_too_many(const RandomSchedule& schedule, const std::vector<RankProgram>& programs,
+                            Pass pass) {
+  std::int64_t pairs = 0;
+  for (const RankProgram& program : programs) {
+    for (const Instruction& instruction : program.instructions(pass))
+      pairs += attention_pairs(instruction.op);
+  }
+  for (const std::int64_t length : schedule.wave.lengths) {
+    pairs -= document_pair_count(schedule.model.mask(), length) * schedule.model.query_heads;
+  }
+  return pairs;
+}
+
+/// What the run computed wrong, or nothing.
+std::string compare(const RandomSchedule& schedule, const RunResult& result, std::uint64_t seed) {
+  std::vector<PlacedDocument> documents;
+  for (std::size_t i = 0; i < schedule.wave.documents.size(); ++i) {
+    documents.push_back({schedule.wave.documents[i], schedule.wave.lengths[i]});
+  }
+  const FullOracle oracle(schedule.model, std::move(documents), seed, 1);
+  const GatheredResults gathered(schedule.model, schedule.wave.placement, result.results.front());
+  ErrorCollector errors(schedule.model.element_type);
+  compare_full(oracle, schedule.model, gathered, 0, 1, errors);
+  const CheckReport report{CheckMode::full, errors.finish()};
+  return report.passed() ? "" : report.to_text();
+}
+
+/// What is wrong with a schedule that lint accepts, or nothing.
+std::string fault_of(const RandomSchedule& schedule, std::uint64_t seed, const ScheduleRunner& run) {
+  const auto faults = faults_of_meaning(schedule.wave, schedule.model, schedule.rank_count);
+  if (!faults.empty()) return "lint accepts, but " + faults.front();
+  Execution execution;
+  execution.model = schedule.model;
+  execution.waves.push_back({lower_wave(schedule.wave, schedule.model), schedule.wave.placement});
+  const std::vector<RankProgram>& programs = execution.waves.front().programs;
+  for (const Violation& violation : verify_programs(programs, "programs", 1)) return text(violation);
+  for (const Pass pass : {Pass::forward, Pass::backward}) {
+    const std::int64_t pairs = pairs_too_many(schedule, programs, pass);
+    if (pairs != 0) return fmt::format("{}: {} pairs too many", to_string(pass), pairs);
+  }
+  const RunResult result = run(execution, seed);
+  return compare(schedule, result, seed);
+}
+
+}  // namespace
+
+RunResult run_poisoned(const Execution& execution, std::uint64_t seed) {
+  CpuOptions options;
+  options.threads = 1;
+  options.seed = seed;
+  options.poison = true;
+  options.record_timeline = false;
+  RunResult result = run_on_cpu(execution, options);
+  if (seed % 8 != 0) return result;
+  options.threads = 2;
+  options.random_delay = {20'000};
+  options.delay_seed = seed;
+  STRATA_CHECK(run_on_cpu(execution, options).results == result.results, "another order gives other bits");
+  return result;
+}
+
+Trial try_schedule(const RandomSchedule& schedule, std::uint64_t seed, const ScheduleRunner& run) {
+  try {
+    const auto violations = verify_wave(schedule.wave, schedule.model, schedule.rank_count, "wave", 1);
+    if (!violations.empty()) return {Verdict::refused, violations.front().rule, text(violations.front())};
+    std::string fault = fault_of(schedule, seed, run);
+    return {fault.empty() ? Verdict::right : Verdict::wrong, "", std::move(fault)};
+  } catch (const std::exception& error) {
+    return {Verdict::wrong, "", fmt::format("threw: {}", error.what())};
+  }
+}
+
+}  // namespace strata::test
