@@ -135,9 +135,10 @@ TEST_F(BadFile, AModelIsRefusedWithTheFieldAndWhatItHolds) {
       "plan --batch b.jsonl --topology cpu:1x2 --model x.json -o o.json",
       {
           {R"("layers":2)", R"("colour":1,"layers":2)",
-           ": colour: found an unknown field, expected one of layers, hidden, ffn, query_heads, kv_heads, "
-           "head_dim, "
-           "value_head_dim, element_type, attention, mask"},
+           ": colour: found an unknown field, expected one of layers, hidden, experts, ffn, ffn_matrices, "
+           "vocabulary, tied_embeddings, query_heads, kv_heads, head_dim, value_head_dim, latent, "
+           "element_type, "
+           "attention, mask"},
           {R"("layers":2,)", "", ": found no field 'layers', expected an integer"},
           {R"("layers":2)", R"("layers":2,"layers":2)",
            ": layers: found field 'layers' twice, expected every field once"},
