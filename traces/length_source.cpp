@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <sstream>
 #include <string_view>
@@ -63,6 +64,15 @@ bool names_the_first_line(const InputError& error, const std::string& name) {
   const std::string first = name + ": line 1";
   return where.starts_with(first) &&
          (where.size() == first.size() || where[first.size()] < '0' || where[first.size()] > '9');
+}
+
+/// Megatron's index cache holds numbers of documents, places and a description, under names of its own.
+bool is_index_cache(const std::filesystem::path& path) {
+  const std::string file = path.filename().string();
+  constexpr std::array<std::string_view, 8> kEnds = {
+      "_doc_idx.npy",        "_sample_idx.npy",   "_shuffle_idx.npy",   ".dsc",
+      "-document_index.npy", "-sample_index.npy", "-shuffle_index.npy", "-description.txt"};
+  return std::any_of(kEnds.begin(), kEnds.end(), [&](std::string_view end) { return file.ends_with(end); });
 }
 
 /// What a pipe brings, which cannot go back to its beginning when its format is known.
@@ -165,6 +175,10 @@ LengthSource read_length_source(std::istream& in, const std::string& name, const
 
 LengthSource read_length_source(const std::filesystem::path& path, const LengthOptions& options) {
   std::ifstream in = open_input(path);
+  if (is_index_cache(path)) {
+    throw InputError(path.string(), "a part of Megatron's index cache, which holds no lengths",
+                     "the .idx of the data set, or recorded batches");
+  }
   // Whatever it begins with: the message must be about the magic.
   if (path.extension() == ".idx") return read_index_lengths(in, path.string(), options);
   return read_length_source(in, path.string(), options);

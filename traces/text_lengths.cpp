@@ -170,7 +170,11 @@ double parse_milliseconds(std::string_view text, const std::string& where) {
 class CsvReader {
  public:
   CsvReader(LineReader& lines, std::string_view header, const std::string& name, const LengthOptions& options)
-      : lines_(lines), header_text_(header), separator_(separator_of(header_text_)), collector_(name) {
+      : lines_(lines),
+        name_(name),
+        header_text_(header),
+        separator_(separator_of(header_text_)),
+        collector_(name) {
     split_fields(header_text_, separator_, lines.where(), header_);
     const auto chosen = choose_column(header_, lines.where());
     if (!chosen) fail_on_header(header_, lines.where());
@@ -188,6 +192,7 @@ class CsvReader {
       }
       collector_.add(row(), lines_.where());
     }
+    check_line(name_, options.line, lines_.line());
     const auto rows = static_cast<std::size_t>(collector_.rows());
     LengthSource source = std::move(collector_).finish();
     source.description =
@@ -234,6 +239,7 @@ class CsvReader {
   }
 
   LineReader& lines_;
+  std::string name_;
   std::string header_text_;
   char separator_;
   std::vector<std::string_view> header_, fields_;

@@ -9,6 +9,7 @@
 #include <numeric>
 #include <sstream>
 
+#include "tests/core/bad_input.hpp"
 #include "tests/traces/made_files.hpp"
 
 namespace strata {
@@ -56,6 +57,17 @@ TEST(LengthSource, ReadsTheRecordedSamples) {
   EXPECT_EQ(sum(shuffled.lengths), 32 * 131'072);
   EXPECT_EQ(sum(sample("codeparrot_32k.jsonl").lengths), 16 * 32'768);
   EXPECT_EQ(sum(sample("codeparrot_128k_all.jsonl").lengths), std::int64_t{781} * 131'072);
+}
+
+TEST(LengthSource, ThePartsOfAnIndexCacheAreNamed) {
+  for (const char* file : {"train_seq131072_doc_idx.npy", "train_seq131072_sample_idx.npy",
+                           "train_seq131072_shuffle_idx.npy", "train_seq131072.dsc"}) {
+    EXPECT_EQ(
+        test::input_error([&] { sample(file); }),
+        test::sample_path(file) +
+            ": found a part of Megatron's index cache, which holds no lengths, expected the .idx of the data "
+            "set, or recorded batches");
+  }
 }
 
 TEST(LengthSource, TextHasCommentsBlanksAndAnyLineEnd) {

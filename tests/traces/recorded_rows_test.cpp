@@ -179,6 +179,7 @@ TEST(RecordedRows, ReadingCanBeginAtALine) {
   EXPECT_EQ(read("{\"seqlens\":[5]}\nnot read\n{\"seqlens\":[7]}\n", from(3)).lengths, Lengths{7});
   EXPECT_EQ(read("5\n6\n7\n", from(2)).lengths, (Lengths{6, 7}));
   EXPECT_EQ(read("length\n5\n6\n", from(3)).lengths, Lengths{6}) << "the header is read first";
+  EXPECT_EQ(error_of("length\n5\n", from(9)), "data: found 2 lines, expected a line 9");
   EXPECT_EQ(error_of("5\n6\n", from(3)), "data: found 2 lines, expected a line 3");
   EXPECT_EQ(
       error_of("[5, 6]", from(1)),
