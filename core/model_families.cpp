@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Keys and their meaning follow the configuration classes of the transformers library, or for types that are
 // not part of it the published configurations (qwen, baichuan, chatglm, internlm2, exaone, minicpm3, kimi_k2,
-// hunyuan, bailing_moe, deepseek). The shapes in tests/core/model_shapes.jsonl hold the table against published
-// sizes.
+// hunyuan, bailing_moe, deepseek). The shapes in tests/core/model_shapes.jsonl hold the table against
+// published sizes.
 #include "core/model_families.hpp"
 
 namespace strata::detail {

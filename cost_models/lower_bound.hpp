@@ -20,8 +20,8 @@ struct LowerBound {
   Duration bound;    ///< the larger
   ActiveBound active = ActiveBound::compute;
   Bytes memory;  ///< the least that the largest rank holds when one wave takes all tokens
-  std::int64_t least_waves =
-      1;  ///< so that the tokens fit what caps memory; 1 where nothing does, 0: none fit
+  /// So that the tokens fit what caps memory; 1 where nothing does, 0: none fit.
+  std::int64_t least_waves = 1;
   bool operator==(const LowerBound&) const = default;
 };
 

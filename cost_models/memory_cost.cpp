@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 
 #include "core/check.hpp"
@@ -34,12 +33,12 @@ struct TokenBytes {
 TokenBytes token_bytes(const ModelShape& model) {
   const std::int64_t element = element_bytes(model.element_type);
   const std::int64_t widths = std::int64_t{model.head_dim} + model.value_head_dim;
-  // Of layers that differ, with experts or without, the mean: as in the linear work.
-  const auto ffn_width = static_cast<std::int64_t>(std::ceil(model.ffn_matrices * active_ffn(model)));
   TokenBytes bytes;
   bytes.input = element * model.hidden;
   bytes.rows = element * widths * (std::int64_t{model.query_heads} + model.kv_heads);
-  bytes.inner = element * (3 * model.hidden + ffn_width);
+  // Each matrix of the network but the last has an output of the inner width, and a gate one more: their
+  // product. So there are as many inner rows as matrices.
+  bytes.inner = element * (3 * model.hidden + checked_ceil(model.ffn_matrices * active_ffn(model)));
   bytes.lse = std::int64_t{model.query_heads} * 4;
   return bytes;
 }

@@ -15,8 +15,9 @@
 //
 // `arena` is what one layer's program needs (RankProgram::arena, both passes), `retained` what every other
 // layer keeps for its backward: the persistent buffers of roles q, kv, o and lse, received rows included when
-// the policy retains them. Not counted: norms, gradient buckets, the
-// framework's context and fragmentation.
+// the policy retains them. `3 ffn` is 2 ffn without a gate; with experts it is the widths of those that a
+// token passes, as the mean over the layers. Not counted: norms, gradient buckets, the framework's context
+// and fragmentation.
 #pragma once
 
 #include <optional>

@@ -180,7 +180,7 @@ class Explanation {
 }  // namespace
 
 std::string step_time_exclusions() {
-  return "embedding and output layers, norms, loss, optimiser, recomputation, gradient synchronisation, "
+  return "embedding and output layers, norms, loss, optimiser, gradient synchronisation, "
          "pipeline bubbles, data loading";
 }
 

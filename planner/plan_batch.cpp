@@ -248,8 +248,7 @@ PlanResult plan_batch(const PlanRequest& asked, const std::function<void()>& con
     if (lacks_memory) remedies = would_fit(request.batch, request);
     return {std::nullopt, std::move(rejections), 0, std::move(remedies)};
   }
-  return {
-      finish_plan(request, *winner, std::move(best), std::move(candidates)), {}, largest_share, {}};
+  return {finish_plan(request, *winner, std::move(best), std::move(candidates)), {}, largest_share, {}};
 }
 
 }  // namespace strata

@@ -11,9 +11,8 @@ Prediction predict_step(const std::vector<std::vector<RankProgram>>& programs, c
   SimulatorOptions options;
   options.record = false;
   options.recompute = request.options.recompute;
-  const Simulation simulation =
-      simulate_step(programs, request.topology, request.model, request.profile, options);
-  Prediction predicted = simulation.prediction;
+  Prediction predicted =
+      simulate_step(programs, request.topology, request.model, request.profile, options).prediction;
   set_memory(predict_memory(programs, request.model, request.options, request.topology), predicted);
   return predicted;
 }

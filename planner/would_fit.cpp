@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "core/check.hpp"
 #include "core/counts.hpp"
 #include "cost_models/memory_cost.hpp"
 #include "planner/human_units.hpp"
@@ -49,11 +50,22 @@ bool may_fit(const Batch& batch, const PlanRequest& request) {
   return largest <= room;
 }
 
+/// Waves that fit, or the rejection; so much that it cannot be counted does not fit either.
+StrategyOutcome try_fit(const Strategy& strategy, const Batch& batch, const PlanRequest& request) {
+  try {
+    return fit_waves(strategy, batch, request);
+  } catch (const UncountableError& error) {
+    StrategyOutcome none;
+    none.rejection = Rejection{std::string(strategy.name), error.what()};
+    return none;
+  }
+}
+
 /// "ring, 61.2 GiB on the fullest rank, 3 waves" of the first strategy that fits.
 std::optional<std::string> fitting(const Batch& batch, const PlanRequest& request) {
   if (!may_fit(batch, request)) return std::nullopt;
   for (const Strategy& strategy : strategies_named(request.options.strategies)) {
-    const StrategyOutcome outcome = fit_waves(strategy, batch, request);
+    const StrategyOutcome outcome = try_fit(strategy, batch, request);
     if (outcome.rejection) continue;
     Prediction predicted;
     set_memory(outcome.memory, predicted);

@@ -14,8 +14,8 @@
 #include "planner/memory_text.hpp"
 #include "planner/strategy_table.hpp"
 #include "planner/waves.hpp"
-#include "tools/batch_inputs.hpp"
 #include "planner/would_fit.hpp"
+#include "tools/batch_inputs.hpp"
 #include "tools/inputs.hpp"
 #include "tools/no_plan.hpp"
 #include "tools/plan_report.hpp"
@@ -201,6 +201,18 @@ void write_document(JsonWriter& json, const std::vector<Row>& rows, const ReadAs
   json.close();
 }
 
+/// With what would make the first batch fit, where memory was lacking.
+[[noreturn]] void throw_none_accepted(const std::vector<Row>& rows, const Batch& first, PlanRequest request) {
+  std::string text = "no strategy accepts any of the batches";
+  request.batch = first;
+  if (std::any_of(rows.begin(), rows.end(), [](const Row& row) { return row.lacks_memory; })) {
+    for (const std::string& change : would_fit(first, request)) {
+      text += fmt::format("\nwould fit (step {}): {}", first.step, change);
+    }
+  }
+  throw NoPlan(text);
+}
+
 }  // namespace
 
 Command compare_command() {
@@ -248,19 +260,7 @@ Command compare_command() {
     output.document([&](JsonWriter& json) { write_document(json, rows, read_as); });
     const bool any =
         std::any_of(rows.begin(), rows.end(), [](const Row& row) { return row.rejected.empty(); });
-    if (!any) {
-      std::string text = "no strategy accepts any of the batches";
-      PlanRequest first = request;
-      first.batch = batches.front();
-      const bool lacks_memory =
-          std::any_of(rows.begin(), rows.end(), [](const Row& row) { return row.lacks_memory; });
-      if (lacks_memory) {
-        for (const std::string& change : would_fit(first.batch, first)) {
-          text += fmt::format("\nwould fit (step {}): {}", first.batch.step, change);
-        }
-      }
-      throw NoPlan(text);
-    }
+    if (!any) throw_none_accepted(rows, batches.front(), request);
     return 0;
   };
   return command;

@@ -8,6 +8,7 @@
 #include "tools/command.hpp"
 #include "tools/plan_audit.hpp"
 #include "tools/plan_report.hpp"
+#include "tools/read_as_model.hpp"
 #include "tools/read_as_profile.hpp"
 
 namespace strata::tools {

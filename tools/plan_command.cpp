@@ -65,9 +65,9 @@ Command plan_command() {
                                            result.largest_extrapolated_share));
     }
     write_plan(plan, options->output);
-    const ReadAs read_as{loaded.read_as, model,
-                         read_as_profile(request.profile, request.topology, request.model,
-                                         plan.predicted.extrapolated_share)};
+    const ReadAs read_as{
+        loaded.read_as, model,
+        read_as_profile(request.profile, request.topology, request.model, plan.predicted.extrapolated_share)};
     for (const std::string& line : lines_of(read_as)) output.line(line);
     for (const std::string& line : plan_summary(plan)) output.line(line);
     output.line(fmt::format("wrote {}", options->output));

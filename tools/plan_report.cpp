@@ -127,8 +127,7 @@ void write_bounds(JsonWriter& json, const Bounds& bounds) {
   json.close();
 }
 
-void write_plan_summary(JsonWriter& json, const Plan& plan, const std::string& path,
-                        const ReadAs* read_as) {
+void write_plan_summary(JsonWriter& json, const Plan& plan, const std::string& path, const ReadAs* read_as) {
   json.open_object(JsonLayout::lines);
   json.member("plan", std::string_view(path));
   if (read_as != nullptr) write_read_as(json, *read_as);

@@ -3,7 +3,9 @@
 // member of its structure; a member that somebody adds and forgets here is still noticed, because the
 // structures are compared as a whole too.
 #include <array>
+#include <optional>
 
+#include "core/counts.hpp"
 #include "core/lower.hpp"
 #include "core/plan_json.hpp"
 #include "cost_models/memory_cost.hpp"
@@ -22,8 +24,8 @@ struct Claim {
 
 std::string number(std::int64_t value) { return fmt::format("{}", value); }
 
-std::string optional_number(const std::optional<Bytes>& value) {
-  return value ? number(value->count) : std::string("null");
+std::string number_or_null(const std::optional<Bytes>& bytes) {
+  return bytes ? number(bytes->count) : std::string("null");
 }
 
 constexpr std::array<Claim<Prediction>, 17> kPredicted = {
@@ -36,9 +38,9 @@ constexpr std::array<Claim<Prediction>, 17> kPredicted = {
      {"memory.state_bytes", [](const Prediction& p) { return number(p.memory.state.count); }},
      {"memory.activation_bytes", [](const Prediction& p) { return number(p.memory.activations.count); }},
      {"memory.attention_bytes", [](const Prediction& p) { return number(p.memory.attention.count); }},
-     {"memory.logits_bytes", [](const Prediction& p) { return optional_number(p.memory.logits); }},
+     {"memory.logits_bytes", [](const Prediction& p) { return number_or_null(p.memory.logits); }},
      {"memory.communicator_bytes",
-      [](const Prediction& p) { return optional_number(p.memory.communicators); }},
+      [](const Prediction& p) { return number_or_null(p.memory.communicators); }},
      {"extrapolated_share", [](const Prediction& p) { return fmt::format("{}", p.extrapolated_share); }},
      {"arena_bytes", [](const Prediction& p) { return number(p.arena.count); }},
      {"kv_bytes", [](const Prediction& p) { return number(p.kv_bytes.count); }},
@@ -76,16 +78,13 @@ void audit_bounds(const Plan& plan, const PlanRequest& request, bool profile_is_
   compare(kBounds, "bounds", "inputs and profile give", plan.bounds, truth, report);
 }
 
-/// Every rank, and the ranks of a device together, fit what the request caps.
-void audit_memory_caps(const Plan& plan, const MemoryPrediction& memory, Report& report) {
-  const std::optional<MemoryExcess> excess = memory_excess(memory, plan.options, plan.topology);
+/// Whatever caps the request: each rank, or the ranks of a device together.
+void audit_cap(const Plan& plan, const MemoryPrediction& memory, Report& report) {
+  const auto excess = memory_excess(memory, plan.options, plan.topology);
   if (!excess) return;
   report.add("memory_cap", "predicted.peak_memory_bytes",
-             fmt::format("{} {} {} bytes, over {} of {}",
-                         excess->ranks == 1 ? "rank" : "the ranks of the device of rank", excess->rank,
-                         excess->ranks == 1 ? fmt::format("needs {}", excess->needed.count)
-                                            : fmt::format("need {}", excess->needed.count),
-                         excess->cap, excess->allowed.count));
+             fmt::format("{} with rank {}: {} bytes, over {} of {}", counted(excess->ranks, "rank"),
+                         excess->rank, excess->needed.count, excess->cap, excess->allowed.count));
 }
 
 std::vector<std::vector<RankProgram>> lowered(const Plan& plan) {
@@ -104,10 +103,9 @@ void audit_claims(const Plan& plan, const PlanRequest& request, bool profile_is_
   const std::vector<std::vector<RankProgram>> programs = lowered(plan);
   try {
     Prediction truth = plan.predicted;  // what needs no programs is proved by verify_plan
-    const MemoryPrediction memory =
-        predict_memory(programs, request.model, request.options, request.topology);
+    const MemoryPrediction memory = predict_memory(programs, plan.model, plan.options, plan.topology);
     set_memory(memory, truth);
-    audit_memory_caps(plan, memory, report);
+    audit_cap(plan, memory, report);
     if (options.times) truth = predict_step(programs, request);
     compare(kPredicted, "predicted", options.times ? "the simulated waves give" : "the programs give",
             plan.predicted, truth, report);

@@ -152,7 +152,8 @@ TEST(ForgedClaims, ADeviceTooSmallForItsRanks) {
       [](const Plan& honest, const Plan&) {
         return Lines{{"memory_cap",
                       "predicted.peak_memory_bytes",
-                      {fmt::format("but has {}", honest.predicted.peak_memory.count * 3 / 2)}}};
+                      {"over the memory of device host0.cpu of ",
+                       fmt::format("{}", honest.predicted.peak_memory.count * 3 / 2)}}};
       });
 }
 

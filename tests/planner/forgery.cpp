@@ -21,6 +21,7 @@ PlanRequest audited_request(std::vector<std::string> strategies, const std::stri
   request.topology = named_topology(topology);
   request.model = named_model("tiny");
   request.options.strategies = std::move(strategies);
+  request.options.device_cap = true;
   request.profile = default_profile(request.topology);
   return request;
 }

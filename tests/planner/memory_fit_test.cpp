@@ -130,6 +130,23 @@ TEST(MemoryFit, WhatWouldFitDoesFit) {
   EXPECT_TRUE(plan_batch(changed).plan);
 }
 
+TEST(MemoryFit, PlansThatRecomputeLintCleanAndTakeLonger) {
+  PlanRequest request =
+      request_of({0, true, {{600, 100, 57, 1}, {300, 458}}}, "dgx_h100:1", named_model("tiny"));
+  request.model.query_heads = request.model.kv_heads = 8;
+  request.options.strategies = {"ring"};
+  Duration before;
+  for (const Recompute recompute : {Recompute::none, Recompute::selective, Recompute::full}) {
+    request.options.recompute = recompute;
+    const PlanResult result = plan_batch(request);
+    ASSERT_TRUE(result.plan);
+    const std::vector<Violation> found = verify_plan(*result.plan);
+    EXPECT_TRUE(found.empty()) << to_string(recompute) << ": " << found.front().message;
+    EXPECT_GT(result.plan->predicted.step_time, before) << to_string(recompute);
+    before = result.plan->predicted.step_time;
+  }
+}
+
 TEST(MemoryFit, NothingIsSaidToFitWhenMemoryIsNotWhatIsLacking) {
   PlanRequest request = request_of({0, true, {{100}}}, "cpu:1x3", named_model("tiny"));
   request.options.strategies = {"ulysses"};

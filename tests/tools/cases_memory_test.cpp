@@ -214,20 +214,18 @@ TEST_F(MemoryCase, AProfileInAPlanIsReadByWhoeverReadsThePlan) {
     std::string profile;
     const char* message;
   };
-  for (const Forgery& forgery :
-       {Forgery{"{}", "inputs.profile.content: found no field 'format_version'"},
-        Forgery{claims,
-                "inputs.profile.content: provenance.date: found '', expected a date such as 2026-11-21, "
-                "because measured is true"}}) {
+  for (const Forgery& forgery : {Forgery{"{}", "no field 'format_version'"},
+                                 Forgery{claims, "a date such as 2026-11-21, because measured is true"}}) {
     work_.write("bad.json", work_.read("good.json"));
     work_.edit("bad.json", honest, forgery.profile);
     work_.edit("bad.json", digest_of(honest), digest_of(forgery.profile));
-    const Finished lint = work_.expect(1, "lint bad.json");
-    EXPECT_TRUE(contains(lint.out, forgery.message)) << lint.out;
-    for (const char* command : {"explain bad.json", "simulate bad.json", "run bad.json"}) {
-      const Finished refused = work_.expect(2, command);
-      EXPECT_TRUE(contains(refused.err, forgery.message)) << refused.err;
+    for (const char* command : {"lint bad.json", "explain bad.json", "simulate bad.json"}) {
+      const Finished refused = work_.expect(1, command);
+      EXPECT_TRUE(contains(refused.out, "bad.json: inputs.profile.content")) << refused.out;
+      EXPECT_TRUE(contains(refused.out, forgery.message)) << refused.out;
     }
+    const Finished run = work_.expect(2, "run bad.json");
+    EXPECT_TRUE(contains(run.err, forgery.message)) << run.err;
   }
 }
 

@@ -183,9 +183,8 @@ TEST_F(Commands, EveryStepTimeComesWithTheSameListOfWhatIsNotInIt) {
     return text.substr(begin, text.find(end, begin) + end.size() - begin);
   };
   const std::string expected =
-      "  not in it: embedding and output layers, norms, loss, optimiser, recomputation, gradient "
-      "synchronisation,\n"
-      "    pipeline bubbles, data loading\n";
+      "  not in it: embedding and output layers, norms, loss, optimiser, gradient synchronisation, pipeline "
+      "bubbles,\n    data loading\n";
   EXPECT_EQ(list("plan --batch b.jsonl --topology cpu:1x2 --model tiny -o p.json"), expected);
   EXPECT_EQ(list("explain plan.json"), expected);
   EXPECT_EQ(list("simulate plan.json"), expected);
