@@ -84,6 +84,7 @@ struct Prediction {
   Bytes kv_bytes;                ///< forward, one layer, tensor kv
   LevelBytes bytes_by_level;
   double extrapolated_share = 0;  ///< of all device work: costs from outside the tables of the profile
+  bool settled = true;            ///< false: layers were left out before all ranks kept one rhythm
   bool operator==(const Prediction&) const = default;
 };
 

@@ -333,6 +333,7 @@ Prediction read_prediction(const JsonValue& value) {
   predicted.bytes_by_level.network.count = levels.required_int("network", 0, kMaxInt64);
   levels.finish();
   predicted.extrapolated_share = reader.required_number("extrapolated_share", 0, 1);
+  predicted.settled = reader.required_bool("settled");
   reader.finish();
   return predicted;
 }

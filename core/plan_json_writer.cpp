@@ -241,6 +241,7 @@ void write_prediction(JsonWriter& out, const Prediction& predicted) {
   out.member("network", predicted.bytes_by_level.network.count);
   out.close();
   out.member("extrapolated_share", predicted.extrapolated_share);
+  out.member("settled", predicted.settled);
   out.close();
 }
 

@@ -213,6 +213,7 @@ Simulation simulate_step(const std::vector<std::vector<RankProgram>>& waves, con
   simulation.settled = simulated.settled;
   simulation.ranks = rank_loads(simulated, totals, layers);
   simulation.prediction = predict(simulation.ranks, totals, topology, layers);
+  simulation.prediction.settled = simulated.settled;
   simulation.instructions = simulated.instructions;
   if (totals.work_ns > 0) {
     simulation.extrapolated_share =

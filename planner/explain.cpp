@@ -86,6 +86,7 @@ class Explanation {
     const Prediction& predicted = plan_.predicted;
     line("predicted step: {} (forward {}, backward {}){}", human(predicted.step_time),
          human(predicted.forward), human(predicted.backward), unmeasured());
+    if (!predicted.settled) line("  {}", unsettled_note());
     line("  sent: {} over the network, {} inside nodes, {} inside devices; KV forward, one layer: {}",
          human(predicted.bytes_by_level.network), human(predicted.bytes_by_level.node),
          human(predicted.bytes_by_level.device), human(predicted.kv_bytes));
@@ -178,6 +179,10 @@ class Explanation {
 };
 
 }  // namespace
+
+std::string unsettled_note() {
+  return "layers were left out before all ranks kept one rhythm: the time may be off by some percent";
+}
 
 std::string step_time_exclusions() {
   return "embedding and output layers, norms, loss, optimiser, gradient synchronisation, "

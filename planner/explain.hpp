@@ -13,6 +13,8 @@ namespace strata {
 /// What a step time leaves out, as a list within a sentence; the one list for everything that prints a step
 /// time.
 std::string step_time_exclusions();
+/// What is to be said of a prediction that is not `settled`.
+std::string unsettled_note();
 
 /// Lines of text without line ends, at most 110 columns each apart from reasons and names that are longer,
 /// and the last, which lists what the step time leaves out. Everything is read from the plan; a profile that

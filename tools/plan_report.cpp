@@ -84,6 +84,7 @@ std::vector<std::string> plan_summary(const Plan& plan) {
   lines.push_back(fmt::format("{}: step {}, {} above the lower bound of {}, which is set by {}",
                               plan.strategy, human(predicted.step_time), percent(plan.bounds.gap),
                               human(plan.bounds.lower_bound), to_string(plan.bounds.active)));
+  if (!predicted.settled) lines.push_back("  " + unsettled_note());
   lines.push_back(fmt::format("  {}", moved_bytes(predicted.bytes_by_level)));
   lines.push_back(
       fmt::format("  KV per layer {}; imbalance {:.3f}", human(predicted.kv_bytes), predicted.imbalance));
@@ -110,6 +111,7 @@ void write_prediction(JsonWriter& json, const Prediction& prediction) {
   json.member("network", prediction.bytes_by_level.network.count);
   json.close();
   json.member("extrapolated_share", prediction.extrapolated_share);
+  json.member("settled", prediction.settled);
   json.close();
 }
 

@@ -125,6 +125,10 @@ int report(const RunOptions& options, const RunSetup& setup, const RunResult& re
   }
   output.line(fmt::format("{}\nlargest arena {}; bytes and arena are as predicted", moved_bytes(setup.bytes),
                           human(arena)));
+  if (plan.options.recompute == Recompute::full) {
+    output.line(
+        "the exchanges that a full recomputation repeats are predicted, but executors do not repeat them");
+  }
   const std::exception_ptr unwritten = write_files(options, setup, result);
   const std::optional<CheckReport> checked = check(options, setup.execution, result, setup.cpu, output);
   if (checked) {

@@ -11,6 +11,7 @@
 #include "core/timeline_json.hpp"
 #include "cost_models/memory_cost.hpp"
 #include "cost_models/simulator.hpp"
+#include "planner/explain.hpp"
 #include "planner/human_units.hpp"
 #include "tools/command.hpp"
 #include "tools/plan_audit.hpp"
@@ -37,6 +38,7 @@ void print(const Output& output, const Simulation& simulation, const Plan& plan,
   const Prediction& predicted = simulation.prediction;
   output.line(fmt::format("step {} (forward {}, backward {}); {}", human(predicted.step_time),
                           human(predicted.forward), human(predicted.backward), profile_label(profile)));
+  if (!predicted.settled) output.line("  " + unsettled_note());
   Table table({"rank", "end", "busy", "exposed communication", "idle", "pairs x heads"});
   for (std::size_t rank = 0; rank < simulation.ranks.size(); ++rank) {
     const RankLoad& load = simulation.ranks[rank];

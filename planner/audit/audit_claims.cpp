@@ -28,7 +28,7 @@ std::string number_or_null(const std::optional<Bytes>& bytes) {
   return bytes ? number(bytes->count) : std::string("null");
 }
 
-constexpr std::array<Claim<Prediction>, 17> kPredicted = {
+constexpr std::array<Claim<Prediction>, 18> kPredicted = {
     {{"step_time_ns", [](const Prediction& p) { return number(p.step_time.ns); }},
      {"forward_ns", [](const Prediction& p) { return number(p.forward.ns); }},
      {"backward_ns", [](const Prediction& p) { return number(p.backward.ns); }},
@@ -42,6 +42,7 @@ constexpr std::array<Claim<Prediction>, 17> kPredicted = {
      {"memory.communicator_bytes",
       [](const Prediction& p) { return number_or_null(p.memory.communicators); }},
      {"extrapolated_share", [](const Prediction& p) { return fmt::format("{}", p.extrapolated_share); }},
+     {"settled", [](const Prediction& p) { return std::string(p.settled ? "true" : "false"); }},
      {"arena_bytes", [](const Prediction& p) { return number(p.arena.count); }},
      {"kv_bytes", [](const Prediction& p) { return number(p.kv_bytes.count); }},
      {"bytes_by_level.device", [](const Prediction& p) { return number(p.bytes_by_level.device.count); }},

@@ -134,6 +134,7 @@ Prediction random_prediction(Dice& dice) {
   predicted.kv_bytes = {5};
   predicted.bytes_by_level = {{6}, {7}, {8}};
   predicted.extrapolated_share = dice.real();
+  predicted.settled = dice.coin();
   return predicted;
 }
 

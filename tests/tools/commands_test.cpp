@@ -99,7 +99,7 @@ TEST_F(Commands, PlanRanksItsCandidatesAndWritesThePlan) {
             (Names{"plan", "read_as", "strategy", "ranks", "waves", "predicted", "bounds", "candidates"}));
   EXPECT_EQ(keys(member(document, "predicted")),
             (Names{"step_time_ns", "forward_ns", "backward_ns", "imbalance", "peak_memory_bytes", "memory",
-                   "arena_bytes", "kv_bytes", "bytes_by_level", "extrapolated_share"}));
+                   "arena_bytes", "kv_bytes", "bytes_by_level", "extrapolated_share", "settled"}));
   EXPECT_EQ(keys(member(document, "bounds")), (Names{"lower_bound_ns", "in_family_ns", "gap", "active"}));
   EXPECT_EQ(member(document, "candidates").size(), 6U);
   for (const JsonValue candidate : member(document, "candidates").items()) {
