@@ -110,6 +110,7 @@ TEST(MemoryFit, RejectsWhatTheDevicesCannotHoldUnlessTheCapIsLifted) {
 TEST(MemoryFit, WhatWouldFitDoesFit) {
   PlanRequest request =
       request_of({0, true, {{40'000, 2'000, 300}, {30'000, 30'000}}}, "dgx_h100:1", named_model("llama3_8b"));
+  request.model.vocabulary = 0;
   request.options.device_cap = false;
   request.options.memory_cap = {std::int64_t{40} << 30};
   const PlanResult result = plan_batch(request);
@@ -200,6 +201,7 @@ TEST(MemoryFit, NoRankHoldsLessThanTheBoundSays) {
 
 TEST(MemoryText, ExplainNamesEveryTermAndWhatIsLeftOut) {
   PlanRequest request = request_of({0, true, {{4000}}}, "dgx_h100:1", named_model("llama3_8b"));
+  request.model.vocabulary = 0;
   request.options.strategies = {"ring"};
   const auto explained = [&] {
     const PlanResult result = plan_batch(request);
