@@ -91,10 +91,12 @@ std::string forged_value(const std::string& value) {
   return std::to_string(std::stoll(value) + 1);
 }
 
-/// Where the verdict on a value that changes alone begins: a time is no longer a part of the step, and a
-/// bound is no longer the one that the gap belongs to.
+/// Where the verdict on a value that changes alone begins: a time is no longer a part of the step, a bound is
+/// no longer the one that the gap belongs to, and the terms of memory no longer add up to the peak.
 std::string line_about(const std::string& key) {
   if (key == "bounds.lower_bound_ns") return "bounds.gap";
+  const bool term = key.starts_with("predicted.memory.") && !key.ends_with(".rank");
+  if (term) return "predicted.peak_memory_bytes";
   const bool time = key.starts_with("predicted.") && key.ends_with("_ns");
   return time ? "predicted.step_time_ns" : key;
 }
@@ -124,7 +126,7 @@ TEST(Audit, NoticesEveryValueOfPredictedAndBoundsThatChanges) {
       }
     }
   }
-  EXPECT_EQ(forged.size(), 14U) << "a claim was added: say in audit_claims.cpp how it is recomputed";
+  EXPECT_EQ(forged.size(), 22U) << "a claim was added: say in audit_claims.cpp how it is recomputed";
 }
 
 TEST(Audit, ListsWhatItWasToldNotToRecompute) {
@@ -155,15 +157,17 @@ TEST(Audit, ListsWhatItWasToldNotToRecompute) {
 
 TEST(Audit, FindsFalseMemoryAndBoundsWithoutASimulation) {
   Plan plan = *plan_batch(audited_request({"ring"})).plan;
-  --plan.predicted.peak_memory.count;
+  --plan.predicted.memory.state.count;
+  ++plan.predicted.memory.attention.count;
   ++plan.bounds.lower_bound.ns;
   put_times_right(plan);
   AuditOptions options;
   options.times = false;
   const Audit audit = audit_plan(plan, options);
-  ASSERT_EQ(audit.violations.size(), 2U) << listed(audit);
+  ASSERT_EQ(audit.violations.size(), 3U) << listed(audit);
   EXPECT_EQ(audit.violations[0].place, "bounds.lower_bound_ns");
-  EXPECT_EQ(audit.violations[1].place, "predicted.peak_memory_bytes");
+  EXPECT_EQ(audit.violations[1].place, "predicted.memory.state_bytes");
+  EXPECT_EQ(audit.violations[2].place, "predicted.memory.attention_bytes");
 }
 
 TEST(Audit, TakesTheProfileFromOutsideWhereThePlanNamesOnlyItsDigest) {

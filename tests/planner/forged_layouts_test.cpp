@@ -122,7 +122,7 @@ TEST(ForgedLayouts, ATieThatGoesToTheOneListedLater) {
 }
 
 TEST(ForgedLayouts, ARejectionWithoutAReason) {
-  for (const char* reason : {"", "  \n"}) {
+  for (const char* reason : {"", "  \t"}) {
     expect_forgery(audited_request(kAll, "cpu:1x3"),
                    [&](Plan& plan) { candidate_of(plan, "ulysses").rejected = reason; },
                    {{"candidates", "candidates[0]", {"a rejection has a reason"}}});

@@ -27,8 +27,9 @@ class CasesModels : public testing::Test {
   void SetUp() override { work_.write("b.jsonl", "{\"step\": 0, \"packs\": [[1024, 512]]}\n"); }
 
   static std::string plan(const std::string& model, const std::string& more = "") {
-    return "plan --batch b.jsonl --topology dgx_h100:1 --ranks 2 --strategy ring -o p.json --model " + model +
-           more;
+    return "plan --batch b.jsonl --topology dgx_h100:1 --ranks 2 --strategy ring -o p.json --memory-cap none "
+           "--model " +
+           model + more;
   }
   /// The one line of a refusal, without the program's name and the end of the line.
   std::string refused(const std::string& config, const std::string& more = "") {

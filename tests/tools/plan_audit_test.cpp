@@ -21,10 +21,10 @@ class PlanAudit : public testing::Test {
   Workspace work_;
 };
 
-/// The number after `"key": ` and one more in its place.
+/// The number after `"key":` and one more in its place.
 void add_one(const Workspace& work, const std::string& file, const std::string& key) {
   std::string text = work.read(file);
-  const auto at = text.find("\"" + key + "\": ") + key.size() + 4;
+  const auto at = text.find_first_not_of(' ', text.find("\"" + key + "\":") + key.size() + 3);
   const auto end = text.find_first_of(",}\n", at);
   work.write(file, text.replace(at, end - at, std::to_string(std::stoll(text.substr(at, end - at)) + 1)));
 }
@@ -34,6 +34,7 @@ TEST_F(PlanAudit, LintExplainAndSimulateGiveOneVerdict) {
     work_.expect(0, std::string(command) + " plan.json");
   }
   add_one(work_, "plan.json", "peak_memory_bytes");
+  add_one(work_, "plan.json", "attention_bytes");
   const std::string line = work_.expect(1, "lint plan.json").out;
   EXPECT_EQ(line.rfind("plan.json: predicted.peak_memory_bytes: predicted: ", 0), 0U) << line;
   EXPECT_NE(line.find(", but the simulated waves give "), std::string::npos) << line;
