@@ -26,7 +26,7 @@ bool is_tied(const Candidate& candidate, const Plan& plan) {
 }  // namespace
 
 std::string excluded_sentence() {
-  return "step time = layers x (attention + linear layers), forward and backward\n" +
+  return "step time = layers x (attention + linear layers), forward and backward, recomputation included\n" +
          wrapped("  not in it: " + step_time_exclusions(), 4);
 }
 

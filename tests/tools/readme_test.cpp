@@ -93,7 +93,9 @@ std::string first_missing(const std::vector<std::string>& shown, const std::stri
 TEST(Readme, ItsExamplesPrintWhatTheyShow) {
   const Workspace work;
   std::filesystem::create_directory_symlink(STRATA_SOURCE_DIR "/traces", work.path("traces"));
-  for (const Example& example : examples_of(file_text(STRATA_SOURCE_DIR "/README.md"))) {
+  const std::vector<Example> examples = examples_of(file_text(STRATA_SOURCE_DIR "/README.md"));
+  EXPECT_GE(examples.size(), 3U) << "README.md shows less than it did";
+  for (const Example& example : examples) {
     const Finished finished = work.script(STRATA_BINARY " " + example.command);
     EXPECT_EQ(finished.code, 0) << "$ strata " << example.command << '\n' << finished.err;
     EXPECT_EQ(first_missing(example.shown, finished.out), "")
