@@ -6,6 +6,7 @@
 #include "core/checked.hpp"
 #include "core/verify_schedule.hpp"
 #include "cost_models/lower_bound.hpp"
+#include "planner/audit/audit_plan.hpp"
 #include "planner/explain.hpp"
 #include "planner/memory_text.hpp"
 #include "planner/plan_batch.hpp"
@@ -141,8 +142,9 @@ TEST(MemoryFit, PlansThatRecomputeLintCleanAndTakeLonger) {
     request.options.recompute = recompute;
     const PlanResult result = plan_batch(request);
     ASSERT_TRUE(result.plan);
-    const std::vector<Violation> found = verify_plan(*result.plan);
-    EXPECT_TRUE(found.empty()) << to_string(recompute) << ": " << found.front().message;
+    const Audit audit = audit_plan(*result.plan);
+    EXPECT_TRUE(audit.passed()) << to_string(recompute) << ": " << audit.violations.front().message;
+    EXPECT_TRUE(audit.not_verified.empty()) << to_string(recompute);
     EXPECT_GT(result.plan->predicted.step_time, before) << to_string(recompute);
     before = result.plan->predicted.step_time;
   }
@@ -206,7 +208,7 @@ TEST(MemoryText, ExplainNamesEveryTermAndWhatIsLeftOut) {
   const auto explained = [&] {
     const PlanResult result = plan_batch(request);
     std::string text;
-    for (const std::string& line : explain_plan(*result.plan)) text += line + "\n";
+    for (const std::string& line : explain_plan(*result.plan, request.profile)) text += line + "\n";
     return text;
   };
   const std::string text = explained();
@@ -215,6 +217,14 @@ TEST(MemoryText, ExplainNamesEveryTermAndWhatIsLeftOut) {
                            "  communicators ", "  left out of it: norms, "}) {
     EXPECT_NE(text.find(part), std::string::npos) << part << " is missing in\n" << text;
   }
+  request.options.device_cap = false;
+  request.options.memory_cap = {std::int64_t{80} << 30};
+  EXPECT_NE(explained().find(", cap 80.0 GiB a rank\n"), std::string::npos) << explained();
+  request.options.memory_cap = {std::int64_t{700} << 30};
+  EXPECT_NE(explained().find(", cap 700 GiB a rank, over the 80.0 GiB of the device\n"), std::string::npos)
+      << explained();
+  request.options.memory_cap = {};
+  request.options.device_cap = true;
   request.model.vocabulary = 128'256;
   EXPECT_NE(explained().find("  logits 245 MiB: f32, all tokens of the rank\n"), std::string::npos)
       << explained();
