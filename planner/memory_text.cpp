@@ -84,7 +84,7 @@ std::string memory_exclusions() {
 std::string memory_cap_text(const PlanOptions& options, const Topology& topology) {
   const std::optional<Bytes> least = least_memory(topology);
   if (options.memory_cap.count > 0) {
-    const std::string cap = fmt::format("cap {} a rank", human(options.memory_cap));
+    std::string cap = fmt::format("cap {} a rank", human(options.memory_cap));
     if (!least || options.memory_cap <= *least) return cap;
     return fmt::format("{}, over the {} of the device", cap, human(*least));
   }
