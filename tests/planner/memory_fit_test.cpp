@@ -6,6 +6,7 @@
 #include "core/checked.hpp"
 #include "core/verify_schedule.hpp"
 #include "cost_models/lower_bound.hpp"
+#include "planner/audit/audit_plan.hpp"
 #include "planner/explain.hpp"
 #include "planner/memory_text.hpp"
 #include "planner/plan_batch.hpp"
@@ -41,8 +42,8 @@ ModelShape qwen3(std::int32_t layers, std::int64_t hidden, std::int64_t ffn, std
   model.head_dim = model.value_head_dim = 128;
   return model;
 }
-const ModelShape kQwen3_8b = qwen3(36, 4096, 12'288, 32);
-const ModelShape kQwen3_32b = qwen3(64, 5120, 25'600, 64);
+const ModelShape kQwen8b = qwen3(36, 4096, 12'288, 32);
+const ModelShape kQwen32b = qwen3(64, 5120, 25'600, 64);
 constexpr double kMeasured8b = 56.2, kMeasured32b = 60.8;
 
 PlanRequest published_run(const ModelShape& model, const std::string& strategy) {
@@ -58,7 +59,7 @@ double gigabytes(Bytes bytes) { return static_cast<double>(bytes.count) / 1e9; }
 
 TEST(MemoryOfPublishedRuns, IsWithin15PercentOfWhatAnEightBillionParameterModelHeld) {
   for (const char* strategy : {"allgather", "ulysses", "per_document"}) {
-    const PlanResult result = plan_batch(published_run(kQwen3_8b, strategy));
+    const PlanResult result = plan_batch(published_run(kQwen8b, strategy));
     ASSERT_TRUE(result.plan) << strategy;
     EXPECT_NEAR(gigabytes(result.plan->predicted.peak_memory), kMeasured8b, 0.15 * kMeasured8b) << strategy;
   }
@@ -66,7 +67,7 @@ TEST(MemoryOfPublishedRuns, IsWithin15PercentOfWhatAnEightBillionParameterModelH
 
 TEST(MemoryOfPublishedRuns, DoNotFitWithoutTheOffloadingThatTheyNeeded) {
   for (const char* strategy : {"allgather", "ulysses"}) {
-    PlanRequest request = published_run(kQwen3_8b, strategy);
+    PlanRequest request = published_run(kQwen8b, strategy);
     request.options.offload_activations = false;
     const PlanResult result = plan_batch(request);
     ASSERT_FALSE(result.plan) << strategy;
@@ -78,10 +79,10 @@ TEST(MemoryOfPublishedRuns, DoNotFitWithoutTheOffloadingThatTheyNeeded) {
 }
 
 TEST(MemoryOfPublishedRuns, SaysThatTheStateOfThe32BillionParameterModelWasNotAllOnTheGpu) {
-  PlanRequest request = published_run(kQwen3_32b, "allgather");
+  PlanRequest request = published_run(kQwen32b, "allgather");
   request.options.device_cap = false;
   request.options.memory_cap = {static_cast<std::int64_t>(kMeasured32b * 1e9)};
-  EXPECT_NEAR(gigabytes(state_memory(kQwen3_32b, request.options, 8)), 65.5, 0.1);
+  EXPECT_NEAR(gigabytes(state_memory(kQwen32b, request.options, 8)), 65.5, 0.1);
   const PlanResult result = plan_batch(request);
   ASSERT_FALSE(result.plan);
   EXPECT_TRUE(result.rejections.front().reason.ends_with("; the state alone is over it"))
@@ -141,8 +142,9 @@ TEST(MemoryFit, PlansThatRecomputeLintCleanAndTakeLonger) {
     request.options.recompute = recompute;
     const PlanResult result = plan_batch(request);
     ASSERT_TRUE(result.plan);
-    const std::vector<Violation> found = verify_plan(*result.plan);
-    EXPECT_TRUE(found.empty()) << to_string(recompute) << ": " << found.front().message;
+    const Audit audit = audit_plan(*result.plan);
+    EXPECT_TRUE(audit.passed()) << to_string(recompute) << ": " << audit.violations.front().message;
+    EXPECT_TRUE(audit.not_verified.empty()) << to_string(recompute);
     EXPECT_GT(result.plan->predicted.step_time, before) << to_string(recompute);
     before = result.plan->predicted.step_time;
   }
@@ -206,7 +208,7 @@ TEST(MemoryText, ExplainNamesEveryTermAndWhatIsLeftOut) {
   const auto explained = [&] {
     const PlanResult result = plan_batch(request);
     std::string text;
-    for (const std::string& line : explain_plan(*result.plan)) text += line + "\n";
+    for (const std::string& line : explain_plan(*result.plan, request.profile)) text += line + "\n";
     return text;
   };
   const std::string text = explained();
@@ -215,6 +217,14 @@ TEST(MemoryText, ExplainNamesEveryTermAndWhatIsLeftOut) {
                            "  communicators ", "  left out of it: norms, "}) {
     EXPECT_NE(text.find(part), std::string::npos) << part << " is missing in\n" << text;
   }
+  request.options.device_cap = false;
+  request.options.memory_cap = {std::int64_t{80} << 30};
+  EXPECT_NE(explained().find(", cap 80.0 GiB a rank\n"), std::string::npos) << explained();
+  request.options.memory_cap = {std::int64_t{700} << 30};
+  EXPECT_NE(explained().find(", cap 700 GiB a rank, over the 80.0 GiB of the device\n"), std::string::npos)
+      << explained();
+  request.options.memory_cap = {};
+  request.options.device_cap = true;
   request.model.vocabulary = 128'256;
   EXPECT_NE(explained().find("  logits 245 MiB: f32, all tokens of the rank\n"), std::string::npos)
       << explained();
