@@ -115,12 +115,11 @@ TEST_F(Commands, PlanAndCompareMarkTimesThatAreNotSettledEvenOfLosers) {
   const JsonDocument document = parsed(plan.out);
   EXPECT_EQ(member(document, "strategy").string(), "whole_document");
   for (const JsonValue candidate : member(document, "candidates").items()) {
-    const bool ring = candidate.find("strategy")->string() == "ring";
-    EXPECT_EQ(candidate.find("settled")->boolean(), !ring);
+    const bool ring = member(candidate, "strategy").string() == "ring";
+    EXPECT_EQ(member(candidate, "settled").boolean(), !ring);
   }
   work_.expect(0, "lint --no-candidates unsettled.json");
-  work_.edit("unsettled.json", "\"rejected\": null, \"settled\": true",
-             "\"rejected\": null, \"settled\": false");
+  work_.edit("unsettled.json", "\"rejected\":null,\"settled\":true", "\"rejected\":null,\"settled\":false");
   EXPECT_TRUE(contains(work_.expect(1, "lint --no-candidates unsettled.json").out,
                        "was chosen with settled false, but the plan predicts settled true"));
   const Finished table = work_.expect(0, "compare --batches one.jsonl" + asked);
@@ -128,7 +127,7 @@ TEST_F(Commands, PlanAndCompareMarkTimesThatAreNotSettledEvenOfLosers) {
   EXPECT_TRUE(contains(table.out, "unsettled: 1 step time of ring of 1: layers were left out")) << table.out;
   const JsonDocument rows = json("compare --batches one.jsonl" + asked);
   for (const JsonValue row : member(rows, "rows").items()) {
-    EXPECT_EQ(row.find("settled")->boolean(), row.find("strategy")->string() != "ring");
+    EXPECT_EQ(member(row, "settled").boolean(), member(row, "strategy").string() != "ring");
   }
 }
 
