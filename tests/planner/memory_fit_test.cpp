@@ -3,6 +3,9 @@
 // every strategy, and public runs whose memory is known.
 #include <gtest/gtest.h>
 
+#include <random>
+#include <utility>
+
 #include "core/checked.hpp"
 #include "core/verify_schedule.hpp"
 #include "cost_models/lower_bound.hpp"
@@ -148,6 +151,81 @@ TEST(MemoryFit, PlansThatRecomputeLintCleanAndTakeLonger) {
     EXPECT_GT(result.plan->predicted.step_time, before) << to_string(recompute);
     before = result.plan->predicted.step_time;
   }
+}
+
+Topology shared_box(std::int32_t devices, std::int32_t ranks_per_device, std::int64_t memory) {
+  Topology box = named_topology(fmt::format("cpu:1x{}", devices * ranks_per_device));
+  box.devices.resize(static_cast<std::size_t>(devices));
+  box.switches.clear();
+  box.links.clear();
+  for (Device& device : box.devices) device.memory = {memory};
+  for (std::int32_t d = 1; d < devices; ++d) {
+    for (const auto& [from, to] : {std::pair(0, d), std::pair(d, 0)}) {
+      box.links.push_back({from, to, LinkLevel::node, {100}, {1e9}});
+    }
+  }
+  for (std::size_t rank = 0; rank < box.rank_device.size(); ++rank) {
+    box.rank_device[rank] = static_cast<std::int32_t>(rank) / ranks_per_device;
+  }
+  return box;
+}
+
+TEST(MemoryFit, RanksThatShareADeviceAreSplitInWhicheverWaveTheyHoldMost) {
+  // The long document is alone in its wave on one rank; the other rank is fullest in a wave of several.
+  PlanRequest request =
+      request_of({0, false, {{4000, 1000, 1000, 1000, 1000}}}, "cpu:1x2", named_model("tiny"));
+  request.topology = shared_box(1, 2, std::int64_t{195} << 20);
+  request.options.strategies = {"whole_document"};
+  const PlanResult result = plan_batch(request);
+  ASSERT_TRUE(result.plan) << result.rejections.front().reason;
+  EXPECT_GT(result.plan->waves.size(), 1U);
+  EXPECT_TRUE(verify_plan(*result.plan).empty());
+  request.batch = {0, true, {{4000}, {1000, 1000, 1000, 1000}}};
+  const PlanResult packed = plan_batch(request);
+  ASSERT_FALSE(packed.plan);
+  EXPECT_EQ(packed.rejections.front().reason.rfind("document 0 of 4,000 tokens with 1 other wave needs ", 0),
+            0U)
+      << packed.rejections.front().reason;
+}
+
+/// Free documents are rejected only where they would not fit one by one either.
+TEST(MemoryFit, FreeDocumentsAreRejectedOnlyIfOneAtATimeDoesNotFitEither) {
+  std::int64_t rejected = 0, split = 0;
+  for (std::uint32_t seed = 0; seed < 60; ++seed) {
+    std::mt19937 random(seed);
+    const auto pick = [&](int low, int high) {
+      return std::uniform_int_distribution<int>(low, high)(random);
+    };
+    PlanRequest request = request_of({0, false, {{}}}, "cpu:1x2", named_model("tiny"));
+    for (int d = pick(2, 8); d > 0; --d)
+      request.batch.packs[0].push_back(pick(0, 3) == 0 ? pick(800, 1500) : pick(1, 300));
+    Batch alone{0, true, {}};
+    for (const std::int64_t length : request.batch.packs[0]) alone.packs.push_back({length});
+    request.topology = shared_box(pick(1, 2), pick(1, 3), 0);
+    for (const Strategy& strategy : all_strategies()) {
+      const StrategyOutcome loose = fit_waves(strategy, request.batch, request);
+      if (loose.rejection) continue;
+      PlanRequest capped = request;
+      std::int64_t most = 0;
+      std::vector<std::int64_t> held(request.topology.devices.size());
+      for (std::size_t rank = 0; rank < loose.memory.ranks.size(); ++rank) {
+        auto& sum = held[static_cast<std::size_t>(request.topology.rank_device[rank])];
+        most = std::max(most, sum += loose.memory.ranks[rank].total().count);
+      }
+      for (Device& device : capped.topology.devices) device.memory = {most * pick(30, 100) / 100};
+      const StrategyOutcome outcome = fit_waves(strategy, capped.batch, capped);
+      if (outcome.rejection) {
+        ++rejected;
+        EXPECT_TRUE(fit_waves(strategy, alone, capped).rejection)
+            << strategy.name << ", seed " << seed << ": " << outcome.rejection->reason;
+      } else {
+        EXPECT_FALSE(memory_excess(outcome.memory, capped.options, capped.topology));
+        split += outcome.waves.size() > 1 ? 1 : 0;
+      }
+    }
+  }
+  EXPECT_GT(rejected, 30);
+  EXPECT_GT(split, 30);
 }
 
 TEST(MemoryFit, NothingIsSaidToFitWhenMemoryIsNotWhatIsLacking) {
