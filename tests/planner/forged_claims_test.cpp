@@ -205,7 +205,8 @@ TEST(ForgedClaims, ARecomputationThatIsClaimedAway) {
                    claim_away(plan);
                    put_waves_right(plan);
                  },
-                 {{"predicted", kStep},
+                 {{"bounds", "bounds.lower_bound_ns"},
+                  {"predicted", kStep},
                   {"predicted", kBackward},
                   {"predicted", "predicted.peak_memory_bytes"},
                   {"predicted", "predicted.memory.activation_bytes"},
