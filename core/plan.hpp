@@ -104,6 +104,7 @@ struct Candidate {
   std::string strategy;
   std::optional<Duration> step_time;    ///< empty when rejected
   std::optional<std::string> rejected;  ///< the reason
+  bool settled = true;                  ///< of its time, as Prediction::settled; true when rejected
   bool operator==(const Candidate&) const = default;
 };
 

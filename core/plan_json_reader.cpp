@@ -363,6 +363,7 @@ Candidate read_candidate(const JsonValue& value) {
   candidate.step_time = read_optional_duration(reader, "step_time_ns");
   const JsonValue rejected = reader.required("rejected", "a reason or null");
   if (!rejected.is_null()) candidate.rejected = std::string(rejected.line());
+  candidate.settled = reader.required_bool("settled");
   reader.finish();
   return candidate;
 }

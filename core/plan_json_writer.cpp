@@ -277,6 +277,7 @@ void write_candidates(JsonWriter& out, const std::vector<Candidate>& candidates)
     } else {
       out.null();
     }
+    out.member("settled", candidate.settled);
     out.close();
   }
   out.close();

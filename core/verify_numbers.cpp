@@ -138,8 +138,17 @@ void verify_candidates(const Plan& plan, Findings& findings) {
       findings.add("candidates", place,
                    fmt::format("{} needs either a step time or a reason against it", candidate.strategy));
     }
+    if (candidate.rejected && !candidate.settled) {
+      findings.add("candidates", place,
+                   fmt::format("{} is rejected, but has a time that is not settled", candidate.strategy));
+    }
     if (candidate.strategy != plan.strategy) continue;
     ++chosen;
+    if (candidate.settled != plan.predicted.settled) {
+      findings.add("candidates", place,
+                   fmt::format("{} was chosen with settled {}, but the plan predicts settled {}",
+                               candidate.strategy, candidate.settled, plan.predicted.settled));
+    }
     if (candidate.step_time == plan.predicted.step_time) continue;
     findings.add("candidates", place,
                  fmt::format("{} was chosen with {} ns, but the plan predicts {} ns", candidate.strategy,

@@ -21,12 +21,15 @@ inline constexpr std::int32_t kProfileFormatVersion = 2;
 
 /// How well a measured profile predicts what it was not fitted to.
 struct ProfileQuality {
-  double held_out_p95 = 0;  ///< absolute relative error of held-out attention instructions, 95th percentile
-  double load = 0;          ///< load average of the minute before measuring, per hardware thread
+  /// Absolute relative error of held-out attention instructions, 95th percentile; empty: none was held out.
+  std::optional<double> held_out_p95;
+  /// Load average of the minute before measuring, per hardware thread; empty: the system does not say.
+  std::optional<double> load;
   bool operator==(const ProfileQuality&) const = default;
 };
 
-/// A profile whose held-out instructions are further off than this is labelled "measured, poor".
+/// A profile whose held-out instructions are further off than this, or that held none out, is labelled
+/// "measured, poor".
 inline constexpr double kPoorHeldOutError = 0.5;
 
 /// Where the numbers come from. Errors are median absolute relative errors per attention instruction of the
@@ -105,7 +108,7 @@ struct ExchangeRates {
 ///    "provenance": {"device": s, "date": s, "tool_version": s, "instruction_set": s, "threads": n,
 ///                   "measured": b, "fit_error": x, "held_out_error": x,
 ///                   "samples": {"count": n, "digest": s},
-///                   "quality": {"held_out_p95": x, "load": x}|null, "notes": s},
+///                   "quality": {"held_out_p95": x|null, "load": x|null}|null, "notes": s},
 ///    "attention": [{"pass": "forward"|"backward", "element_type": "f32"|"bf16"|"f16",
 ///                   "head_dim": n, "value_head_dim": n, "tile_rows": n, "launch_ns": x, "tile_ns": x,
 ///                   "full": {"query_lengths": [n], "key_lengths": [n], "ns_per_pair": [x]},

@@ -56,26 +56,34 @@ LowerBound lower_bound(const std::vector<std::int64_t>& document_lengths, const 
   // all other terms are not negative); its work divided by the device's relative speed is done by execution
   // units of one device. Linear work is costed per token and does not depend on the schedule. At no time do
   // more units work than the devices with ranks have, each at its relative speed. So time >= work / units.
+  //
+  // Recomputation. Before the backward of every layer of every wave a rank repeats what the request demands
+  // of its own forward program, whatever that is: all of its linear work where anything is recomputed, and
+  // under `full` all of its attention too. So a schedule's forward linear work, and under `full` its forward
+  // attention, is done exactly twice, at the same cost, and the sums above grow by just that.
+  const double forward_attention = options.recompute == Recompute::full ? 2 : 1;
+  const double forward_linear = options.recompute == Recompute::none ? 1 : 2;
   double attention_ns = 0, launch_ns = 0;
   for (const Pass pass : {Pass::forward, Pass::backward}) {
     const AttentionTableChoice choice =
         find_attention_table(profile, pass, shape.element_type, shape.head_dim, shape.value_head_dim);
-    attention_ns +=
-        static_cast<double>(pairs) * shape.query_heads * best_ns_per_pair(*choice.table) * choice.scale;
-    launch_ns = std::max(launch_ns, choice.table->launch_ns);
+    const double times = pass == Pass::forward ? forward_attention : 1;
+    attention_ns += times * static_cast<double>(pairs) * shape.query_heads * best_ns_per_pair(*choice.table) *
+                    choice.scale;
+    launch_ns = std::max(launch_ns, times * choice.table->launch_ns);
   }
   double linear_ns = 0;
   if (include_linear) {
     // Backward is twice forward.
-    linear_ns = 3 * linear_flops_per_token(shape) * static_cast<double>(tokens) /
+    linear_ns = (forward_linear + 2) * linear_flops_per_token(shape) * static_cast<double>(tokens) /
                 profile.linear_flops_per_second * 1e9;
   }
   bound.compute = rounded_down((attention_ns + linear_ns) * shape.layers / machine.units);
 
   // Chain. Some rank runs an attention instruction in its program, which serves every layer, and its
-  // pass-layers follow each other. Each of those instructions costs at least its launch, spread over at most
-  // one device's units. Forward and backward may fall to different ranks, so only the longer of the two
-  // chains counts.
+  // pass-layers follow each other, those that repeat forward among them. Each of those instructions costs at
+  // least its launch, spread over at most one device's units. Forward and backward may fall to different
+  // ranks, so only the longer of the two chains counts.
   if (pairs > 0) bound.chain = rounded_down(launch_ns * shape.layers / machine.best_units);
 
   bound.bound = std::max(bound.compute, bound.chain);

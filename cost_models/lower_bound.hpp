@@ -25,8 +25,8 @@ struct LowerBound {
   bool operator==(const LowerBound&) const = default;
 };
 
-/// `document_lengths`: of the whole step. `options`: what memory depends on; times do not. Layers and linear
-/// work as in SimulatorOptions (layers 0: as the model says).
+/// `document_lengths`: of the whole step. `options`: what memory depends on, and what is recomputed. Layers
+/// and linear work as in SimulatorOptions (layers 0: as the model says).
 LowerBound lower_bound(const std::vector<std::int64_t>& document_lengths, const ModelShape& model,
                        const Topology& topology, const CostProfile& profile, const PlanOptions& options = {},
                        std::int32_t layers = 0, bool include_linear = true);

@@ -58,7 +58,9 @@ MemoryPrediction predict_memory(const std::vector<std::vector<RankProgram>>& pro
 /// Peak, terms, rank and arena.
 void set_memory(const MemoryPrediction& memory, Prediction& predicted);
 
-/// A cap that is exceeded: by one rank, or by the ranks of one device together.
+/// A cap that is exceeded: by one rank, or by the ranks of one device together. Each rank counts with the
+/// wave in which it holds most, and these can be different waves: no barrier keeps the ranks of a device in
+/// one wave, so only the sum of what each can hold is safe.
 struct MemoryExcess {
   std::int32_t rank = 0;   ///< the largest rank concerned
   std::int32_t ranks = 1;  ///< that share the cap

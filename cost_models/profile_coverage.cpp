@@ -74,7 +74,8 @@ std::string coverage_text(const ProfileCoverage& coverage) {
 std::string provenance_label(const CostProfile& profile) {
   const ProfileProvenance& provenance = profile.provenance;
   if (!provenance.measured) return "unmeasured";
-  const bool poor = !provenance.quality || provenance.quality->held_out_p95 > kPoorHeldOutError;
+  const bool poor = !provenance.quality || !provenance.quality->held_out_p95 ||
+                    *provenance.quality->held_out_p95 > kPoorHeldOutError;
   return poor ? "measured, poor" : "measured";
 }
 

@@ -22,8 +22,13 @@ std::optional<ProfileQuality> read_quality(JsonValue value) {
   if (value.is_null()) return std::nullopt;
   ObjectReader reader(value);
   ProfileQuality quality;
-  quality.held_out_p95 = reader.required_number("held_out_p95", 0, kLargestNumber);
-  quality.load = reader.required_number("load", 0, kLargestNumber);
+  const auto number_or_null = [&](const char* key) -> std::optional<double> {
+    const JsonValue number = reader.required(key, "a number or null");
+    if (number.is_null()) return std::nullopt;
+    return number.number(0, kLargestNumber);
+  };
+  quality.held_out_p95 = number_or_null("held_out_p95");
+  quality.load = number_or_null("load");
   reader.finish();
   return quality;
 }
@@ -172,8 +177,16 @@ void write_provenance(JsonWriter& out, const ProfileProvenance& provenance) {
   out.key("quality");
   if (provenance.quality) {
     out.open_object(JsonLayout::compact);
-    out.member("held_out_p95", provenance.quality->held_out_p95);
-    out.member("load", provenance.quality->load);
+    const auto number_or_null = [&](const char* key, std::optional<double> value) {
+      out.key(key);
+      if (value) {
+        out.value(*value);
+      } else {
+        out.null();
+      }
+    };
+    number_or_null("held_out_p95", provenance.quality->held_out_p95);
+    number_or_null("load", provenance.quality->load);
     out.close();
   } else {
     out.null();

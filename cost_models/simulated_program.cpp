@@ -187,8 +187,8 @@ class WaveCompiler {
     }
     totals_.bytes_by_level.device += {traffic.sent_bytes};
     const std::int64_t work = device_transfer_cost(traffic.sent_bytes, profile_).work_ns;
-    totals_.device_work_ns[at(topology_.rank_device[at(rank)])] += work;
-    totals_.work_ns += work;
+    add_time(totals_.device_work_ns[at(topology_.rank_device[at(rank)])], work);
+    add_time(totals_.work_ns, work);
   }
 
   static std::tuple<std::int32_t, std::int32_t> key(const SimulatedExchange& exchange) {

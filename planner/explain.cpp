@@ -3,12 +3,10 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <optional>
 #include <string_view>
 
 #include "core/check.hpp"
 #include "core/counts.hpp"
-#include "cost_models/cost_profile.hpp"
 #include "planner/human_units.hpp"
 #include "planner/memory_text.hpp"
 #include "planner/strategy_table.hpp"
@@ -44,7 +42,7 @@ std::vector<RankWork> rank_work(const Plan& plan) {
 
 class Explanation {
  public:
-  explicit Explanation(const Plan& plan) : plan_(plan) {}
+  Explanation(const Plan& plan, const std::optional<CostProfile>& profile) : plan_(plan), profile_(profile) {}
 
   std::vector<std::string> write() {
     layout();
@@ -95,10 +93,7 @@ class Explanation {
     for (std::string& text : memory_lines(plan_)) lines_.push_back(std::move(text));
   }
 
-  std::string unmeasured() const {
-    if (plan_.profile.content.empty()) return {};
-    return unmeasured_note(read_profile(plan_.profile.content, "the plan's profile"));
-  }
+  std::string unmeasured() const { return profile_ ? unmeasured_note(*profile_) : " (profile unknown)"; }
 
   void load() {
     std::vector<RankWork> work = rank_work(plan_);
@@ -169,12 +164,15 @@ class Explanation {
   }
 
   void scope() {
-    line("step time: {}, attention with its exchanges and the linear layers, forward and backward, recomputation included",
-         counted(plan_.model.layers, "layer"));
+    line(
+        "step time: {}, attention with its exchanges and the linear layers, forward and backward, "
+        "recomputation included",
+        counted(plan_.model.layers, "layer"));
     line("  not in it: {}", step_time_exclusions());
   }
 
   const Plan& plan_;
+  const std::optional<CostProfile>& profile_;
   std::vector<std::string> lines_;
 };
 
@@ -189,6 +187,8 @@ std::string step_time_exclusions() {
          "pipeline bubbles, data loading";
 }
 
-std::vector<std::string> explain_plan(const Plan& plan) { return Explanation(plan).write(); }
+std::vector<std::string> explain_plan(const Plan& plan, const std::optional<CostProfile>& profile) {
+  return Explanation(plan, profile).write();
+}
 
 }  // namespace strata

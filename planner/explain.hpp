@@ -3,10 +3,12 @@
 // runner-up was behind, and what the step time leaves out.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/plan.hpp"
+#include "cost_models/cost_profile.hpp"
 
 namespace strata {
 
@@ -17,8 +19,8 @@ std::string step_time_exclusions();
 std::string unsettled_note();
 
 /// Lines of text without line ends, at most 110 columns each apart from reasons and names that are longer,
-/// and the last, which lists what the step time leaves out. Everything is read from the plan; a profile that
-/// was not measured is named as such when its content is embedded.
-std::vector<std::string> explain_plan(const Plan& plan);
+/// and the last, which lists what the step time leaves out. `profile` is the plan's own, embedded or not: one
+/// that was not measured is named as such, and where it is not known that is said.
+std::vector<std::string> explain_plan(const Plan& plan, const std::optional<CostProfile>& profile);
 
 }  // namespace strata

@@ -3,7 +3,7 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
+#include <optional>
 
 #include "core/checked.hpp"
 #include "core/counts.hpp"
@@ -56,6 +56,16 @@ std::vector<Term> terms_of(const MemoryTerms& terms, const ModelShape& model, co
            terms.communicators ? "buffers of the communication library" : "known for GPUs only"}};
 }
 
+/// Of the devices with ranks that state their memory, the least.
+std::optional<Bytes> least_memory(const Topology& topology) {
+  std::optional<Bytes> least;
+  for (const std::int32_t device : topology.rank_device) {
+    const Bytes memory = topology.devices[static_cast<std::size_t>(device)].memory;
+    if (memory.count > 0 && (!least || memory < *least)) least = memory;
+  }
+  return least;
+}
+
 }  // namespace
 
 std::string memory_terms(const MemoryTerms& terms, const ModelShape& model, const PlanOptions& options) {
@@ -72,12 +82,14 @@ std::string memory_exclusions() {
 }
 
 std::string memory_cap_text(const PlanOptions& options, const Topology& topology) {
-  if (options.memory_cap.count > 0) return fmt::format("cap {} a rank", human(options.memory_cap));
+  const std::optional<Bytes> least = least_memory(topology);
+  if (options.memory_cap.count > 0) {
+    std::string cap = fmt::format("cap {} a rank", human(options.memory_cap));
+    if (!least || options.memory_cap <= *least) return cap;
+    return fmt::format("{}, over the {} of the device", cap, human(*least));
+  }
   if (!options.device_cap) return "not capped";
-  const bool stated = std::any_of(
-      topology.rank_device.begin(), topology.rank_device.end(),
-      [&](std::int32_t d) { return topology.devices[static_cast<std::size_t>(d)].memory.count > 0; });
-  return stated ? "capped by the memory of the devices" : "not capped (the topology states no memory)";
+  return least ? "capped by the memory of the devices" : "not capped (the topology states no memory)";
 }
 
 std::vector<std::string> memory_lines(const Plan& plan) {

@@ -100,12 +100,47 @@ std::int64_t smaller_budget(std::int64_t tokens, const MemoryExcess& excess, con
   return std::max<std::int64_t>(1, std::min(proportional, tokens - tokens / 16 - 1));
 }
 
-Rejection rejects_memory(const Strategy& strategy, const WaveDocuments& wave, std::int32_t index,
-                         const MemoryExcess& excess, const MemoryTerms& terms, const PlanRequest& request) {
-  const std::string what =
+/// Waves whose tokens are in the excess, ascending: those in which the ranks concerned hold most.
+std::vector<std::int32_t> waves_of(const MemoryExcess& excess, const MemoryPrediction& memory,
+                                   const Topology& topology) {
+  const auto full = static_cast<std::size_t>(excess.rank);
+  std::vector<std::int32_t> waves{memory.wave[full]};
+  for (std::size_t rank = 0; excess.ranks > 1 && rank < memory.ranks.size(); ++rank) {
+    if (topology.rank_device[rank] != topology.rank_device[full]) continue;
+    const MemoryTerms& terms = memory.ranks[rank];
+    const bool has_tokens = terms.total() > terms.state + terms.communicators.value_or(Bytes{});
+    if (has_tokens) waves.push_back(memory.wave[rank]);
+  }
+  std::sort(waves.begin(), waves.end());
+  waves.erase(std::unique(waves.begin(), waves.end()), waves.end());
+  return waves;
+}
+
+/// The one of most tokens that can be split; -1: each of them has one document.
+std::int32_t largest_to_split(const std::vector<std::int32_t>& waves,
+                              const std::vector<WaveDocuments>& split) {
+  std::int32_t largest = -1;
+  std::int64_t tokens = 0;
+  for (const std::int32_t wave : waves) {
+    const WaveDocuments& documents = split[static_cast<std::size_t>(wave)];
+    if (documents.documents.size() == 1 || documents.token_count() <= tokens) continue;
+    largest = wave;
+    tokens = documents.token_count();
+  }
+  return largest;
+}
+
+/// The wave in which the fullest rank holds most, `index`, and `others` in which ranks beside it do.
+std::string wave_text(const WaveDocuments& wave, std::int32_t index, std::int64_t others) {
+  const std::string text =
       wave.documents.size() == 1
           ? fmt::format("document {} of {}", wave.documents.front(), counted(wave.lengths.front(), "token"))
           : fmt::format("wave {} of {}", index, counted(wave.token_count(), "token"));
+  return others == 0 ? text : fmt::format("{} with {}", text, counted(others, "other wave"));
+}
+
+Rejection rejects_memory(const Strategy& strategy, const std::string& what, const MemoryExcess& excess,
+                         const MemoryTerms& terms, const PlanRequest& request) {
   const std::string where = excess.ranks == 1
                                 ? fmt::format("rank {}", excess.rank)
                                 : fmt::format("{} of one device", counted(excess.ranks, "rank"));
@@ -138,16 +173,19 @@ StrategyOutcome fit_waves(const Strategy& strategy, const Batch& batch, const Pl
     const std::optional<MemoryExcess> excess = excess_of(outcome.memory, request);
     if (!excess) return outcome;
     const auto rank = static_cast<std::size_t>(excess->rank);
-    const std::int32_t index = outcome.memory.wave[rank];
-    const WaveDocuments& wave = split[static_cast<std::size_t>(index)];
     const MemoryTerms& terms = outcome.memory.ranks[rank];
-    if (batch.fixed_packs || wave.documents.size() == 1) {
+    const std::vector<std::int32_t> waves = waves_of(*excess, outcome.memory, request.topology);
+    const std::int32_t large = batch.fixed_packs ? -1 : largest_to_split(waves, split);
+    if (large < 0) {
+      const std::int32_t index = outcome.memory.wave[rank];
       StrategyOutcome none;
-      none.rejection = rejects_memory(strategy, wave, index, *excess, terms, request);
+      none.rejection = rejects_memory(
+          strategy, wave_text(split[static_cast<std::size_t>(index)], index, std::ssize(waves) - 1), *excess,
+          terms, request);
       none.lacks_memory = true;
       return none;
     }
-    budget = smaller_budget(wave.token_count(), *excess, terms);
+    budget = smaller_budget(split[static_cast<std::size_t>(large)].token_count(), *excess, terms);
   }
 }
 
@@ -238,6 +276,7 @@ PlanResult plan_batch(const PlanRequest& asked, const std::function<void()>& con
       continue;
     }
     candidate.step_time = outcome.predicted.step_time;
+    candidate.settled = outcome.predicted.settled;
     if (most_extrapolated.empty() || outcome.predicted.extrapolated_share > largest_share) {
       largest_share = outcome.predicted.extrapolated_share;
       most_extrapolated = strategy.name;

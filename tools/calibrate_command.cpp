@@ -43,11 +43,20 @@ struct CalibrateOptions {
   RunOptions run;  ///< executor, threads, device, rendezvous
 };
 
-/// Of the last minute, per hardware thread; 0 where the system does not say.
-double machine_load() {
+/// Of the last minute, per hardware thread; none where the system does not say.
+std::optional<double> machine_load() {
   double load = 0;
-  std::ifstream("/proc/loadavg") >> load;
+  if (!(std::ifstream("/proc/loadavg") >> load)) return std::nullopt;
   return load / std::max(1U, std::thread::hardware_concurrency());
+}
+
+std::string quality_line(const CostProfile& profile) {
+  const ProfileQuality& quality = *profile.provenance.quality;
+  const std::string error = quality.held_out_p95 ? "held-out p95 error " + percent(*quality.held_out_p95)
+                                                 : "no attention instruction was held out";
+  const std::string load = quality.load ? fmt::format("a load of {:.2f} a hardware thread", *quality.load)
+                                        : "a load that the system does not say";
+  return fmt::format("{} at {} before: {}", error, load, provenance_label(profile));
 }
 
 void stamp(const CalibrationRequest& request, CostProfile& profile) {
@@ -112,16 +121,15 @@ int calibrate_cpu(const CalibrateOptions& options, Output& output) {
   CostProfile profile = default_profile("cpu");  // start of the fit for everything that is not a table
   profile.attention.clear();
   stamp(request, profile);
-  const double load = machine_load();
+  const std::optional<double> load = machine_load();
   measure_attention(request, profile, output);
   const std::vector<FitReport> fits = fit_in_step(request, profile, output);
   ProfileProvenance& provenance = profile.provenance;
   provenance.measured = true;
-  provenance.quality = ProfileQuality{0, load};
+  provenance.quality = quality_of(fits, load);
   for (const FitReport& fit : fits) {
-    if (fit.operation == "Attention") provenance.held_out_error = fit.held_out.median;
-    if (fit.operation == "Attention" || fit.operation == "AttentionBackward") {
-      provenance.quality->held_out_p95 = std::max(provenance.quality->held_out_p95, fit.held_out.p95);
+    if (fit.operation == "Attention" && fit.held_out.count > 0) {
+      provenance.held_out_error = fit.held_out.median;
     }
   }
   validate(profile, "the measured profile");
@@ -135,8 +143,7 @@ int calibrate_cpu(const CalibrateOptions& options, Output& output) {
                percent(fit.held_out.p95), percent(fit.held_out.bias)});
   }
   output.line(table.text());
-  output.line(fmt::format("held-out p95 error {} at a load of {:.2f} a hardware thread before: {}",
-                          percent(provenance.quality->held_out_p95), load, provenance_label(profile)));
+  output.line(quality_line(profile));
   output.line(fmt::format("wrote {}", options.output));
   output.document([&](JsonWriter& json) { write_document(json, options.output, fits, request.threads); });
   return 0;

@@ -11,6 +11,7 @@
 #include "core/counts.hpp"
 #include "core/json_writer.hpp"
 #include "cost_models/lower_bound.hpp"
+#include "planner/explain.hpp"
 #include "planner/human_units.hpp"
 #include "planner/memory_text.hpp"
 #include "planner/strategy_table.hpp"
@@ -47,7 +48,7 @@ struct Row {
 
 /// Sums over the batches that the strategy accepts.
 struct Total {
-  std::int64_t steps = 0, rejected = 0, wins = 0, ties = 0;
+  std::int64_t steps = 0, rejected = 0, wins = 0, ties = 0, unsettled = 0;
   Duration step_time, lower_bound;
   double imbalance = 0;
   Bytes kv, moved, peak;
@@ -107,6 +108,7 @@ std::map<std::string, Total> totals(const std::vector<Row>& rows, std::size_t pe
       }
       const Prediction& predicted = rows[i].predicted;
       ++total.steps;
+      total.unsettled += predicted.settled ? 0 : 1;
       total.step_time += predicted.step_time;
       total.lower_bound += rows[i].lower_bound;
       total.imbalance += predicted.imbalance;
@@ -145,12 +147,20 @@ void print(const Output& output, const std::map<std::string, Total>& by_strategy
     const double gap = static_cast<double>(total.step_time.ns) /
                            static_cast<double>(std::max<std::int64_t>(1, total.lower_bound.ns)) -
                        1.0;
-    table.add({std::string(strategy.name), human(Duration{mean(total.step_time.ns)}), percent(gap),
-               fmt::format("{:.3f}", total.imbalance / count), human(Bytes{mean(total.kv.count)}),
-               human(Bytes{mean(total.moved.count)}), human(total.peak), fmt::format("{}", total.wins),
-               fmt::format("{}", total.ties), fmt::format("{}", total.rejected)});
+    table.add({std::string(strategy.name),
+               human(Duration{mean(total.step_time.ns)}) + (total.unsettled > 0 ? ", unsettled" : ""),
+               percent(gap), fmt::format("{:.3f}", total.imbalance / count),
+               human(Bytes{mean(total.kv.count)}), human(Bytes{mean(total.moved.count)}), human(total.peak),
+               fmt::format("{}", total.wins), fmt::format("{}", total.ties),
+               fmt::format("{}", total.rejected)});
   }
   output.line(table.text());
+  for (const auto& [name, total] : by_strategy) {
+    if (total.unsettled == 0) continue;
+    output.line(wrapped(fmt::format("unsettled: {} of {} of {}: {}", counted(total.unsettled, "step time"),
+                                    name, total.steps, unsettled_note()),
+                        2));
+  }
   for (const auto& [name, total] : by_strategy) {
     if (total.rejected == 0) continue;
     output.line(wrapped(fmt::format("{} rejects {} of {}{}: {}", name, total.rejected, batches,
@@ -183,6 +193,7 @@ void write_document(JsonWriter& json, const std::vector<Row>& rows, const ReadAs
       }
     };
     number("step_time_ns", row.predicted.step_time.ns);
+    number("settled", row.predicted.settled);
     json.member("lower_bound_ns", row.lower_bound.ns);
     number("gap", row.gap);
     number("imbalance", row.predicted.imbalance);

@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "core/check.hpp"
 #include "core/json_writer.hpp"
 #include "tools/command.hpp"
 #include "tools/plan_audit.hpp"
@@ -20,6 +21,13 @@ struct ExplainOptions {
   std::string plan;
   bool strict = false;
 };
+
+/// A share that nobody recomputed is what the file says of itself.
+void expect_share_verified(const AuditedPlan& audited) {
+  if (audited.audit.verifies("predicted.extrapolated_share")) return;
+  throw InputError("--strict", "predicted.extrapolated_share not verified",
+                   "a share that is recomputed: leave out --no-simulate");
+}
 
 }  // namespace
 
@@ -39,10 +47,14 @@ Command explain_command() {
       output.document([&](JsonWriter& json) { write_verdict(json, audited); });
       return 1;
     }
-    const ReadAs read_as = read_as_plan(audited.plan);
-    if (options->strict) expect_inside_tables(*read_as.profile);
+    const ReadAs read_as = read_as_plan(audited.plan, audited.audit.profile);
+    if (options->strict) {
+      expect_share_verified(audited);
+      expect_inside_tables(*read_as.profile);
+    }
     for (const std::string& line : lines_of(read_as)) output.line(line);
-    for (const std::string& line : explain_plan(audited.plan)) output.line(wrapped(line, 4));
+    for (const std::string& line : explain_plan(audited.plan, audited.audit.profile))
+      output.line(wrapped(line, 4));
     report_open_claims(audited, output);
     output.document(
         [&](JsonWriter& json) { write_plan_summary(json, audited.plan, options->plan, &read_as); });

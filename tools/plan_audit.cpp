@@ -10,6 +10,29 @@
 
 namespace strata::tools {
 
+namespace {
+
+/// A profile that is given is the plan's, and one is given where times are to be verified and the plan has
+/// only its digest.
+void expect_own_profile(const std::string& path, const Plan& plan, const AuditInputs& inputs,
+                        const AuditOptions& options) {
+  const std::string place = path + ": inputs.profile";
+  if (options.profile) {
+    const std::string digest = embed_profile(profile_text(*options.profile)).digest;
+    if (digest == plan.profile.digest) return;
+    throw InputError(
+        place, fmt::format("digest {} in {}", digest, inputs.profile),
+        fmt::format("--profile FILE with the profile of digest {}: only simulate predicts with another",
+                    plan.profile.digest));
+  }
+  if (!options.times || !needs_profile(plan)) return;
+  throw InputError(
+      place, "only a digest",
+      fmt::format("--profile FILE with the profile of digest {}, or --no-simulate", plan.profile.digest));
+}
+
+}  // namespace
+
 void AuditInputs::declare_no_candidates(Options& options) {
   options.flag("--no-candidates", no_candidates, "Do not plan again what lost: it is listed as not verified");
 }
@@ -20,7 +43,7 @@ void AuditInputs::declare(Options& options) {
   declare_no_candidates(options);
 }
 
-AuditedPlan audit_file(const std::string& path, const AuditInputs& inputs, bool profile_needed,
+AuditedPlan audit_file(const std::string& path, const AuditInputs& inputs, bool own_profile,
                        const Output& output) {
   AuditedPlan audited{path, read_plan(path), {}};
   const Plan& plan = audited.plan;
@@ -30,17 +53,7 @@ AuditedPlan audit_file(const std::string& path, const AuditInputs& inputs, bool 
   options.times = !inputs.no_simulate && !inputs.schedule_only;
   options.candidates = !inputs.no_candidates;
   if (!inputs.profile.empty()) options.profile = read_profile_file(inputs.profile);
-  if (profile_needed && options.times && needs_profile(plan)) {
-    const std::string digest =
-        options.profile ? embed_profile(profile_text(*options.profile)).digest : std::string();
-    if (digest != plan.profile.digest) {
-      throw InputError(
-          path + ": inputs.profile",
-          digest.empty() ? std::string("only a digest")
-                         : fmt::format("digest {} in {}", digest, inputs.profile),
-          fmt::format("--profile FILE with the profile of digest {}, or --no-simulate", plan.profile.digest));
-    }
-  }
+  if (own_profile) expect_own_profile(path, plan, inputs, options);
   Progress progress(output, "verifying", std::ssize(plan.candidates));
   audited.audit = audit_plan(plan, options, [&] { progress.advance(); });
   return audited;

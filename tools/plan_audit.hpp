@@ -27,9 +27,10 @@ struct AuditedPlan {
   Audit audit;
 };
 
-/// Reads and audits a plan. Throws InputError where the file is no plan, or where times are to be verified
-/// and neither the plan nor `inputs` has its profile (where `profile_needed`; otherwise they are left open).
-AuditedPlan audit_file(const std::string& path, const AuditInputs& inputs, bool profile_needed,
+/// Reads and audits a plan. Throws InputError where the file is no plan. `own_profile`: also where the
+/// profile of `inputs` is not the plan's, and where times are to be verified and nobody has the plan's;
+/// otherwise what needs it is left open.
+AuditedPlan audit_file(const std::string& path, const AuditInputs& inputs, bool own_profile,
                        const Output& output);
 
 /// A line per violation, as a result. Whether the plan passed.

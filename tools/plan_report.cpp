@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "core/counts.hpp"
 #include "core/json_writer.hpp"
@@ -38,8 +39,25 @@ void write_candidate(JsonWriter& json, const Candidate& candidate, bool tied) {
   } else {
     json.null();
   }
+  json.member("settled", candidate.settled);
   json.member("tied", tied);
   json.close();
+}
+
+std::string verdict(const Candidate& candidate, const Plan& plan) {
+  const char* text = candidate.strategy == plan.strategy ? "chosen" : is_tied(candidate, plan) ? "tied" : "";
+  if (candidate.settled) return text;
+  return *text == '\0' ? "unsettled" : fmt::format("{}, unsettled", text);
+}
+
+/// What is to be said of a request that makes backward move keys and values more often than it needs to.
+std::optional<std::string> third_fetch_note(const Plan& plan) {
+  if (plan.options.recompute != Recompute::full || plan.options.kv != BackwardKeep::refetch ||
+      plan.predicted.kv_bytes.count == 0) {
+    return std::nullopt;
+  }
+  return "--recompute full with --backward-kv refetch fetches keys and values a third time; --backward-kv "
+         "retain costs one layer's memory";
 }
 
 }  // namespace
@@ -87,13 +105,14 @@ std::vector<std::string> plan_summary(const Plan& plan) {
     const double ratio = static_cast<double>(candidate.step_time->ns) /
                          static_cast<double>(std::max<std::int64_t>(1, plan.predicted.step_time.ns));
     table.add({candidate.strategy, human(*candidate.step_time), fmt::format("{:.3f}x", ratio),
-               candidate.strategy == plan.strategy ? "chosen"
-               : is_tied(candidate, plan)          ? "tied"
-                                                   : ""});
+               verdict(candidate, plan)});
     ties = ties || is_tied(candidate, plan);
   }
   lines.push_back(table.text());
   if (ties) lines.push_back(fmt::format("tied: within {} of the chosen one", percent(kTiePermille / 1000.0)));
+  if (std::any_of(ranked.begin(), ranked.end(), [](const Candidate& each) { return !each.settled; })) {
+    lines.push_back(wrapped("unsettled: " + unsettled_note(), 2));
+  }
   const Prediction& predicted = plan.predicted;
   for (const Candidate& candidate : ranked) {
     if (!candidate.step_time)
@@ -103,8 +122,8 @@ std::vector<std::string> plan_summary(const Plan& plan) {
   lines.push_back(fmt::format("{}: step {}, {} above the lower bound of {}, which is set by {}",
                               plan.strategy, human(predicted.step_time), percent(plan.bounds.gap),
                               human(plan.bounds.lower_bound), to_string(plan.bounds.active)));
-  if (!predicted.settled) lines.push_back("  " + unsettled_note());
   lines.push_back(fmt::format("  {}", moved_bytes(predicted.bytes_by_level)));
+  if (const auto note = third_fetch_note(plan)) lines.push_back(wrapped("  " + *note, 4));
   lines.push_back(
       fmt::format("  KV per layer {}; imbalance {:.3f}", human(predicted.kv_bytes), predicted.imbalance));
   lines.push_back(memory_summary(predicted, plan));

@@ -10,13 +10,13 @@
 
 namespace strata::tools {
 
-ReadAs read_as_plan(const Plan& plan) {
+ReadAs read_as_plan(const Plan& plan, const std::optional<CostProfile>& profile) {
   ReadAs read;
   read.batch = read_as_batch(plan.batch);
   read.model.emplace();
   read.model->shape = plan.model;
   read.model->source = "the plan";
-  read.profile = read_as_profile(plan);
+  read.profile = read_as_profile(plan, profile);
   return read;
 }
 

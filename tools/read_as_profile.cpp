@@ -48,14 +48,13 @@ ReadAsProfile read_as_profile(const CostProfile& profile, const Topology& topolo
   return read;
 }
 
-ReadAsProfile read_as_profile(const Plan& plan) {
-  if (!plan.profile.content.empty()) {
-    return read_as_profile(read_profile(plan.profile.content, "inputs.profile.content"), plan.topology,
-                           plan.model, plan.predicted.extrapolated_share);
+ReadAsProfile read_as_profile(const Plan& plan, const std::optional<CostProfile>& profile) {
+  if (profile) {
+    return read_as_profile(*profile, plan.topology, plan.model, plan.predicted.extrapolated_share);
   }
   ReadAsProfile read;
   read.name = plan.profile.digest;
-  read.label = "not embedded";
+  read.label = "not embedded, profile unknown";
   read.share = plan.predicted.extrapolated_share;
   return read;
 }

@@ -19,7 +19,7 @@ namespace strata::tools {
 
 struct ReadAsProfile {
   std::string name;
-  std::string label;                   ///< provenance_label; "not embedded" where only a digest is known
+  std::string label;                   ///< provenance_label; says where only a digest is known
   std::string covers;                  ///< coverage_text
   std::vector<std::string> uncovered;  ///< names of devices with ranks that it does not speak for
   std::optional<double> share;         ///< of the device work: costs from outside the tables; none: no plan
@@ -30,8 +30,8 @@ struct ReadAsProfile {
 /// is no plan whose work could be outside.
 ReadAsProfile read_as_profile(const CostProfile& profile, const Topology& topology, const ModelShape& model,
                               std::optional<double> share);
-/// Of a plan; without the profile's content only the share is known.
-ReadAsProfile read_as_profile(const Plan& plan);
+/// Of a plan; without its profile only the digest and the share are known.
+ReadAsProfile read_as_profile(const Plan& plan, const std::optional<CostProfile>& profile);
 
 /// Lines without line ends.
 std::vector<std::string> lines_of(const ReadAsProfile& read);

@@ -123,12 +123,11 @@ int report(const RunOptions& options, const RunSetup& setup, const RunResult& re
   for (std::size_t r = 0; r < result.wall.size(); ++r) {
     output.line(fmt::format("repeat {}: {}", r, human(result.wall[r])));
   }
-  output.line(fmt::format("{}\nlargest arena {}; bytes and arena are as predicted", moved_bytes(setup.bytes),
-                          human(arena)));
-  if (plan.options.recompute == Recompute::full) {
-    output.line(
-        "the exchanges that a full recomputation repeats are predicted, but executors do not repeat them");
-  }
+  output.line(fmt::format("{}\nlargest arena {}; {}", moved_bytes(setup.bytes), human(arena),
+                          plan.options.recompute == Recompute::full
+                              ? "as predicted, but the plan also counts the bytes that a full recomputation\n"
+                                "  sends again: executors recompute nothing"
+                              : "bytes and arena are as predicted"));
   const std::exception_ptr unwritten = write_files(options, setup, result);
   const std::optional<CheckReport> checked = check(options, setup.execution, result, setup.cpu, output);
   if (checked) {

@@ -33,12 +33,17 @@ struct SimulateOptions {
   bool attention_only = false, any_device = false, strict = false;
 };
 
-void print(const Output& output, const Simulation& simulation, const Plan& plan, const CostProfile& profile,
-           const ReadAsProfile& read) {
+/// `layers`: those that the times are of.
+void print(const Output& output, const Simulation& simulation, const Plan& plan, std::int32_t layers,
+           const CostProfile& profile, const ReadAsProfile& read) {
   const Prediction& predicted = simulation.prediction;
   output.line(fmt::format("step {} (forward {}, backward {}); {}", human(predicted.step_time),
                           human(predicted.forward), human(predicted.backward), profile_label(profile)));
   if (!predicted.settled) output.line("  " + unsettled_note());
+  if (layers != plan.model.layers) {
+    output.line(fmt::format("  times and bytes are of {} instead of the model's {}, memory is of all {}",
+                            counted(layers, "layer"), plan.model.layers, plan.model.layers));
+  }
   Table table({"rank", "end", "busy", "exposed communication", "idle", "pairs x heads"});
   for (std::size_t rank = 0; rank < simulation.ranks.size(); ++rank) {
     const RankLoad& load = simulation.ranks[rank];
@@ -53,7 +58,8 @@ void print(const Output& output, const Simulation& simulation, const Plan& plan,
   output.line(excluded_sentence());
 }
 
-void write_document(JsonWriter& json, const Simulation& simulation, const ReadAsProfile& read) {
+void write_document(JsonWriter& json, const Simulation& simulation, std::int32_t layers,
+                    const ReadAsProfile& read) {
   json.open_object(JsonLayout::lines);
   json.key("read_as");
   json.open_object(JsonLayout::lines);
@@ -62,6 +68,7 @@ void write_document(JsonWriter& json, const Simulation& simulation, const ReadAs
   json.close();
   json.key("predicted");
   write_prediction(json, simulation.prediction);
+  json.member("layers", layers);
   json.member("measured_profile", simulation.measured);
   json.member("extrapolated_share", simulation.extrapolated_share);
   json.member("instructions", simulation.instructions);
@@ -113,7 +120,9 @@ Command simulate_command() {
     const LoadedPlan loaded = load_plan(options->plan);
     const CostProfile profile = profile_of(loaded.plan, options->audit.profile, options->any_device);
     SimulatorOptions settings;
-    settings.layers = static_cast<std::int32_t>(options->layers);
+    const std::int32_t layers =
+        options->layers > 0 ? static_cast<std::int32_t>(options->layers) : loaded.plan.model.layers;
+    settings.layers = layers;
     settings.include_linear = !options->attention_only;
     settings.recompute = loaded.plan.options.recompute;
     Simulation simulation =
@@ -126,9 +135,9 @@ Command simulate_command() {
     simulation.timeline.plan_digest = plan_digest(loaded.plan);
     if (!options->timeline.empty()) write_timeline(simulation.timeline, options->timeline);
     if (!options->trace.empty()) write_chrome_trace(simulation.timeline, loaded.programs, options->trace);
-    print(output, simulation, loaded.plan, profile, read);
+    print(output, simulation, loaded.plan, layers, profile, read);
     report_open_claims(audited, output);
-    output.document([&](JsonWriter& json) { write_document(json, simulation, read); });
+    output.document([&](JsonWriter& json) { write_document(json, simulation, layers, read); });
     return 0;
   };
   return command;

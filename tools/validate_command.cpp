@@ -149,6 +149,10 @@ Command validate_command() {
     for (const std::string& line : lines_of(read)) output.line(wrapped(line, 4));
     output.line(to_text(comparison));
     if (!measured.linear_included) output.line("linear layers were neither run nor predicted here");
+    if (loaded.plan.options.recompute != Recompute::none) {
+      output.line(fmt::format("the plan's recomputation ({}) was neither run nor predicted here",
+                              to_string(loaded.plan.options.recompute)));
+    }
     const TimelineFaults faults = timeline_faults(measured, loaded.programs);
     output.document([&](JsonWriter& json) { write_document(json, comparison, faults); });
     const bool sound = report_faults(faults, *options, output);

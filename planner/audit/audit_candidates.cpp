@@ -12,7 +12,9 @@ namespace {
 std::string entry_place(std::size_t index) { return fmt::format("candidates[{}]", index); }
 
 std::string claim_text(const Candidate& candidate) {
-  if (candidate.step_time) return fmt::format("{} ns", candidate.step_time->ns);
+  if (candidate.step_time) {
+    return fmt::format("{} ns{}", candidate.step_time->ns, candidate.settled ? "" : ", not settled");
+  }
   return fmt::format("rejected, {}", candidate.rejected.value_or(""));
 }
 
@@ -109,6 +111,7 @@ Candidate planned_again(const Strategy& strategy, const PlanRequest& request) {
     candidate.rejected = outcome.rejection->reason;
   } else {
     candidate.step_time = outcome.predicted.step_time;
+    candidate.settled = outcome.predicted.settled;
   }
   return candidate;
 }

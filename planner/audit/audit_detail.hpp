@@ -40,6 +40,7 @@ class Report {
   void leave_open(std::string claim, std::string reason) {
     audit_.not_verified.push_back({std::move(claim), std::move(reason)});
   }
+  void recomputed_with(CostProfile profile) { audit_.profile = std::move(profile); }
   Audit take() {
     if (!audit_.passed()) audit_.not_verified.clear();
     return std::move(audit_);
@@ -66,6 +67,11 @@ void audit_candidate_list(const Plan& plan, Report& report);
 /// the plan's inputs; its profile is read only where `profile_is_known`.
 void audit_claims(const Plan& plan, const PlanRequest& request, bool profile_is_known,
                   const AuditOptions& options, Report& report);
+/// The claims that nobody recomputes without a profile, without a simulation (the candidates among them) and
+/// without programs.
+void leave_bounds_open(const std::string& reason, Report& report);
+void leave_times_open(const std::string& reason, Report& report);
+void leave_programs_open(const std::string& reason, Report& report);
 /// Plans again with every strategy that lost.
 void audit_candidate_times(const Plan& plan, const PlanRequest& request,
                            const std::function<void()>& considered, Report& report);

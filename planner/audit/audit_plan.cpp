@@ -13,6 +13,8 @@ namespace audit {
 
 namespace {
 
+constexpr const char* kNoPrograms = "the programs were not asked for";
+
 /// The profile that the plan was made with; nothing, and a reason in the report, where it cannot be had.
 std::optional<CostProfile> profile_of(const Plan& plan, const AuditOptions& options, std::string& missing,
                                       Report& report) {
@@ -52,27 +54,38 @@ void audit_static(const Plan& plan, Report& report) {
   audit_candidate_list(plan, report);
 }
 
+/// Times of another device are true to the profile and false of the machine: `--any-device` admits them, and
+/// nobody can say how far off they are.
+void audit_devices(const CostProfile& profile, const Topology& topology, Report& report) {
+  const std::vector<std::int32_t> devices = uncovered_devices(profile, topology);
+  if (devices.empty()) return;
+  report.leave_open("inputs.profile",
+                    fmt::format("{} is not for {} of this cluster, such as {}: times are another device's",
+                                profile.name, devices.size() == 1 ? "a device" : "devices",
+                                topology.devices[static_cast<std::size_t>(devices.front())].name));
+}
+
 void audit_recomputed(const Plan& plan, const AuditOptions& options, const std::function<void()>& considered,
                       Report& report) {
   std::string missing;
   const std::optional<CostProfile> profile = profile_of(plan, options, missing, report);
   if (!report.empty()) return;
   PlanRequest request{plan.batch, plan.topology, plan.model, plan.options, {}};
-  if (profile) request.profile = *profile;
-  if (!profile) report.leave_open("bounds.lower_bound_ns, bounds.active", missing);
+  if (profile) {
+    request.profile = *profile;
+    audit_devices(*profile, plan.topology, report);
+    report.recomputed_with(*profile);
+  }
+  if (!profile) leave_bounds_open(missing, report);
   AuditOptions wanted = options;
   wanted.times = options.times && options.programs && profile;
   if (!wanted.times) {
-    const std::string reason = !profile           ? missing
-                               : options.programs ? "times were not asked for"
-                                                  : "the programs were not asked for";
-    report.leave_open("predicted.step_time_ns, predicted.forward_ns, predicted.backward_ns", reason);
-    report.leave_open("candidates", reason);
+    leave_times_open(!profile           ? missing
+                     : options.programs ? "times were not asked for"
+                                        : kNoPrograms,
+                     report);
   }
-  if (!options.programs) {
-    report.leave_open("program_digests, predicted.arena_bytes, predicted.peak_memory_bytes",
-                      "the programs were not asked for");
-  }
+  if (!options.programs) leave_programs_open(kNoPrograms, report);
   audit_claims(plan, request, profile.has_value(), wanted, report);
   if (!report.empty() || !wanted.times) return;
   if (!options.candidates) return report.leave_open("candidates", "the candidates were not asked for");
@@ -84,6 +97,13 @@ void audit_recomputed(const Plan& plan, const AuditOptions& options, const std::
 std::string wave_place(std::size_t wave) { return fmt::format("waves[{}]", wave); }
 
 }  // namespace audit
+
+bool Audit::verifies(std::string_view claim) const {
+  if (!passed()) return false;
+  return std::none_of(not_verified.begin(), not_verified.end(), [&](const UnverifiedClaim& open) {
+    return (", " + open.claim + ",").find(fmt::format(" {},", claim)) != std::string::npos;
+  });
+}
 
 bool needs_profile(const Plan& plan) { return plan.profile.content.empty(); }
 

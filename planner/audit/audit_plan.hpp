@@ -8,6 +8,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/plan.hpp"
@@ -25,7 +26,7 @@ struct AuditOptions {
   std::optional<CostProfile> profile;
 };
 
-/// A claim that was not recomputed, "predicted.step_time_ns", and why.
+/// Claims that were not recomputed, "predicted.step_time_ns, predicted.forward_ns", and why.
 struct UnverifiedClaim {
   std::string claim;
   std::string reason;
@@ -37,7 +38,10 @@ struct UnverifiedClaim {
 struct Audit {
   std::vector<Violation> violations;
   std::vector<UnverifiedClaim> not_verified;  ///< of a plan without violations
+  std::optional<CostProfile> profile;         ///< the plan's own, where it was to be had
   bool passed() const { return violations.empty(); }
+  /// Whether the plan passed and this claim, "predicted.step_time_ns", was not left open.
+  bool verifies(std::string_view claim) const;
 };
 
 /// Never throws for what a plan file can hold. Costs as much as planning; without `candidates` one

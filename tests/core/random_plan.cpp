@@ -162,6 +162,7 @@ Plan random_plan(std::uint64_t seed) {
       {9}, std::nullopt, dice.real() - 0.5, dice.coin() ? ActiveBound::compute : ActiveBound::chain};
   if (dice.coin()) plan.bounds.in_family = Duration{dice.between(0, 99)};
   plan.candidates = {{"ring", Duration{7}, std::nullopt}, {"ulysses", std::nullopt, "8 heads"}};
+  plan.candidates.front().settled = dice.coin();
   if (plan.profile.digest.empty()) plan.profile.digest = digest_of("a profile too large to embed");
   plan.digests = input_digests(plan);
   return plan;

@@ -144,6 +144,8 @@ TEST(VerifyPlan, RecomputesEveryNumberThatFollowsFromTheWaves) {
                "0 entries for the chosen strategy 'magic'");
   expect_first(changed([](Plan& plan) { plan.candidates[0].step_time = Duration{1}; }), "candidates",
                "candidates[0]", "was chosen with 1 ns");
+  expect_first(changed([](Plan& plan) { plan.candidates[0].settled = false; }), "candidates", "candidates[0]",
+               "was chosen with settled false, but the plan predicts settled true");
 }
 
 TEST(VerifyPlan, ComparesProgramsWithTheirDigests) {

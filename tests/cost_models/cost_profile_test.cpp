@@ -133,6 +133,9 @@ TEST(ProfileFile, AMeasuredProfileSaysHowWellItPredicts) {
   profile.provenance.quality->held_out_p95 = 11.42;
   EXPECT_EQ(provenance_label(profile), "measured, poor");
   EXPECT_EQ(unmeasured_note(profile), " (measured, poor profile unit)");
+  profile.provenance.quality = ProfileQuality{std::nullopt, std::nullopt};
+  EXPECT_EQ(read_profile(profile_text(profile), "p.json"), profile) << "nothing held out, load not known";
+  EXPECT_EQ(provenance_label(profile), "measured, poor");
   EXPECT_EQ(provenance_label(unit_profile()), "unmeasured");
 }
 

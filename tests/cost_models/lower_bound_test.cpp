@@ -42,6 +42,28 @@ TEST(LowerBound, LinearWorkCountsForwardAndTwiceBackward) {
   EXPECT_NEAR(static_cast<double>(with.compute.ns - without.compute.ns), flops, 1);
 }
 
+TEST(LowerBound, RecomputationRepeatsForwardWork) {
+  // Forward and backward 1 ns a pair: 2000 and linear work of 3 forwards; launches of 300 and 500 a layer.
+  CostProfile profile = unit_profile();
+  const ModelShape model = unit_model();
+  const double flops = linear_flops_per_token(model) * 1000;
+  const auto bound = [&](Recompute recompute, bool include_linear) {
+    PlanOptions options;
+    options.recompute = recompute;
+    return lower_bound(std::vector<std::int64_t>(1000, 1), model, star({{}}), profile, options, 0,
+                       include_linear);
+  };
+  EXPECT_NEAR(static_cast<double>(bound(Recompute::none, true).compute.ns), 2000 + 3 * flops, 2);
+  EXPECT_NEAR(static_cast<double>(bound(Recompute::selective, true).compute.ns), 2000 + 4 * flops, 2);
+  EXPECT_NEAR(static_cast<double>(bound(Recompute::full, true).compute.ns), 3000 + 4 * flops, 2);
+  EXPECT_EQ(bound(Recompute::selective, false).compute.ns, 1999);
+  EXPECT_EQ(bound(Recompute::full, false).compute.ns, 2999);
+  profile.attention[0].launch_ns = 300;
+  profile.attention[1].launch_ns = 500;
+  EXPECT_EQ(bound(Recompute::selective, false).chain.ns, 499);
+  EXPECT_EQ(bound(Recompute::full, false).chain.ns, 599) << "forward twice";
+}
+
 TEST(LowerBound, ManyLaunchesOfLittleWorkFormAChain) {
   CostProfile profile = unit_profile();
   profile.attention[1].launch_ns = 700;
@@ -134,14 +156,43 @@ RandomStep random_step(std::uint32_t seed) {
   return step;
 }
 
+/// Linear work of every token: on the rank of its first query, forward once and backward twice.
+void add_linear_work(RandomStep& step) {
+  const auto append = [&](std::vector<Instruction>& instructions, std::int64_t tokens, double times) {
+    TokenWork linear;
+    linear.tokens = tokens;
+    linear.flops = {times * linear_flops_per_token(step.model) * static_cast<double>(tokens)};
+    instructions.push_back({linear, kComputeStream, {}});
+  };
+  for (auto& programs : step.waves) {
+    for (RankProgram& program : programs) {
+      std::int64_t tokens = 0;
+      for (const Instruction& instruction : program.forward) {
+        if (const auto* launch = std::get_if<Attention>(&instruction.op)) {
+          tokens += launch->blocks.front().query_count;
+        }
+      }
+      if (tokens == 0) continue;
+      append(program.forward, tokens, 1);
+      append(program.backward, tokens, 2);
+    }
+  }
+}
+
 TEST(LowerBound, NoSimulatedStepIsFaster) {
-  rc::check([](std::uint32_t seed) {
-    const RandomStep step = random_step(seed);
-    const LowerBound bound = lower_bound(step.lengths, step.model, step.topology, step.profile, {}, 0, false);
+  rc::check([](std::uint32_t seed, bool linear) {
+    RandomStep step = random_step(seed);
+    if (linear) add_linear_work(step);
+    const auto recompute = static_cast<Recompute>(seed % 3);
+    PlanOptions request;
+    request.recompute = recompute;
+    const LowerBound bound =
+        lower_bound(step.lengths, step.model, step.topology, step.profile, request, 0, linear);
     for (const bool exact : {false, true}) {
       SimulatorOptions options;
       options.exact = exact;
-      options.include_linear = false;
+      options.include_linear = linear;
+      options.recompute = recompute;
       const Simulation simulation =
           simulate_step(step.waves, step.topology, step.model, step.profile, options);
       RC_ASSERT(simulation.prediction.step_time >= bound.bound);
@@ -149,6 +200,7 @@ TEST(LowerBound, NoSimulatedStepIsFaster) {
   });
 }
 
+/// Under every recomputation: what it demands is all in the bound.
 TEST(LowerBound, OneRankWithOneBigBlockReachesIt) {
   // A single triangle at a constant rate on one unit: the bound is tight but for its rounding slack.
   auto programs = empty_programs(1);
@@ -167,10 +219,18 @@ TEST(LowerBound, OneRankWithOneBigBlockReachesIt) {
   backward.blocks = {block};
   programs[0].forward = {{forward, kComputeStream, {}}};
   programs[0].backward = {{backward, kComputeStream, {}}};
-  const LowerBound bound = lower_bound({300}, unit_model(6), star({{}}), unit_profile(), {}, 0, false);
-  const Simulation simulation = simulate_step({programs}, star({{}}), unit_model(6), unit_profile());
-  EXPECT_EQ(simulation.prediction.step_time.ns, 2 * 6 * 45'150);
-  EXPECT_EQ(bound.bound.ns, 2 * 6 * 45'150 - 1);
+  for (const Recompute recompute : {Recompute::none, Recompute::selective, Recompute::full}) {
+    const std::int64_t times = recompute == Recompute::full ? 3 : 2;
+    PlanOptions request;
+    request.recompute = recompute;
+    SimulatorOptions options;
+    options.recompute = recompute;
+    const LowerBound bound = lower_bound({300}, unit_model(6), star({{}}), unit_profile(), request, 0, false);
+    const Simulation simulation =
+        simulate_step({programs}, star({{}}), unit_model(6), unit_profile(), options);
+    EXPECT_EQ(simulation.prediction.step_time.ns, times * 6 * 45'150);
+    EXPECT_EQ(bound.bound.ns, times * 6 * 45'150 - 1);
+  }
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 // the ranks of a device, execution units between compute and communication.
 #include <gtest/gtest.h>
 
+#include "core/check.hpp"
 #include "tests/cost_models/programs.hpp"
 
 namespace strata {
@@ -164,6 +165,13 @@ TEST(SimulatorSharing, ASlowDeviceComputesSlowlyAndCopiesAsFast) {
   const Simulation simulation = simulate_forward(programs, topology);
   EXPECT_EQ(times_of(simulation, 0, 0), (Times{0, 0, 200}));
   EXPECT_EQ(times_of(simulation, 0, 1), (Times{200, 200, 304}));
+}
+
+TEST(SimulatorSharing, CopiesTooLongToBeAddedUpAreRefused) {
+  CostProfile profile = unit_profile();
+  profile.copy.bytes_per_second = 1e-12;
+  EXPECT_THROW(simulate_forward(everyone_to_last({100, 100, 100, 100, 100}), shared_device(6, 1), profile),
+               InputError);
 }
 
 TEST(SimulatorSharing, ThreeFlowsOverTwoLinksAreMaxMinFair) {

@@ -59,9 +59,9 @@ PlanRequest request_on(const Topology& machine, std::uint64_t seed) {
 
 TEST(UnevenRoutes, APlanLintsCleanAndRunsAsPredictedOnThem) {
   std::int64_t uneven = 0, reductions_apart = 0;
-  const std::uint64_t machines = small_scale() ? 5 : 30;
-  for (std::uint64_t seed = 1; seed <= machines; ++seed) {
+  for (std::uint64_t seed = 1; seed <= 30; ++seed) {
     const Topology machine = random_machine(seed, {2, 5, 2, 2});
+    if (small_scale() && uneven_pairs(machine) == 0) continue;
     uneven += uneven_pairs(machine);
     const RouteTable routes(machine);
     PlanRequest request = request_on(machine, seed);

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <set>
 #include <sstream>
 
@@ -19,6 +20,17 @@
 namespace strata::testing {
 namespace {
 
+/// What a rank keeps, recomputes and shares.
+void vary_memory(PlanRequest& request, int policy) {
+  constexpr std::array<Recompute, 3> kRecompute = {Recompute::none, Recompute::full, Recompute::selective};
+  PlanOptions& options = request.options;
+  options.recompute = kRecompute[static_cast<std::size_t>(policy) % 3];
+  options.offload_activations = options.recompute == Recompute::full && policy % 2 == 1;
+  if (policy % 4 == 1) options.logits = Logits::chunked;
+  options.state_shards = policy / 2 % 3;
+  if (policy > 0) request.model.vocabulary = 500;
+}
+
 /// Every strategy with every policy, masks and machines of several kinds.
 std::vector<PlanRequest> varied_requests() {
   std::vector<PlanRequest> requests;
@@ -31,6 +43,7 @@ std::vector<PlanRequest> varied_requests() {
       if (policy / 4 == 1) request.options.gradient_return = GradientReturn::reverse_tree;
       if (policy % 3 == 2) request.model.attention = AttentionKind::window, request.model.window = 6;
       if (policy % 3 == 1) request.batch = {0, false, {{40, 3, 17, 1, 25}}};
+      vary_memory(request, policy);
       requests.push_back(std::move(request));
     }
   }
@@ -87,7 +100,8 @@ std::vector<Place> claims_of(const std::string& file, const std::string& section
 std::string forged_value(const std::string& value) {
   if (value == "null") return "1";
   if (value.front() == '"') return value == "\"chain\"" ? "\"compute\"" : "\"chain\"";
-  if (value.find_first_of(".e") != std::string::npos) return "12345.5";
+  if (value == "true" || value == "false") return value == "true" ? "false" : "true";
+  if (value.find_first_of(".e") != std::string::npos) return value == "0.5" ? "0.25" : "0.5";
   return std::to_string(std::stoll(value) + 1);
 }
 
@@ -142,7 +156,8 @@ TEST(Audit, ListsWhatItWasToldNotToRecompute) {
     return claims;
   };
   const std::string times =
-      "predicted.step_time_ns, predicted.forward_ns, predicted.backward_ns; candidates; ";
+      "predicted.step_time_ns, predicted.forward_ns, predicted.backward_ns, predicted.extrapolated_share, "
+      "predicted.settled; candidates; ";
   AuditOptions options;
   options.candidates = false;
   EXPECT_EQ(open_claims(options), "candidates; ");
@@ -151,8 +166,65 @@ TEST(Audit, ListsWhatItWasToldNotToRecompute) {
   EXPECT_EQ(open_claims(options), times);
   options = {};
   options.programs = false;
-  EXPECT_EQ(open_claims(options),
-            times + "program_digests, predicted.arena_bytes, predicted.peak_memory_bytes; ");
+  EXPECT_EQ(open_claims(options), times +
+                                      "program_digests, predicted.peak_memory_bytes, predicted.memory.rank, "
+                                      "predicted.memory.state_bytes, predicted.memory.activation_bytes, "
+                                      "predicted.memory.attention_bytes, predicted.memory.logits_bytes, "
+                                      "predicted.memory.communicator_bytes, predicted.arena_bytes; ");
+}
+
+/// A value that changes alone is noticed by an audit that recomputes nothing but what it can do without, or
+/// it is among what that audit says to have left open.
+TEST(Audit, NoticesOrListsEveryValueThatChangesWhateverItIsToldNotToRecompute) {
+  const std::string file = to_json(*plan_batch(audited_request({"ring"})).plan);
+  std::set<std::string> listed_claims;
+  for (const int left_out : {0, 1, 2}) {
+    AuditOptions options;
+    options.candidates = false;
+    options.times = left_out < 1;
+    options.programs = left_out < 2;
+    for (const char* section : {"predicted", "bounds"}) {
+      for (const Place& place : claims_of(file, section)) {
+        std::istringstream in(file);
+        EXPECT_TRUE(audit_plan(read_plan(in, "plan.json"), options).passed());
+        std::string changed = file;
+        changed.replace(place.begin, place.end - place.begin,
+                        forged_value(file.substr(place.begin, place.end - place.begin)));
+        try {
+          std::istringstream forged(changed);
+          const Audit audit = audit_plan(read_plan(forged, "plan.json"), options);
+          if (!audit.passed()) continue;
+          EXPECT_FALSE(audit.verifies(place.key)) << place.key << " is false and passed";
+          EXPECT_TRUE(audit.verifies("predicted.kv_bytes"));
+          listed_claims.insert(place.key);
+        } catch (const InputError&) {
+          continue;  // no plan file
+        }
+      }
+    }
+  }
+  EXPECT_EQ(listed_claims, (std::set<std::string>{"predicted.arena_bytes", "predicted.extrapolated_share",
+                                                  "predicted.memory.rank", "predicted.settled"}));
+}
+
+TEST(Audit, LeavesOpenWhatThePlansProfileKnowsOfItsDevices) {
+  const Plan plan = *plan_batch(audited_request({"ring"}, "dgx_h100:1", {{600, 100}})).plan;
+  EXPECT_TRUE(audit_plan(plan).not_verified.empty());
+  PlanRequest request = audited_request({"ring"}, "cpu:1x2");
+  request.profile = default_profile("h100");
+  const Plan other = through_file(*plan_batch(request).plan);
+  for (const bool times : {true, false}) {
+    AuditOptions options;
+    options.times = times;
+    const Audit audit = audit_plan(other, options);
+    EXPECT_TRUE(audit.passed()) << listed(audit);
+    ASSERT_EQ(audit.not_verified.size(), times ? 1U : 3U);
+    EXPECT_EQ(audit.not_verified.front(),
+              (UnverifiedClaim{"inputs.profile",
+                               "h100 is not for a device of this cluster, such as host0.cpu: times are "
+                               "another device's"}));
+    EXPECT_FALSE(audit.verifies("inputs.profile"));
+  }
 }
 
 TEST(Audit, FindsFalseMemoryAndBoundsWithoutASimulation) {
@@ -183,8 +255,10 @@ TEST(Audit, TakesTheProfileFromOutsideWhereThePlanNamesOnlyItsDigest) {
   options.profile = request.profile;
   options.profile->linear_flops_per_second += 1;
   EXPECT_EQ(audit_plan(plan, options).not_verified.size(), 3U) << "another profile is not the plan's";
+  EXPECT_FALSE(audit_plan(plan, options).profile);
   options.profile = request.profile;
   EXPECT_TRUE(audit_plan(plan, options).not_verified.empty());
+  EXPECT_EQ(audit_plan(plan, options).profile, request.profile);
   ++plan.predicted.forward.ns, --plan.predicted.backward.ns;
   EXPECT_EQ(audit_plan(plan, options).violations.size(), 2U);
 }
@@ -222,6 +296,7 @@ TEST(Audit, AcceptsAnExplicitBackwardAsTheRequestSays) {
   for (const Strategy& strategy : all_strategies()) {
     PlanRequest request = audited_request({std::string(strategy.name)});
     request.options.exchange = ExchangeMode::full;
+    vary_memory(request, static_cast<int>(strategy.name.size()));
     Plan plan = *plan_batch(request).plan;
     request.options.gradient_return = plan.options.gradient_return = GradientReturn::explicit_steps;
     for (Wave& wave : plan.waves) wave = test::with_explicit_backward(std::move(wave), plan.model);

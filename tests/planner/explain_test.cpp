@@ -14,7 +14,8 @@ namespace {
 
 std::string explained(const Plan& plan) {
   std::string text;
-  for (const std::string& line : explain_plan(plan)) {
+  const CostProfile profile = read_profile(plan.profile.content, "inputs.profile");
+  for (const std::string& line : explain_plan(plan, profile)) {
     EXPECT_EQ(line.find('\n'), std::string::npos);
     text += line + "\n";
   }
@@ -64,6 +65,15 @@ TEST(Explain, OneOfAThingIsNotNamedAsSeveral) {
             std::string::npos);
   EXPECT_NE(explained(plan_of("cpu:1x18")).find("\n  2 more ranks with no more work are not listed\n"),
             std::string::npos);
+}
+
+TEST(Explain, SaysWhereTheProfileIsNotKnown) {
+  const Plan plan = plan_of("cpu:1x2");
+  const std::string known = explain_plan(plan, default_profile("cpu"))[3];
+  const std::string unknown = explain_plan(plan, {})[3];
+  EXPECT_EQ(known.rfind("predicted step: ", 0), 0U) << known;
+  EXPECT_TRUE(known.ends_with(") (unmeasured profile cpu)")) << known;
+  EXPECT_TRUE(unknown.ends_with(") (profile unknown)")) << unknown;
 }
 
 TEST(Explain, RunnerUpIsTheFastestOfTheOthers) {

@@ -181,6 +181,55 @@ TEST(ForgedClaims, TheBytesOfKv) {
       });
 }
 
+/// A request in which a rank recomputes everything, keeps nothing and shares its state.
+PlanRequest thrifty_request() {
+  PlanRequest request = audited_request({"ring"});
+  request.model.vocabulary = 500;
+  request.options.recompute = Recompute::full;
+  request.options.offload_activations = true;
+  request.options.logits = Logits::chunked;
+  request.options.state_shards = 2;
+  return request;
+}
+
+TEST(ForgedClaims, ARecomputationThatIsClaimedAway) {
+  const auto claim_away = [](Plan& plan) {
+    plan.options.recompute = Recompute::none;
+    plan.options.offload_activations = false;
+  };
+  expect_forgery(thrifty_request(), claim_away,
+                 {{"predicted", "predicted.bytes_by_level.device", {"but the waves give"}},
+                  {"predicted", "predicted.bytes_by_level.network", {"but the waves give"}}});
+  expect_forgery(thrifty_request(),
+                 [&](Plan& plan) {
+                   claim_away(plan);
+                   put_waves_right(plan);
+                 },
+                 {{"predicted", kStep},
+                  {"predicted", kBackward},
+                  {"predicted", "predicted.peak_memory_bytes"},
+                  {"predicted", "predicted.memory.activation_bytes"},
+                  {"predicted", "predicted.memory.attention_bytes"},
+                  {"predicted", "predicted.extrapolated_share"}});
+}
+
+TEST(ForgedClaims, WhatARankKeepsAndShares) {
+  const auto lines = [](const std::string& term, const std::string& found) {
+    return Lines{{"predicted", "predicted.peak_memory_bytes"},
+                 {"predicted", "predicted.memory." + term, {found + ", but"}}};
+  };
+  const MemoryTerms honest = plan_batch(thrifty_request()).plan->predicted.memory;
+  expect_forgery(
+      thrifty_request(), [](Plan& plan) { plan.options.offload_activations = false; },
+      lines("activation_bytes", text(honest.activations)));
+  expect_forgery(
+      thrifty_request(), [](Plan& plan) { plan.options.logits = Logits::full; },
+      lines("logits_bytes", "null"));
+  expect_forgery(
+      thrifty_request(), [](Plan& plan) { plan.options.state_shards = 4; },
+      lines("state_bytes", text(honest.state)));
+}
+
 TEST(ForgedClaims, InputsOfOtherMachinesAndModels) {
   const std::vector<std::function<void(Plan&)>> inputs = {
       [](Plan& plan) {

@@ -104,6 +104,16 @@ TEST(ForgedLayouts, TimesOfCandidatesThatLost) {
   }
 }
 
+TEST(ForgedLayouts, ATimeThatIsSaidNotToBeSettled) {
+  expect_forgery(
+      audited_request(kAll), [](Plan& plan) { plan.candidates[loser(plan)].settled = false; },
+      [](const Plan& honest, const Plan&) {
+        const std::size_t i = loser(honest);
+        const std::string time = text(*honest.candidates[i].step_time) + " ns";
+        return Lines{{"candidates", fmt::format("candidates[{}]", i), {time + ", not settled, but", time}}};
+      });
+}
+
 TEST(ForgedLayouts, ALoserThatIsFasterThanTheChosen) {
   expect_forgery(
       audited_request(kAll), [](Plan& plan) { plan.candidates[loser(plan)].step_time = Duration{1}; },

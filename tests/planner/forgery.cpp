@@ -47,7 +47,9 @@ void put_waves_right(Plan& plan) {
       predicted.arena = std::max(predicted.arena, program.arena);
     }
     predicted.kv_bytes += kv_bytes(wave.schedule, plan.model);
-    for (const CommSchedule& pass : {wave.schedule, derive_backward(wave, plan.model)}) {
+    std::vector<CommSchedule> passes = {wave.schedule, derive_backward(wave, plan.model)};
+    if (plan.options.recompute == Recompute::full) passes.push_back(wave.schedule);  // once more, in backward
+    for (const CommSchedule& pass : passes) {
       const LevelBytes bytes = bytes_by_level(pass, plan.model, routes);
       predicted.bytes_by_level.device += bytes.device * plan.model.layers;
       predicted.bytes_by_level.node += bytes.node * plan.model.layers;

@@ -3,9 +3,13 @@
 // every strategy, and public runs whose memory is known.
 #include <gtest/gtest.h>
 
+#include <random>
+#include <utility>
+
 #include "core/checked.hpp"
 #include "core/verify_schedule.hpp"
 #include "cost_models/lower_bound.hpp"
+#include "planner/audit/audit_plan.hpp"
 #include "planner/explain.hpp"
 #include "planner/human_units.hpp"
 #include "planner/memory_text.hpp"
@@ -42,8 +46,8 @@ ModelShape qwen3(std::int32_t layers, std::int64_t hidden, std::int64_t ffn, std
   model.head_dim = model.value_head_dim = 128;
   return model;
 }
-const ModelShape kQwen3_8b = qwen3(36, 4096, 12'288, 32);
-const ModelShape kQwen3_32b = qwen3(64, 5120, 25'600, 64);
+const ModelShape kQwen8b = qwen3(36, 4096, 12'288, 32);
+const ModelShape kQwen32b = qwen3(64, 5120, 25'600, 64);
 constexpr double kMeasured8b = 56.2, kMeasured32b = 60.8;
 
 PlanRequest published_run(const ModelShape& model, const std::string& strategy) {
@@ -59,7 +63,7 @@ double gigabytes(Bytes bytes) { return static_cast<double>(bytes.count) / 1e9; }
 
 TEST(MemoryOfPublishedRuns, IsWithin15PercentOfWhatAnEightBillionParameterModelHeld) {
   for (const char* strategy : {"allgather", "ulysses", "per_document"}) {
-    const PlanResult result = plan_batch(published_run(kQwen3_8b, strategy));
+    const PlanResult result = plan_batch(published_run(kQwen8b, strategy));
     ASSERT_TRUE(result.plan) << strategy;
     EXPECT_NEAR(gigabytes(result.plan->predicted.peak_memory), kMeasured8b, 0.15 * kMeasured8b) << strategy;
   }
@@ -67,7 +71,7 @@ TEST(MemoryOfPublishedRuns, IsWithin15PercentOfWhatAnEightBillionParameterModelH
 
 TEST(MemoryOfPublishedRuns, DoNotFitWithoutTheOffloadingThatTheyNeeded) {
   for (const char* strategy : {"allgather", "ulysses"}) {
-    PlanRequest request = published_run(kQwen3_8b, strategy);
+    PlanRequest request = published_run(kQwen8b, strategy);
     request.options.offload_activations = false;
     const PlanResult result = plan_batch(request);
     ASSERT_FALSE(result.plan) << strategy;
@@ -79,10 +83,10 @@ TEST(MemoryOfPublishedRuns, DoNotFitWithoutTheOffloadingThatTheyNeeded) {
 }
 
 TEST(MemoryOfPublishedRuns, SaysThatTheStateOfThe32BillionParameterModelWasNotAllOnTheGpu) {
-  PlanRequest request = published_run(kQwen3_32b, "allgather");
+  PlanRequest request = published_run(kQwen32b, "allgather");
   request.options.device_cap = false;
   request.options.memory_cap = {static_cast<std::int64_t>(kMeasured32b * 1e9)};
-  EXPECT_NEAR(gigabytes(state_memory(kQwen3_32b, request.options, 8)), 65.5, 0.1);
+  EXPECT_NEAR(gigabytes(state_memory(kQwen32b, request.options, 8)), 65.5, 0.1);
   const PlanResult result = plan_batch(request);
   ASSERT_FALSE(result.plan);
   EXPECT_TRUE(result.rejections.front().reason.ends_with("; the state alone is over it"))
@@ -190,11 +194,87 @@ TEST(MemoryFit, PlansThatRecomputeLintCleanAndTakeLonger) {
     request.options.recompute = recompute;
     const PlanResult result = plan_batch(request);
     ASSERT_TRUE(result.plan);
-    const std::vector<Violation> found = verify_plan(*result.plan);
-    EXPECT_TRUE(found.empty()) << to_string(recompute) << ": " << found.front().message;
+    const Audit audit = audit_plan(*result.plan);
+    EXPECT_TRUE(audit.passed()) << to_string(recompute) << ": " << audit.violations.front().message;
+    EXPECT_TRUE(audit.not_verified.empty()) << to_string(recompute);
     EXPECT_GT(result.plan->predicted.step_time, before) << to_string(recompute);
     before = result.plan->predicted.step_time;
   }
+}
+
+Topology shared_box(std::int32_t devices, std::int32_t ranks_per_device, std::int64_t memory) {
+  Topology box = named_topology(fmt::format("cpu:1x{}", devices * ranks_per_device));
+  box.devices.resize(static_cast<std::size_t>(devices));
+  box.switches.clear();
+  box.links.clear();
+  for (Device& device : box.devices) device.memory = {memory};
+  for (std::int32_t d = 1; d < devices; ++d) {
+    for (const auto& [from, to] : {std::pair(0, d), std::pair(d, 0)}) {
+      box.links.push_back({from, to, LinkLevel::node, {100}, {1e9}});
+    }
+  }
+  for (std::size_t rank = 0; rank < box.rank_device.size(); ++rank) {
+    box.rank_device[rank] = static_cast<std::int32_t>(rank) / ranks_per_device;
+  }
+  return box;
+}
+
+TEST(MemoryFit, RanksThatShareADeviceAreSplitInWhicheverWaveTheyHoldMost) {
+  // The long document is alone in its wave on one rank; the other rank is fullest in a wave of several.
+  PlanRequest request =
+      request_of({0, false, {{4000, 1000, 1000, 1000, 1000}}}, "cpu:1x2", named_model("tiny"));
+  request.topology = shared_box(1, 2, std::int64_t{195} << 20);
+  request.options.strategies = {"whole_document"};
+  const PlanResult result = plan_batch(request);
+  ASSERT_TRUE(result.plan) << result.rejections.front().reason;
+  EXPECT_GT(result.plan->waves.size(), 1U);
+  EXPECT_TRUE(verify_plan(*result.plan).empty());
+  request.batch = {0, true, {{4000}, {1000, 1000, 1000, 1000}}};
+  const PlanResult packed = plan_batch(request);
+  ASSERT_FALSE(packed.plan);
+  EXPECT_EQ(packed.rejections.front().reason.rfind("document 0 of 4,000 tokens with 1 other wave needs ", 0),
+            0U)
+      << packed.rejections.front().reason;
+}
+
+/// Free documents are rejected only where they would not fit one by one either.
+TEST(MemoryFit, FreeDocumentsAreRejectedOnlyIfOneAtATimeDoesNotFitEither) {
+  std::int64_t rejected = 0, split = 0;
+  for (std::uint32_t seed = 0; seed < 60; ++seed) {
+    std::mt19937 random(seed);
+    const auto pick = [&](int low, int high) {
+      return std::uniform_int_distribution<int>(low, high)(random);
+    };
+    PlanRequest request = request_of({0, false, {{}}}, "cpu:1x2", named_model("tiny"));
+    for (int d = pick(2, 8); d > 0; --d)
+      request.batch.packs[0].push_back(pick(0, 3) == 0 ? pick(800, 1500) : pick(1, 300));
+    Batch alone{0, true, {}};
+    for (const std::int64_t length : request.batch.packs[0]) alone.packs.push_back({length});
+    request.topology = shared_box(pick(1, 2), pick(1, 3), 0);
+    for (const Strategy& strategy : all_strategies()) {
+      const StrategyOutcome loose = fit_waves(strategy, request.batch, request);
+      if (loose.rejection) continue;
+      PlanRequest capped = request;
+      std::int64_t most = 0;
+      std::vector<std::int64_t> held(request.topology.devices.size());
+      for (std::size_t rank = 0; rank < loose.memory.ranks.size(); ++rank) {
+        auto& sum = held[static_cast<std::size_t>(request.topology.rank_device[rank])];
+        most = std::max(most, sum += loose.memory.ranks[rank].total().count);
+      }
+      for (Device& device : capped.topology.devices) device.memory = {most * pick(30, 100) / 100};
+      const StrategyOutcome outcome = fit_waves(strategy, capped.batch, capped);
+      if (outcome.rejection) {
+        ++rejected;
+        EXPECT_TRUE(fit_waves(strategy, alone, capped).rejection)
+            << strategy.name << ", seed " << seed << ": " << outcome.rejection->reason;
+      } else {
+        EXPECT_FALSE(memory_excess(outcome.memory, capped.options, capped.topology));
+        split += outcome.waves.size() > 1 ? 1 : 0;
+      }
+    }
+  }
+  EXPECT_GT(rejected, 30);
+  EXPECT_GT(split, 30);
 }
 
 TEST(MemoryFit, NothingIsSaidToFitWhenMemoryIsNotWhatIsLacking) {
@@ -255,7 +335,7 @@ TEST(MemoryText, ExplainNamesEveryTermAndWhatIsLeftOut) {
   const auto explained = [&] {
     const PlanResult result = plan_batch(request);
     std::string text;
-    for (const std::string& line : explain_plan(*result.plan)) text += line + "\n";
+    for (const std::string& line : explain_plan(*result.plan, request.profile)) text += line + "\n";
     return text;
   };
   const std::string text = explained();
@@ -264,6 +344,14 @@ TEST(MemoryText, ExplainNamesEveryTermAndWhatIsLeftOut) {
                            "  communicators ", "  left out of it: norms, "}) {
     EXPECT_NE(text.find(part), std::string::npos) << part << " is missing in\n" << text;
   }
+  request.options.device_cap = false;
+  request.options.memory_cap = {std::int64_t{80} << 30};
+  EXPECT_NE(explained().find(", cap 80.0 GiB a rank\n"), std::string::npos) << explained();
+  request.options.memory_cap = {std::int64_t{700} << 30};
+  EXPECT_NE(explained().find(", cap 700 GiB a rank, over the 80.0 GiB of the device\n"), std::string::npos)
+      << explained();
+  request.options.memory_cap = {};
+  request.options.device_cap = true;
   request.model.vocabulary = 128'256;
   EXPECT_NE(explained().find("  logits 245 MiB: f32, all tokens of the rank\n"), std::string::npos)
       << explained();

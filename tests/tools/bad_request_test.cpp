@@ -60,7 +60,8 @@ TEST_F(BadRequest, HeadsThatDoNotDivide) {
   EXPECT_TRUE(member(document, "plan").is_null());
   EXPECT_EQ(member(document, "would_fit").size(), 0U);
   EXPECT_EQ(member(document, "candidates").canonical_text(),
-            R"([{"rejected":")" + reason + R"(","step_time_ns":null,"strategy":"ulysses","tied":false}])");
+            R"([{"rejected":")" + reason +
+                R"(","settled":true,"step_time_ns":null,"strategy":"ulysses","tied":false}])");
   // Among other strategies the rejection is a line of the table.
   const Finished all = work_.expect(
       0, "plan --batch b.jsonl --topology cpu:1x4:2 --model tiny -o p.json --heads 3:3 --strategy all");

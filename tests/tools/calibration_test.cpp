@@ -19,6 +19,7 @@
 #include "executor/kernel_arguments.hpp"
 #include "tests/support/host_accelerator.hpp"
 #include "tools/calibration/calibration_runs.hpp"
+#include "tools/calibration/profile_quality.hpp"
 
 namespace strata::tools {
 namespace {
@@ -41,6 +42,23 @@ const CalibrationCase& only(const CalibrationPart& part, Matches matches) {
   const auto is = [&](const CalibrationCase& each) { return matches(each); };
   EXPECT_EQ(std::count_if(part.cases.begin(), part.cases.end(), is), 1);
   return *std::find_if(part.cases.begin(), part.cases.end(), is);
+}
+
+TEST(CalibrationQuality, IsTheWorsePassAndUnknownWhereOneHeldNothingOut) {
+  const auto fit = [](const std::string& operation, std::int64_t count, double p95) {
+    FitReport report{operation, {}};
+    report.held_out.count = count;
+    report.held_out.p95 = p95;
+    return report;
+  };
+  const FitReport rows = fit("CopyRows", 9, 0.9);
+  const FitReport forward = fit("Attention", 5, 0.1), backward = fit("AttentionBackward", 5, 0.2);
+  EXPECT_EQ(quality_of({rows, forward, backward}, 0.5), (ProfileQuality{0.2, 0.5}));
+  EXPECT_EQ(quality_of({backward, forward}, std::nullopt), (ProfileQuality{0.2, std::nullopt}));
+  const ProfileQuality unknown{std::nullopt, 0.5};
+  EXPECT_EQ(quality_of({}, 0.5), unknown);
+  EXPECT_EQ(quality_of({rows, forward}, 0.5), unknown);
+  EXPECT_EQ(quality_of({fit("Attention", 0, 0), backward}, 0.5), unknown);
 }
 
 TEST(CalibrationCases, CoverEveryOperationAndEveryLevelThatTheRanksHave) {

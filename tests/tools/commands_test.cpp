@@ -103,8 +103,45 @@ TEST_F(Commands, PlanRanksItsCandidatesAndWritesThePlan) {
   EXPECT_EQ(keys(member(document, "bounds")), (Names{"lower_bound_ns", "in_family_ns", "gap", "active"}));
   EXPECT_EQ(member(document, "candidates").size(), 6U);
   for (const JsonValue candidate : member(document, "candidates").items()) {
-    EXPECT_EQ(keys(candidate), (Names{"strategy", "step_time_ns", "rejected", "tied"}));
+    EXPECT_EQ(keys(candidate), (Names{"strategy", "step_time_ns", "rejected", "settled", "tied"}));
   }
+}
+
+TEST_F(Commands, PlanAndCompareMarkTimesThatAreNotSettledEvenOfLosers) {
+  const std::string asked =
+      " --topology cpu:1x32 --model tiny --layers 10000 --strategies ring,whole_document";
+  work_.write("one.jsonl", "{\"step\": 0, \"packs\": [[40, 24, 33]]}\n");
+  const Finished plan = work_.expect(0, "plan --batch one.jsonl -o unsettled.json --json" + asked);
+  const JsonDocument document = parsed(plan.out);
+  EXPECT_EQ(member(document, "strategy").string(), "whole_document");
+  for (const JsonValue candidate : member(document, "candidates").items()) {
+    const bool ring = member(candidate, "strategy").string() == "ring";
+    EXPECT_EQ(member(candidate, "settled").boolean(), !ring);
+  }
+  work_.expect(0, "lint --no-candidates unsettled.json");
+  work_.edit("unsettled.json", "\"rejected\":null,\"settled\":true", "\"rejected\":null,\"settled\":false");
+  EXPECT_TRUE(contains(work_.expect(1, "lint --no-candidates unsettled.json").out,
+                       "was chosen with settled false, but the plan predicts settled true"));
+  const Finished table = work_.expect(0, "compare --batches one.jsonl" + asked);
+  EXPECT_TRUE(contains(table.out, " s, unsettled ")) << table.out;
+  EXPECT_TRUE(contains(table.out, "unsettled: 1 step time of ring of 1: layers were left out")) << table.out;
+  const JsonDocument rows = json("compare --batches one.jsonl" + asked);
+  for (const JsonValue row : member(rows, "rows").items()) {
+    EXPECT_EQ(member(row, "settled").boolean(), member(row, "strategy").string() != "ring");
+  }
+}
+
+TEST_F(Commands, PlanSaysWhereKeysAndValuesAreFetchedAThirdTime) {
+  const std::string note = "fetches keys and values a third time";
+  const auto said = [&](const std::string& more) {
+    const Finished finished = work_.expect(
+        0, "plan --batch b.jsonl --topology cpu:1x4 --model tiny --strategy ring -o note.json " + more);
+    return contains(finished.out, note);
+  };
+  EXPECT_TRUE(said("--recompute full --backward-kv refetch"));
+  EXPECT_FALSE(said("--recompute full --backward-kv retain"));
+  EXPECT_FALSE(said("--recompute selective --backward-kv refetch"));
+  EXPECT_FALSE(said("--backward-kv refetch"));
 }
 
 TEST_F(Commands, PlanAndCompareShowTheirProgressToATerminalOnly) {

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // One verdict on a plan file, whichever command is asked, and a measured timeline that is not the whole run.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <sstream>
 #include <string>
 
+#include "core/plan_json.hpp"
 #include "cost_models/cost_profile.hpp"
 #include "tests/tools/workspace.hpp"
 
@@ -51,8 +54,8 @@ TEST_F(PlanAudit, LintExplainAndSimulateGiveOneVerdict) {
 
 TEST_F(PlanAudit, WhatIsNotRecomputedIsListed) {
   const std::string times =
-      "plan.json: not verified: predicted.step_time_ns, predicted.forward_ns, "
-      "predicted.backward_ns: times were not\n  asked for\n";
+      "plan.json: not verified: predicted.step_time_ns, predicted.forward_ns, predicted.backward_ns,\n"
+      "  predicted.extrapolated_share, predicted.settled: times were not asked for\n";
   const std::string candidates = "plan.json: not verified: candidates: ";
   for (const char* command : {"lint", "explain"}) {
     const std::string text = work_.expect(0, std::string(command) + " plan.json --no-simulate").out;
@@ -91,11 +94,100 @@ TEST_F(PlanAudit, AProfileTooLargeToBeEmbeddedIsGivenAgain) {
     EXPECT_NE(work_.expect(0, command + " --no-simulate").out.find("not verified: bounds.lower_bound_ns"),
               std::string::npos);
   }
+  const std::string known = work_.expect(0, "explain large_plan.json --profile large.json").out;
+  EXPECT_NE(known.find("profile: cpu, unmeasured; for "), std::string::npos) << known;
+  EXPECT_NE(known.find(") (unmeasured profile cpu)\n"), std::string::npos) << known;
+  const std::string unknown = work_.expect(0, "explain large_plan.json --no-simulate").out;
+  EXPECT_NE(unknown.find(", not embedded, profile unknown\n"), std::string::npos) << unknown;
+  EXPECT_NE(unknown.find(") (profile unknown)\n"), std::string::npos) << unknown;
   work_.expect(0, "simulate large_plan.json --profile large.json");
   // Another machine's profile predicts, and what it cannot verify is said.
   EXPECT_NE(work_.expect(0, "simulate large_plan.json --profile small.json").out.find("not verified"),
             std::string::npos);
   work_.expect(2, "simulate large_plan.json");
+}
+
+TEST_F(PlanAudit, OnlySimulateTakesAnotherProfileThanThePlans) {
+  CostProfile profile = default_profile("cpu");
+  work_.write("own.json", profile_text(profile));
+  profile.linear_flops_per_second *= 2;
+  work_.write("other.json", profile_text(profile));
+  for (const char* command : {"lint", "explain", "simulate"}) {
+    work_.expect(0, std::string(command) + " plan.json --profile own.json");
+  }
+  for (const char* command : {"lint plan.json", "explain plan.json", "lint plan.json --no-simulate",
+                              "lint plan.json --schedule-only"}) {
+    const std::string error = work_.expect(2, std::string(command) + " --profile other.json").err;
+    EXPECT_NE(error.find(" in other.json, expected --profile FILE with the profile of digest "),
+              std::string::npos)
+        << error;
+    EXPECT_NE(error.find(": only simulate predicts with another\n"), std::string::npos) << error;
+  }
+  work_.expect(0, "simulate plan.json --profile other.json");
+}
+
+TEST_F(PlanAudit, AStrictReaderTakesNoShareThatNobodyRecomputed) {
+  work_.write("b.jsonl", "{\"step\": 0, \"packs\": [[3000]]}\n");
+  work_.expect(0,
+               "plan --batch b.jsonl --topology dgx_h100:1 --model tiny --heads 8:8 --strategy ring -o "
+               "gpu.json");
+  const std::string refused = work_.expect(2, "explain gpu.json --strict").err;
+  EXPECT_EQ(refused.rfind("strata: --strict: found ", 0), 0U) << refused;
+  EXPECT_NE(refused.find("outside the tables"), std::string::npos) << refused;
+  std::string forged = work_.read("gpu.json");
+  const auto at = forged.find("\"extrapolated_share\": ") + 22;
+  work_.write("gpu.json", forged.replace(at, forged.find_first_of(",\n", at) - at, "0"));
+  work_.expect(1, "explain gpu.json --strict");
+  const std::string error = work_.expect(2, "explain gpu.json --no-simulate --strict").err;
+  EXPECT_EQ(error,
+            "strata: --strict: found predicted.extrapolated_share not verified, expected a share that is "
+            "recomputed: leave out --no-simulate\n");
+  work_.expect(0, "explain gpu.json --no-simulate");
+}
+
+TEST_F(PlanAudit, AllCommandsSeeTheClockOfAnotherDevice) {
+  work_.expect(0,
+               "plan --batch b.jsonl --topology dgx_h100:1 --model tiny --heads 8:8 --strategy ring -o "
+               "gpu.json");
+  std::istringstream in(work_.read("gpu.json"));
+  Plan plan = read_plan(in, "gpu.json");
+  plan.topology.name = "a100";
+  plan.digests = {};
+  work_.write("gpu.json", to_json(plan));
+  for (const char* command : {"lint", "explain", "simulate"}) {
+    const std::string text = work_.expect(0, std::string(command) + " gpu.json").out;
+    EXPECT_NE(
+        text.find("gpu.json: not verified: inputs.profile: h100 is not for devices of this cluster, such "
+                  "as node0.gpu0: times are\n  another device's\n"),
+        std::string::npos)
+        << text;
+  }
+}
+
+TEST_F(PlanAudit, WhatExecutorsDoNotRecomputeIsSaidWhereThePlanRecomputes) {
+  const std::string sent = "bytes and arena are as predicted";
+  for (const std::string recompute : {"none", "selective", "full"}) {
+    work_.expect(0, kPlan + std::string(" -o re.json --recompute ") + recompute);
+    const std::string ran = work_.expect(0, "run re.json --timeline m.json").out;
+    EXPECT_EQ(ran.find(sent) == std::string::npos, recompute == "full") << ran;
+    EXPECT_EQ(ran.find("executors recompute nothing") != std::string::npos, recompute == "full") << ran;
+    const std::string compared = work_.expect(0, "validate re.json m.json").out;
+    const std::string line =
+        fmt::format("the plan's recomputation ({}) was neither run nor predicted here\n", recompute);
+    EXPECT_EQ(compared.find(line) != std::string::npos, recompute != "none") << compared;
+  }
+}
+
+TEST_F(PlanAudit, SimulateSaysOfHowManyLayersItsNumbersAre) {
+  const std::string one = work_.expect(0, "simulate plan.json --layers 1").out;
+  EXPECT_NE(one.find("\n  times and bytes are of 1 layer instead of the model's 2, memory is of all 2\n"),
+            std::string::npos)
+      << one;
+  for (const char* all : {"simulate plan.json", "simulate plan.json --layers 2"}) {
+    EXPECT_EQ(work_.expect(0, all).out.find("instead of the model's"), std::string::npos);
+  }
+  const JsonDocument document = parsed(work_.expect(0, "simulate plan.json --layers 1 --json").out);
+  EXPECT_EQ(member(document, "layers").integer(0, 9), 1);
 }
 
 /// `text` of a timeline without every second of its events.

@@ -8,6 +8,8 @@
 #include <set>
 #include <string>
 
+#include "core/check.hpp"
+#include "core/plan_json.hpp"
 #include "core/verify_detail.hpp"
 #include "tests/tools/workspace.hpp"
 
@@ -72,6 +74,22 @@ TEST(PlanFormat, StatesTheVerifiersLimits) {
   for (const char* limit : {"| query heads | 4,096 |", "| lanes | 16 |",
                             "| document numbers x ranks | 2^26 |", "| tokens of a document | 2^31 - 1 |"}) {
     EXPECT_NE(document.find(limit), std::string::npos) << limit;
+  }
+}
+
+/// A corpus of an older version would be refused at its first line, and nothing behind it fuzzed.
+TEST(PlanFormat, IsTheOneOfThePlansThatAreFuzzed) {
+  for (const char* target : {"plan_fuzz", "lint_fuzz", "audit_fuzz"}) {
+    int read = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(kRoot / "tests/fuzz/corpus" / target)) {
+      try {
+        read_plan(entry.path().string());
+        ++read;
+      } catch (const InputError&) {
+        continue;  // what the fuzzer made of a plan
+      }
+    }
+    EXPECT_GT(read, 0) << target;
   }
 }
 

@@ -11,8 +11,8 @@
 #include "cost_models/cost_profile.hpp"
 #include "executor/run.hpp"
 #include "planner/plan_batch.hpp"
+#include "tools/calibration/profile_quality.hpp"
 #include "tools/output.hpp"
-#include "traces/compare_timelines.hpp"
 
 namespace strata::tools {
 
@@ -27,12 +27,6 @@ struct CalibrationRequest {
 /// they cover, and count and digest of the medians behind them.
 /// Every cell is the median over launches during which all `threads` cores run the same.
 void measure_attention(const CalibrationRequest& request, CostProfile& profile, const Output& output);
-
-/// Errors of one operation on held-out batches; relative, (predicted - measured) / measured.
-struct FitReport {
-  std::string operation;
-  ErrorSummary held_out;
-};
 
 /// Runs plans of `threads` ranks, scales each kind's rates to what the step showed, and reports errors on
 /// other batches. Needs filled attention tables.
