@@ -72,4 +72,15 @@ std::string did_you_mean(std::string_view name, const std::vector<std::string_vi
   return best.empty() ? std::string() : fmt::format("; did you mean '{}'?", best);
 }
 
+std::string did_you_mean_listed(std::string_view name, std::string_view listed) {
+  constexpr std::string_view kBetween = ", ";
+  std::vector<std::string_view> candidates;
+  for (auto end = listed.find(kBetween); end != std::string_view::npos; end = listed.find(kBetween)) {
+    candidates.push_back(listed.substr(0, end));
+    listed.remove_prefix(end + kBetween.size());
+  }
+  candidates.push_back(listed);
+  return did_you_mean(name, candidates);
+}
+
 }  // namespace strata

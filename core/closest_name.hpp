@@ -16,6 +16,9 @@ std::string_view closest_name(std::string_view name, const std::vector<std::stri
 /// "; did you mean 'ring'?", to stand behind what was expected, or nothing.
 std::string did_you_mean(std::string_view name, const std::vector<std::string_view>& candidates);
 
+/// The same for candidates that a message lists, separated by ", ".
+std::string did_you_mean_listed(std::string_view name, std::string_view listed);
+
 /// Views of a list of names, which must outlive them.
 template <typename Names>
 std::vector<std::string_view> names_of(const Names& names) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 
+#include "core/closest_name.hpp"
 #include "core/model_config_keys.hpp"
 #include "core/model_families.hpp"
 #include "core/model_family_rules.hpp"
@@ -100,8 +101,11 @@ const ModelFamily& family_of(Levels& levels) {
   }
   const ModelFamily* family = detail::find_family(levels.model_type);
   if (family == nullptr) {
+    const std::string known = detail::listed_model_types();
+    const std::string meant = did_you_mean_listed(levels.model_type, known);
     fail_type(levels, ", a type whose keys are not known",
-              "one of " + detail::listed_model_types() + ", or a file with Strata's own keys");
+              meant.empty() ? "one of " + known + ", or a file with Strata's own keys"
+                            : "one of the types in docs/plan-format.md, or Strata's own keys" + meant);
   }
   return *family;
 }

@@ -9,6 +9,8 @@
 #include <system_error>
 
 #include "core/check.hpp"
+#include "core/closest_name.hpp"
+#include "core/document_kind.hpp"
 #include "core/json_reader.hpp"
 #include "core/json_writer.hpp"
 #include "core/model_hugging_face.hpp"
@@ -132,6 +134,7 @@ ModelReading read_model_and_notes(const JsonValue& value) {
   if (is_hugging_face(value)) {
     reading = read_hugging_face(value);
   } else {
+    expect_kind(value, DocumentKind::model);
     reading.shape = read_own(value);
   }
   validate(reading.shape, value.path());
@@ -168,9 +171,9 @@ ModelReading load_model_and_notes(const std::string& name_or_path) {
     }
     throw InputError(
         "model", fmt::format("'{}', which is no file", name_or_path),
-        fmt::format(
-            "{}, a JSON file or a folder with a config.json{}", model_names(),
-            is_hub_name(name_or_path) ? "; nothing is downloaded, so fetch its config.json first" : ""));
+        fmt::format("{}, a JSON file or a folder with a config.json{}", model_names(),
+                    is_hub_name(name_or_path) ? "; nothing is downloaded, so fetch its config.json first"
+                                              : did_you_mean_listed(name_or_path, model_names())));
   }
   ModelReading reading = read_model_and_notes(JsonDocument::read_file(file).root());
   reading.source = file;

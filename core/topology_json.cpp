@@ -10,6 +10,7 @@
 #include <system_error>
 
 #include "core/check.hpp"
+#include "core/document_kind.hpp"
 #include "core/json_reader.hpp"
 #include "core/json_writer.hpp"
 
@@ -115,6 +116,7 @@ void write_names(JsonWriter& out, std::string_view key, const std::vector<std::s
 }  // namespace
 
 Topology read_topology(const JsonValue& value) {
+  expect_kind(value, DocumentKind::topology);
   Topology topology;
   ObjectReader reader(value);
   topology.name = reader.required_string("name");

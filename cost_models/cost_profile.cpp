@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <chrono>
 #include <cstdlib>
 #include <span>
 #include <tuple>
@@ -122,6 +123,7 @@ void check_coverage(const CostProfile& profile, const std::string& root) {
   }
 }
 
+/// A day of the calendar, as YYYY-MM-DD.
 bool is_date(std::string_view text) {
   constexpr std::string_view kForm = "dddd-dd-dd";
   if (text.size() != kForm.size()) return false;
@@ -129,7 +131,14 @@ bool is_date(std::string_view text) {
     const bool digit = text[i] >= '0' && text[i] <= '9';
     if (kForm[i] == 'd' ? !digit : text[i] != kForm[i]) return false;
   }
-  return true;
+  const auto number = [&](std::size_t begin, std::size_t count) {
+    int value = 0;
+    for (const char digit : text.substr(begin, count)) value = 10 * value + (digit - '0');
+    return value;
+  };
+  const std::chrono::year year(number(0, 4));
+  const std::chrono::month month(static_cast<unsigned>(number(5, 2)));
+  return std::chrono::year_month_day(year, month, std::chrono::day(static_cast<unsigned>(number(8, 2)))).ok();
 }
 
 /// A claim of having measured says what, when, on how many samples and how well; nobody else can.

@@ -261,6 +261,7 @@ PlanResult plan_batch(const PlanRequest& asked, const std::function<void()>& con
   std::vector<Rejection> rejections;
   bool lacks_memory = false;
   double largest_share = 0;
+  std::string most_extrapolated;
   std::optional<Strategy> winner;
   StrategyOutcome best;
   for (const Strategy& strategy : strategies_named(request.options.strategies)) {
@@ -276,7 +277,10 @@ PlanResult plan_batch(const PlanRequest& asked, const std::function<void()>& con
     }
     candidate.step_time = outcome.predicted.step_time;
     candidate.settled = outcome.predicted.settled;
-    largest_share = std::max(largest_share, outcome.predicted.extrapolated_share);
+    if (most_extrapolated.empty() || outcome.predicted.extrapolated_share > largest_share) {
+      largest_share = outcome.predicted.extrapolated_share;
+      most_extrapolated = strategy.name;
+    }
     if (!winner || outcome.predicted.step_time < best.predicted.step_time) {
       winner = strategy;
       best = std::move(outcome);
@@ -285,9 +289,13 @@ PlanResult plan_batch(const PlanRequest& asked, const std::function<void()>& con
   if (!winner) {
     std::vector<std::string> remedies;
     if (lacks_memory) remedies = would_fit(request.batch, request);
-    return {std::nullopt, std::move(rejections), 0, std::move(remedies)};
+    return {std::nullopt, std::move(rejections), 0, {}, std::move(remedies)};
   }
-  return {finish_plan(request, *winner, std::move(best), std::move(candidates)), {}, largest_share, {}};
+  return {finish_plan(request, *winner, std::move(best), std::move(candidates)),
+          {},
+          largest_share,
+          std::move(most_extrapolated),
+          {}};
 }
 
 }  // namespace strata

@@ -25,6 +25,9 @@ struct PlanRequest {
   ModelShape model;
   PlanOptions options;
   CostProfile profile;
+  /// [rank] -> device of all ranks of the machine, of which the topology's are the first; empty: it has no
+  /// more. Only what would fit asks for it: more ranks lie on these devices before on those of more machines.
+  std::vector<std::int32_t> machine_ranks = {};
 };
 
 /// What one strategy makes of a request: waves with programs and prediction, or the reason against it.
@@ -41,8 +44,9 @@ struct StrategyOutcome {
 struct PlanResult {
   std::optional<Plan> plan;
   std::vector<Rejection> rejections;
-  double largest_extrapolated_share = 0;  ///< of any candidate
-  std::vector<std::string> would_fit;     ///< when memory was lacking: what to change (planner/would_fit.hpp)
+  double largest_extrapolated_share = 0;   ///< of any candidate
+  std::string most_extrapolated_strategy;  ///< the candidate that has it; the first of equals
+  std::vector<std::string> would_fit;  ///< when memory was lacking: what to change (planner/would_fit.hpp)
 };
 
 /// Placement, groups, schedule and backward policy of one wave, not verified. `strategy` must not reject it.

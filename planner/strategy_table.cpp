@@ -31,7 +31,12 @@ std::vector<Strategy> strategies_named(const std::vector<std::string>& names) {
   std::vector<std::string> wanted;
   bool every = names.empty();
   for (const std::string& name : names) {
+    if (name.empty()) throw InputError("strategy", "an empty name", "names separated by single commas");
     if (name == "auto" || name == "all") {
+      if (names.size() > 1) {
+        throw InputError("strategy", fmt::format("\"{}\" beside other names", name),
+                         fmt::format("{} alone, which is every strategy, or names", name));
+      }
       every = true;
       continue;
     }

@@ -16,7 +16,7 @@ std::vector<Strategy> all_strategies();
 Strategy strategy_named(std::string_view name);
 
 /// The strategies that `names` ask for, in table order: "auto" and "all", or no name at all, mean every one.
-/// Throws InputError for unknown and repeated names.
+/// Throws InputError for unknown, empty and repeated names, and for "auto" or "all" beside other names.
 std::vector<Strategy> strategies_named(const std::vector<std::string>& names);
 
 }  // namespace strata

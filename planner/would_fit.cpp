@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "core/check.hpp"
+#include "core/checked.hpp"
 #include "core/counts.hpp"
 #include "cost_models/memory_cost.hpp"
 #include "planner/human_units.hpp"
@@ -18,10 +19,14 @@ namespace {
 
 constexpr std::int32_t kMostRanks = 1024;
 
-/// `copies` of the machine side by side. Links are left out: memory does not depend on them.
-Topology enlarged(const Topology& topology, std::int32_t copies) {
+/// The first `ranks` ranks of as many copies of the machine side by side as they need. `machine_ranks`: all
+/// ranks of one machine. Links are left out: memory does not depend on them.
+Topology enlarged(const Topology& topology, const std::vector<std::int32_t>& machine_ranks,
+                  std::int32_t ranks) {
   Topology large;
   large.name = topology.name;
+  const auto per_machine = static_cast<std::int32_t>(machine_ranks.size());
+  const std::int32_t copies = (ranks + per_machine - 1) / per_machine;
   const auto nodes = static_cast<std::int32_t>(topology.nodes.size());
   const auto devices = static_cast<std::int32_t>(topology.devices.size());
   for (std::int32_t copy = 0; copy < copies; ++copy) {
@@ -30,14 +35,33 @@ Topology enlarged(const Topology& topology, std::int32_t copies) {
       device.node += copy * nodes;
       large.devices.push_back(device);
     }
-    for (const std::int32_t device : topology.rank_device)
-      large.rank_device.push_back(device + copy * devices);
+    for (const std::int32_t device : machine_ranks) large.rank_device.push_back(device + copy * devices);
   }
+  large.rank_device.resize(static_cast<std::size_t>(ranks));
   return large;
+}
+
+/// Every rank holds its state, whatever its tokens are: where one device has no room for that of its ranks,
+/// room on the others does not help.
+bool state_may_fit(const PlanRequest& request) {
+  const Topology& topology = request.topology;
+  const std::int64_t state = state_memory(request.model, request.options, topology.rank_count()).count;
+  if (request.options.memory_cap.count > 0) return state <= request.options.memory_cap.count;
+  std::vector<std::int64_t> held(topology.devices.size(), 0);
+  for (const std::int32_t device : topology.rank_device) {
+    std::int64_t& sum = held[static_cast<std::size_t>(device)];
+    sum = checked_sum(sum, state);
+  }
+  for (std::size_t device = 0; device < held.size(); ++device) {
+    const std::int64_t memory = topology.devices[device].memory.count;
+    if (memory > 0 && held[device] > memory) return false;
+  }
+  return true;
 }
 
 /// A true bound, so that most of what cannot fit is not lowered.
 bool may_fit(const Batch& batch, const PlanRequest& request) {
+  if (!state_may_fit(request)) return false;
   const std::int64_t room = most_tokens(request.model, request.options, request.topology);
   std::int64_t largest = 0;
   for (const auto& pack : batch.packs) {
@@ -106,7 +130,7 @@ std::vector<Setting> settings_of(const PlanRequest& request) {
   return settings;
 }
 
-/// A multiple of the machine on which a setting fits.
+/// A multiple of the ranks on which a setting fits.
 struct MoreRanks {
   std::int32_t ranks = 0;
   std::string text;
@@ -117,11 +141,12 @@ std::optional<MoreRanks> more_ranks(const Batch& batch, PlanRequest request, con
                                     std::int32_t ranks_below) {
   request.options = setting.options;
   const Topology one = request.topology;
-  for (std::int32_t copies = 2; copies * one.rank_count() < ranks_below; copies *= 2) {
-    request.topology = enlarged(one, copies);
+  const std::vector<std::int32_t>& machine =
+      request.machine_ranks.empty() ? one.rank_device : request.machine_ranks;
+  for (std::int32_t ranks = 2 * one.rank_count(); ranks < ranks_below; ranks *= 2) {
+    request.topology = enlarged(one, machine, ranks);
     const auto found = fitting(batch, request);
     if (!found) continue;
-    const std::int32_t ranks = request.topology.rank_count();
     return MoreRanks{ranks, fmt::format("{} instead of {}{}{} ({})", counted(ranks, "rank"), one.rank_count(),
                                         setting.text.empty() ? "" : " and ", setting.text, *found)};
   }

@@ -8,6 +8,7 @@
 #include <cctype>
 #include <charconv>
 #include <iostream>
+#include <string_view>
 
 #include "core/check.hpp"
 #include "core/closest_name.hpp"
@@ -70,8 +71,19 @@ class ParsedOptions : public Options {
   }
   void add(const std::string& names, std::vector<std::string>& target, const std::string& help) override {
     const Declared declared(names, help);
-    CLI::Option* option =
-        app_.add_option(declared.names, target, help)->delimiter(',')->allow_extra_args(false);
+    // Not split by the parser, which drops an empty name: what "ring," means is for its reader to say.
+    const auto split = [&target](const std::vector<std::string>& lists) {
+      target.clear();
+      for (std::string_view list : lists) {
+        for (auto comma = list.find(','); comma != std::string_view::npos; comma = list.find(',')) {
+          target.emplace_back(list.substr(0, comma));
+          list.remove_prefix(comma + 1);
+        }
+        target.emplace_back(list);
+      }
+    };
+    CLI::Option* option = app_.add_option_function<std::vector<std::string>>(declared.names, split, help)
+                              ->allow_extra_args(false);
     describe(option, declared, target.empty() ? "" : fmt::format(" [{}]", fmt::join(target, ",")));
   }
   void flag(const std::string& names, bool& target, const std::string& help) override {

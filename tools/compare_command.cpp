@@ -6,6 +6,7 @@
 #include <chrono>
 #include <map>
 #include <memory>
+#include <optional>
 
 #include "core/counts.hpp"
 #include "core/json_writer.hpp"
@@ -260,17 +261,26 @@ Command compare_command() {
     const std::vector<Strategy> strategies = strategies_named(options->inputs.strategies);
     const std::vector<Row> rows = compare(request, batches, strategies, output);
     double share = 0;
-    for (const Row& row : rows) share = std::max(share, row.predicted.extrapolated_share);
-    const ReadAsProfile read = read_as_profile(request.profile, request.topology, request.model, share);
-    if (options->inputs.strict) expect_inside_tables(read);
+    std::string_view candidate;
+    for (const Row& row : rows) {
+      if (row.predicted.extrapolated_share <= share) continue;
+      share = row.predicted.extrapolated_share;
+      candidate = row.strategy;
+    }
+    const bool any =
+        std::any_of(rows.begin(), rows.end(), [](const Row& row) { return row.rejected.empty(); });
+    const ReadAsProfile read = read_as_profile(request.profile, request.topology, request.model,
+                                               any ? std::optional(share) : std::nullopt);
+    if (options->inputs.strict) {
+      expect_for_devices(read);
+      expect_inside_tables(read, candidate);
+    }
     const double tie = static_cast<double>(options->tie_permille) / 1000.0;
     const auto by_strategy = totals(rows, strategies.size(), tie);
     const ReadAs read_as{loaded.read_as, model, read};
     for (const std::string& line : lines_of(read_as)) output.line(line);
     print(output, by_strategy, strategies, request, std::ssize(batches), tie);
     output.document([&](JsonWriter& json) { write_document(json, rows, read_as); });
-    const bool any =
-        std::any_of(rows.begin(), rows.end(), [](const Row& row) { return row.rejected.empty(); });
     if (!any) throw_none_accepted(rows, batches.front(), request);
     return 0;
   };

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cmath>
 #include <filesystem>
 #include <system_error>
 
@@ -162,9 +163,11 @@ PlanRequest PlanInputs::request(const Output& output, const ModelReading& readin
   }
   PlanRequest request;
   request.topology = load_topology(topology);
-  if (ranks)
+  if (ranks) {
+    request.machine_ranks = request.topology.rank_device;
     request.topology = with_ranks(request.topology,
                                   static_cast<std::int32_t>(parse_count(std::to_string(*ranks), "--ranks")));
+  }
   request.model = reading.shape;
   request.profile = load_profile(profile, request.topology, any_device);
   PlanOptions& options = request.options;
@@ -213,21 +216,23 @@ Bytes parse_bytes(const std::string& text, const std::string& what) {
                                                   {"GB", 1e9},
                                                   {"TB", 1e12},
                                                   {"B", 1.0}}};
-  std::string_view digits = text;
-  double factor = 1;
-  for (const Unit& unit : kUnits) {
-    if (digits.size() > unit.suffix.size() && digits.ends_with(unit.suffix)) {
-      digits.remove_suffix(unit.suffix.size());
-      factor = unit.factor;
-      break;
-    }
-  }
+  constexpr double kMost = 9e18;
+  const auto refuse = [&](const std::string& expected) {
+    throw InputError(what, "'" + text + "'", "a size such as 80GiB" + expected);
+  };
   double value = 0;
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-  if (error != std::errc() || end != digits.data() + digits.size() || !(value * factor >= 1) ||
-      value * factor > 9e18) {
-    throw InputError(what, "'" + text + "'", "a size such as 80GiB");
+  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (parsed.ec == std::errc::result_out_of_range) refuse(", of 1 to 9e18 bytes");
+  if (parsed.ec != std::errc() || std::isnan(value)) refuse("");
+  std::string_view suffix(text);
+  suffix.remove_prefix(static_cast<std::size_t>(parsed.ptr - text.data()));
+  double factor = suffix.empty() ? 1 : 0;
+  for (const Unit& unit : kUnits) {
+    if (suffix == unit.suffix) factor = unit.factor;
   }
+  if (factor == 0) refuse(", in B, KB, MB, GB, TB, KiB, MiB, GiB or TiB");
+  if (value * factor < 1) refuse(", at least 1 byte");
+  if (value * factor > kMost) refuse(", at most 9e18 bytes");
   return {static_cast<std::int64_t>(value * factor)};
 }
 

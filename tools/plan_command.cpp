@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 
 #include "core/json_writer.hpp"
 #include "core/plan_json.hpp"
@@ -57,17 +58,25 @@ Command plan_command() {
                       loaded.steps.front().step, loaded.steps.size()));
     }
     request.batch = masked_batch(loaded.steps.front(), request.model, options->batch);
+    const auto profile = [&](std::optional<double> share) {
+      return read_as_profile(request.profile, request.topology, request.model, share);
+    };
+    if (inputs.strict) expect_for_devices(profile(std::nullopt));
     const PlanResult result = plan_with_progress(request, output);
-    if (!result.plan) throw_no_plan(result, loaded.step_notes);
-    const Plan& plan = *result.plan;
     if (inputs.strict) {
-      expect_inside_tables(read_as_profile(request.profile, request.topology, request.model,
-                                           result.largest_extrapolated_share));
+      // A candidate may have lost by a guess, so that all are judged.
+      expect_inside_tables(profile(result.largest_extrapolated_share), result.most_extrapolated_strategy);
     }
-    write_plan(plan, options->output);
     const ReadAs read_as{
         loaded.read_as, model,
-        read_as_profile(request.profile, request.topology, request.model, plan.predicted.extrapolated_share)};
+        profile(result.plan ? std::optional(result.plan->predicted.extrapolated_share) : std::nullopt)};
+    if (!result.plan) {
+      for (const std::string& line : lines_of(read_as)) output.line(line);
+      output.document([&](JsonWriter& json) { write_no_plan(json, result, read_as); });
+      throw_no_plan(result, loaded.step_notes);
+    }
+    const Plan& plan = *result.plan;
+    write_plan(plan, options->output);
     for (const std::string& line : lines_of(read_as)) output.line(line);
     for (const std::string& line : plan_summary(plan)) output.line(line);
     output.line(fmt::format("wrote {}", options->output));

@@ -24,6 +24,26 @@ bool is_tied(const Candidate& candidate, const Plan& plan) {
   return static_cast<double>(candidate.step_time->ns) <= best * (1 + kTiePermille / 1000.0);
 }
 
+void write_candidate(JsonWriter& json, const Candidate& candidate, bool tied) {
+  json.open_object(JsonLayout::compact);
+  json.member("strategy", std::string_view(candidate.strategy));
+  json.key("step_time_ns");
+  if (candidate.step_time) {
+    json.value(candidate.step_time->ns);
+  } else {
+    json.null();
+  }
+  json.key("rejected");
+  if (candidate.rejected) {
+    json.value(std::string_view(*candidate.rejected));
+  } else {
+    json.null();
+  }
+  json.member("settled", candidate.settled);
+  json.member("tied", tied);
+  json.close();
+}
+
 std::string verdict(const Candidate& candidate, const Plan& plan) {
   const char* text = candidate.strategy == plan.strategy ? "chosen" : is_tied(candidate, plan) ? "tied" : "";
   if (candidate.settled) return text;
@@ -161,24 +181,26 @@ void write_plan_summary(JsonWriter& json, const Plan& plan, const std::string& p
   json.key("candidates");
   json.open_array(JsonLayout::lines);
   for (const Candidate& candidate : plan.candidates) {
-    json.open_object(JsonLayout::compact);
-    json.member("strategy", std::string_view(candidate.strategy));
-    json.key("step_time_ns");
-    if (candidate.step_time) {
-      json.value(candidate.step_time->ns);
-    } else {
-      json.null();
-    }
-    json.key("rejected");
-    if (candidate.rejected) {
-      json.value(std::string_view(*candidate.rejected));
-    } else {
-      json.null();
-    }
-    json.member("settled", candidate.settled);
-    json.member("tied", is_tied(candidate, plan));
-    json.close();
+    write_candidate(json, candidate, is_tied(candidate, plan));
   }
+  json.close();
+  json.close();
+}
+
+void write_no_plan(JsonWriter& json, const PlanResult& result, const ReadAs& read_as) {
+  json.open_object(JsonLayout::lines);
+  json.key("plan");
+  json.null();
+  write_read_as(json, read_as);
+  json.key("candidates");
+  json.open_array(JsonLayout::lines);
+  for (const Rejection& rejection : result.rejections) {
+    write_candidate(json, {rejection.strategy, std::nullopt, rejection.reason}, false);
+  }
+  json.close();
+  json.key("would_fit");
+  json.open_array(JsonLayout::lines);
+  for (const std::string& change : result.would_fit) json.value(std::string_view(change));
   json.close();
   json.close();
 }

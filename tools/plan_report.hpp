@@ -7,6 +7,7 @@
 
 #include "core/plan.hpp"
 #include "cost_models/cost_profile.hpp"
+#include "planner/plan_batch.hpp"
 #include "tools/read_as.hpp"
 
 namespace strata {
@@ -23,6 +24,9 @@ std::vector<std::string> plan_summary(const Plan& plan);
 /// The members that scripts need, keys as in the plan file. `read_as`: what was read for it, said first.
 void write_plan_summary(JsonWriter& json, const Plan& plan, const std::string& path,
                         const ReadAs* read_as = nullptr);
+/// The same document where there is no plan: `plan` is null, every candidate has its reason, and `would_fit`
+/// lists what to change.
+void write_no_plan(JsonWriter& json, const PlanResult& result, const ReadAs& read_as);
 /// `predicted` and `bounds` as in the plan file.
 void write_prediction(JsonWriter& json, const Prediction& prediction);
 void write_bounds(JsonWriter& json, const Bounds& bounds);

@@ -35,7 +35,7 @@ std::string reason_of(const CostProfile& profile, const ModelShape& model) {
 }  // namespace
 
 ReadAsProfile read_as_profile(const CostProfile& profile, const Topology& topology, const ModelShape& model,
-                              double share) {
+                              std::optional<double> share) {
   ReadAsProfile read;
   read.name = profile.name;
   read.label = provenance_label(profile);
@@ -68,9 +68,10 @@ std::vector<std::string> lines_of(const ReadAsProfile& read) {
                                 read.uncovered.size() == 1 ? "a device" : "devices", read.uncovered.front()));
   }
   const std::string why = read.reason.empty() ? "" : fmt::format(" ({})", read.reason);
-  lines.push_back(read.share > 0 ? fmt::format("  outside its tables: {} of the device work{}",
-                                               share_text(read.share), why)
-                                 : std::string("  outside its tables: nothing"));
+  if (!read.share) return lines;
+  lines.push_back(*read.share > 0 ? fmt::format("  outside its tables: {} of the device work{}",
+                                                share_text(*read.share), why)
+                                  : std::string("  outside its tables: nothing"));
   return lines;
 }
 
@@ -83,16 +84,30 @@ void write_read_as(JsonWriter& json, const ReadAsProfile& read) {
   json.open_array(JsonLayout::compact);
   for (const std::string& device : read.uncovered) json.value(std::string_view(device));
   json.close();
-  json.member("extrapolated_share", read.share);
+  json.key("extrapolated_share");
+  if (read.share) {
+    json.value(*read.share);
+  } else {
+    json.null();
+  }
   json.close();
 }
 
-void expect_inside_tables(const ReadAsProfile& read) {
-  if (read.share <= kStrictShare) return;
+void expect_for_devices(const ReadAsProfile& read) {
+  if (read.uncovered.empty()) return;
+  throw InputError(
+      "--strict", fmt::format("profile {}, which is for {}", read.name, read.covers),
+      fmt::format("one for device {}; without --strict, --any-device admits it", read.uncovered.front()));
+}
+
+void expect_inside_tables(const ReadAsProfile& read, std::string_view candidate) {
+  const double share = read.share.value_or(0);
+  if (share <= kStrictShare) return;
   throw InputError(
       "--strict",
-      fmt::format("{} of the device work outside the tables of profile {}{}", share_text(read.share),
-                  read.name, read.reason.empty() ? "" : fmt::format(" ({})", read.reason)),
+      fmt::format("{} of the device work{} outside the tables of profile {}{}", share_text(share),
+                  candidate.empty() ? "" : fmt::format(" of candidate {}", candidate), read.name,
+                  read.reason.empty() ? "" : fmt::format(" ({})", read.reason)),
       fmt::format("at most {}; without --strict the share is printed", percent(kStrictShare)));
 }
 

@@ -5,6 +5,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/plan.hpp"
@@ -21,13 +22,14 @@ struct ReadAsProfile {
   std::string label;                   ///< provenance_label; says where only a digest is known
   std::string covers;                  ///< coverage_text
   std::vector<std::string> uncovered;  ///< names of devices with ranks that it does not speak for
-  double share = 0;                    ///< of the device work: costs from outside the tables
+  std::optional<double> share;         ///< of the device work: costs from outside the tables; none: no plan
   std::string reason;                  ///< what is outside where something is; "" where that is not known
 };
 
-/// `share`: Simulation::extrapolated_share or Prediction::extrapolated_share.
+/// `share`: Simulation::extrapolated_share or Prediction::extrapolated_share; nothing where there
+/// is no plan whose work could be outside.
 ReadAsProfile read_as_profile(const CostProfile& profile, const Topology& topology, const ModelShape& model,
-                              double share);
+                              std::optional<double> share);
 /// Of a plan; without its profile only the digest and the share are known.
 ReadAsProfile read_as_profile(const Plan& plan, const std::optional<CostProfile>& profile);
 
@@ -40,7 +42,11 @@ void write_read_as(JsonWriter& json, const ReadAsProfile& read);
 /// one row, which no table of a GPU has; of 100 tokens it is 1 % of the work.
 inline constexpr double kStrictShare = 0.01;
 
-/// What --strict refuses: throws InputError when more than kStrictShare of the work lies outside the tables.
-void expect_inside_tables(const ReadAsProfile& read);
+/// What --strict refuses of a profile, whatever --any-device admits: throws InputError for a device that it
+/// is not for.
+void expect_for_devices(const ReadAsProfile& read);
+/// What --strict refuses of a time: throws InputError when more than kStrictShare of the work lies outside
+/// the tables. `candidate`: whose share it is; empty: there is but one.
+void expect_inside_tables(const ReadAsProfile& read, std::string_view candidate = {});
 
 }  // namespace strata::tools

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include <iterator>
 #include <string>
 #include <string_view>
 
@@ -44,6 +45,8 @@ std::string to_text(const TimelineComparison& comparison) {
   text += fmt::format("instructions: {} matched, {} only predicted, {} only measured\n", c.matched,
                       c.only_predicted, c.only_measured);
   for (const std::string& example : c.unmatched_examples) text += "  " + example + '\n';
+  const std::int64_t unsaid = c.only_predicted + c.only_measured - std::ssize(c.unmatched_examples);
+  if (unsaid > 0) text += fmt::format("  and {} more\n", unsaid);
   add_header("absolute relative error", text);
   for (const KindError& kind : c.kinds) add_row(kind.kind, kind.error, text);
   const double floor_us = static_cast<double>(c.noise_floor_ns) * 1e-3;

@@ -154,7 +154,8 @@ TEST(ProfileFile, AClaimOfHavingMeasuredNeedsDeviceDateSamplesAndQuality) {
   EXPECT_EQ(
       refused([](ProfileProvenance& p) { p.device.clear(); }),
       "p.json: provenance.device: found an empty text, expected the device that was measured" + because);
-  for (const char* date : {"", "yesterday", "2026-1-21", "2026/11/21"}) {
+  for (const char* date :
+       {"", "yesterday", "2026-1-21", "2026/11/21", "2026-13-41", "2026-00-10", "2026-11-31", "2026-02-29"}) {
     EXPECT_EQ(refused([&](ProfileProvenance& p) { p.date = date; }),
               "p.json: provenance.date: found '" + std::string(date) +
                   "', expected a date such as 2026-11-21" + because);

@@ -11,6 +11,7 @@
 #include "cost_models/lower_bound.hpp"
 #include "planner/audit/audit_plan.hpp"
 #include "planner/explain.hpp"
+#include "planner/human_units.hpp"
 #include "planner/memory_text.hpp"
 #include "planner/plan_batch.hpp"
 #include "planner/strategy_table.hpp"
@@ -133,6 +134,54 @@ TEST(MemoryFit, WhatWouldFitDoesFit) {
   changed = request;
   changed.topology = named_topology("dgx_h100:2");
   EXPECT_TRUE(plan_batch(changed).plan);
+}
+
+/// The same ranks are planned whether a request names them as part of its machine or as all of it.
+TEST(MemoryFit, MoreRanksLieOnTheMachineBeforeTheyLieOnAnother) {
+  int checked = 0;
+  for (const std::int32_t per_device : {1, 2}) {
+    Topology machine = named_topology("dgx_h100:2");
+    std::vector<std::int32_t> order;
+    for (std::int32_t device = 15; device >= 0; --device) {
+      for (std::int32_t rank = 0; rank < per_device; ++rank) order.push_back(device);
+    }
+    machine.rank_device = order;
+    for (const std::int32_t ranks : {1, 2, 3, 5, 8}) {
+      PlanRequest request = request_of({0, true, {{30'000}}}, "dgx_h100:2", named_model("llama3_8b"));
+      request.topology = with_ranks(machine, ranks);
+      request.machine_ranks = machine.rank_device;
+      request.options.strategies = {"ring"};
+      const PlanResult result = plan_batch(request);
+      if (result.plan) continue;
+      for (const std::string& answer : result.would_fit) {
+        const std::size_t end = answer.find(" ranks instead of ");
+        if (end == std::string::npos || answer.find(" and ") != std::string::npos) continue;
+        const auto more = static_cast<std::int32_t>(std::stol(answer));
+        if (more > machine.rank_count()) continue;
+        PlanRequest again = request;
+        again.topology = with_ranks(machine, more);
+        const PlanResult fits = plan_batch(again);
+        ASSERT_TRUE(fits.plan) << answer;
+        const std::string figure = human(fits.plan->predicted.peak_memory) + " on the fullest rank";
+        EXPECT_NE(answer.find(figure), std::string::npos) << answer << " is not " << figure;
+        ++checked;
+      }
+    }
+  }
+  EXPECT_GT(checked, 3) << "or little was shown";
+}
+
+/// Room on other devices does not make up for a device that cannot hold the state of its ranks.
+TEST(MemoryFit, ADeviceThatCannotHoldTheStateHasNoRemedy) {
+  PlanRequest request = request_of({0, false, {{5000, 300, 20}}}, "cpu:2x1", named_model("tiny"));
+  request.topology.devices[0].memory = {3};
+  const PlanResult result = plan_batch(request);
+  ASSERT_FALSE(result.plan);
+  EXPECT_TRUE(result.would_fit.empty());
+  request.options.state_bytes_per_parameter = 0;
+  request.topology.devices[0].memory = {std::int64_t{60} << 20};
+  const PlanResult smaller = plan_batch(request);
+  EXPECT_TRUE(smaller.plan || !smaller.would_fit.empty()) << "no state, so that more ranks or waves help";
 }
 
 TEST(MemoryFit, PlansThatRecomputeLintCleanAndTakeLonger) {

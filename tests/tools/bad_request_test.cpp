@@ -49,10 +49,19 @@ TEST_F(BadRequest, HeadsThatDoNotDivide) {
       "--model tiny: found 6 query heads and 4 KV heads, expected query heads that are a multiple of the KV "
       "heads");
   expect_line(2, plan("--heads 6"), "--heads: found '6', expected QUERY:KV, such as 32:8");
-  expect_line(3, plan("--heads 3:3 --strategy ulysses"),
-              "no feasible plan\n  ulysses: wave 0: 3 query heads cannot be divided evenly among 4 ranks"
-              "; degrees that work: 1 (of 4 ranks); other"
-              " strategies divide no heads");
+  const std::string reason =
+      "wave 0: 3 query heads cannot be divided evenly among 4 ranks; degrees that work: 1 (of 4 ranks); other"
+      " strategies divide no heads";
+  const Finished none = work_.expect(3, plan("--heads 3:3 --strategy ulysses --quiet"));
+  EXPECT_EQ(none.err, "strata: no feasible plan\n  ulysses: " + reason + "\n");
+  EXPECT_EQ(none.out, "");
+  const Finished none_json = work_.expect(3, plan("--heads 3:3 --strategy ulysses --json"));
+  const JsonDocument document = parsed(none_json.out);
+  EXPECT_TRUE(member(document, "plan").is_null());
+  EXPECT_EQ(member(document, "would_fit").size(), 0U);
+  EXPECT_EQ(member(document, "candidates").canonical_text(),
+            R"([{"rejected":")" + reason +
+                R"(","settled":true,"step_time_ns":null,"strategy":"ulysses","tied":false}])");
   // Among other strategies the rejection is a line of the table.
   const Finished all = work_.expect(
       0, "plan --batch b.jsonl --topology cpu:1x4:2 --model tiny -o p.json --heads 3:3 --strategy all");
@@ -92,8 +101,15 @@ TEST_F(BadRequest, AStepTooLongToReckonWith) {
 
 TEST_F(BadRequest, AMemoryCapNothingFitsGivesEveryCandidateItsReason) {
   for (const char* json : {"", " --json"}) {
-    const Finished finished = work_.expect(3, plan("--memory-cap 1KiB --strategy all") + json);
-    EXPECT_EQ(finished.out, "");
+    const Finished finished = work_.expect(3, plan("--memory-cap 1KiB --strategy all --quiet") + json);
+    if (*json == '\0') {
+      EXPECT_EQ(finished.out, "");
+    } else {
+      const JsonDocument document = parsed(finished.out);
+      EXPECT_EQ(member(document, "candidates").size(), strategy_names().size());
+      EXPECT_EQ(member(document, "read_as.batch.documents").integer(0, 99), 3);
+      EXPECT_TRUE(member(document, "read_as.profile.extrapolated_share").is_null());
+    }
     std::istringstream lines(finished.err);
     std::string line;
     std::getline(lines, line);

@@ -67,6 +67,16 @@ TEST_F(MemoryCase, AGivenProfileMustBeForTheDevicesUnlessAnyIsAdmitted) {
   EXPECT_TRUE(contains(admitted.out, warning)) << admitted.out;
   EXPECT_TRUE(contains(work_.expect(0, "explain p.json").out, warning));
   work_.expect(2, "simulate cpu.json --profile missing.json");
+  const std::string compare =
+      "compare --batches small.jsonl --topology dgx_h100:1 --model tiny --heads 8:8 --profile "
+      "cpu_profile.json";
+  for (const std::string& command : {plan, compare}) {
+    const Finished strict = work_.expect(2, command + " --any-device --strict");
+    EXPECT_TRUE(contains(strict.err, "strata: --strict: found profile cpu, which is for devices named cpu"))
+        << strict.err;
+    EXPECT_TRUE(contains(strict.err, ", expected one for device node0.gpu0; without --strict, --any-device"))
+        << strict.err;
+  }
   work_.expect(0, "plan --batch small.jsonl --topology dgx_h100:1 --model tiny --heads 8:8 -o gpu.json");
   work_.expect(2, "simulate gpu.json --profile cpu_profile.json");
   EXPECT_TRUE(
@@ -103,6 +113,49 @@ TEST_F(MemoryCase, WorkOutsideTheTablesIsSaidByEveryCommandThatShowsATime) {
       2,
       "plan --batch b.jsonl --topology dgx_h100:1 --model llama3_8b --element-type f32 --strict -o q.json");
   EXPECT_FALSE(work_.has("q.json")) << "refused before anything was written";
+}
+
+TEST_F(MemoryCase, TheStrictCheckNamesTheCandidateWhoseWorkIsOutsideTheTables) {
+  work_.write("mixed.jsonl", "{\"step\":0,\"packs\":[[64,64,64,64,2000]]}\n");
+  const std::string plan =
+      "plan --batch mixed.jsonl --topology dgx_h100:1 --model llama3_8b --strategy ulysses,per_document -o "
+      "p.json";
+  const JsonDocument document = parsed(work_.expect(0, plan + " --json").out);
+  const double chosen = member(document, "read_as.profile.extrapolated_share").number(0, 1);
+  ASSERT_EQ(member(document, "strategy").string(), "per_document");
+  ASSERT_LT(chosen, 0.01) << "or the case shows nothing";
+  const Finished refused = work_.expect(2, plan + " --strict");
+  EXPECT_TRUE(
+      contains(refused.err, " of the device work of candidate ulysses outside the tables of profile h100"))
+      << refused.err;
+}
+
+TEST_F(MemoryCase, WithRanksLeftOutOfTheMachineWhatWouldFitDoesFitToTheFigure) {
+  work_.write("f8.jsonl", "{\"step\":0,\"packs\":[[8192]]}\n");
+  int checked = 0;
+  for (const int ranks : {2, 3, 4, 6, 8}) {
+    const std::string plan =
+        "plan --batch f8.jsonl --topology dgx_h100:8 --model llama3_70b -o p.json --json";
+    const Finished none = work_.expect(3, plan + " --ranks " + std::to_string(ranks));
+    const JsonDocument document = parsed(none.out);
+    for (const JsonValue change : member(document, "would_fit").items()) {
+      // "16 ranks instead of 4 and --recompute full (ulysses, 70.1 GiB on the fullest rank)"
+      const std::string text(change.string());
+      const auto count = text.find(" ranks instead of ");
+      if (count == std::string::npos) continue;
+      const auto and_ = text.find(" and "), open = text.find(" (");
+      const std::string more = and_ < open ? text.substr(and_ + 4, open - and_ - 4) : "";
+      const std::string strategy = text.substr(open + 2, text.find(',', open) - open - 2);
+      const std::string figure =
+          text.substr(text.find(", ", open) + 2, text.find(" on the", open) - text.find(", ", open) - 2);
+      std::string again = plan.substr(0, plan.size() - std::string(" --json").size());
+      again += " --strategy " + strategy + " --ranks " + text.substr(0, count) + more;
+      const Finished fits = work_.expect(0, again);
+      EXPECT_TRUE(contains(fits.out, "  peak memory " + figure + " on rank ")) << text << '\n' << fits.out;
+      ++checked;
+    }
+  }
+  EXPECT_GT(checked, 5) << "or little was shown";
 }
 
 TEST_F(MemoryCase, WorkInsideTheTablesPassesTheStrictCheck) {
@@ -192,6 +245,13 @@ TEST_F(MemoryCase, OptionsOfMemoryThatMakeNoSenseAreNamed) {
   };
   for (const Bad& bad :
        {Bad{"--memory-cap lots", "--memory-cap: found 'lots', expected a size such as 80GiB"},
+        Bad{"--memory-cap 9EiB", "'9EiB', expected a size such as 80GiB, in B, KB, MB, GB, TB, KiB, MiB, "},
+        Bad{"--memory-cap 80gib", "'80gib', expected a size such as 80GiB, in B, KB, "},
+        Bad{"--memory-cap 9000000TiB", "expected a size such as 80GiB, at most 9e18 bytes"},
+        Bad{"--memory-cap 1e999", "expected a size such as 80GiB, of 1 to 9e18 bytes"},
+        Bad{"--memory-cap inf", "expected a size such as 80GiB, at most 9e18 bytes"},
+        Bad{"--memory-cap nan", "'nan', expected a size such as 80GiB\n"},
+        Bad{"--memory-cap 0GiB", "'0GiB', expected a size such as 80GiB, at least 1 byte"},
         Bad{"--recompute some", "--recompute: found 'some', expected none or selective or full"},
         Bad{"--offload-activations", "--offload-activations: found --recompute none, expected"},
         Bad{"--logits half", "--logits: found 'half', expected full or chunked"},

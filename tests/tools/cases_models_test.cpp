@@ -203,10 +203,53 @@ TEST_F(CasesModels, AnUnknownNameIsAnsweredWithTheNamesThereAre) {
   }
   const std::string models =
       ", which is no file, expected tiny, llama3_8b, llama3_70b, a JSON file or a folder with a config.json";
-  EXPECT_EQ(work_.expect(2, plan("llama3_9b")).err, "strata: model: found 'llama3_9b'" + models + "\n");
+  EXPECT_EQ(work_.expect(2, plan("llama3_9b")).err,
+            "strata: model: found 'llama3_9b'" + models + "; did you mean 'llama3_8b'?\n");
+  EXPECT_EQ(work_.expect(2, plan("llama3-70B")).err,
+            "strata: model: found 'llama3-70B'" + models + "; did you mean 'llama3_70b'?\n");
+  EXPECT_EQ(work_.expect(2, plan("granite")).err, "strata: model: found 'granite'" + models + "\n");
   EXPECT_EQ(work_.expect(2, plan("Qwen/Qwen3-8B")).err,
             "strata: model: found 'Qwen/Qwen3-8B'" + models +
                 "; nothing is downloaded, so fetch its config.json first\n");
+}
+
+TEST_F(CasesModels, AMisspeltTypeIsAnsweredWithTheNearestAndAnyOtherWithAll) {
+  const auto refused_type = [&](const std::string& type) {
+    work_.write("config.json", R"({"model_type": ")" + type + R"(", "hidden_size": 64})");
+    return work_.expect(2, plan("config.json")).err;
+  };
+  EXPECT_EQ(
+      refused_type("lama"),
+      "strata: config.json: model_type: found \"lama\", a type whose keys are not known, expected one of "
+      "the types in docs/plan-format.md, or Strata's own keys; did you mean 'llama'?\n");
+  EXPECT_TRUE(has(refused_type("qwen-3_moe"), "; did you mean 'qwen3_moe'?\n"));
+  EXPECT_TRUE(has(refused_type("perceiver"), "expected one of llama, "));
+}
+
+TEST_F(CasesModels, AFileOfAnotherKindIsNamed) {
+  work_.expect(0, "plan --batch b.jsonl --topology cpu:1x2 --model tiny -o p.json");
+  const JsonDocument made = parsed(work_.read("p.json"));
+  work_.write("topology.json", member(made, "inputs.topology.content").canonical_text());
+  work_.write("model.json", member(made, "inputs.model.content").canonical_text());
+  work_.write("profile.json", member(made, "inputs.profile.content").canonical_text());
+  work_.write("documents.json", R"({"documents": [4, 5]})");
+  work_.write("config.json", kMixtral);
+  const auto refused_as = [&](const std::string& option, const std::string& file,
+                              const std::string& message) {
+    const std::string other = option == "--model" ? " --topology cpu:1x2" : " --model tiny";
+    EXPECT_EQ(work_.expect(2, "plan --batch b.jsonl -o q.json" + other + " " + option + " " + file).err,
+              "strata: " + file + ": found what looks like " + message + "\n");
+  };
+  for (const char* option : {"--model", "--topology"}) {
+    const std::string expected = std::string(", expected a ") + (option + 2);
+    refused_as(option, "b.jsonl", "a batch" + expected);
+    refused_as(option, "documents.json", "a batch" + expected);
+    refused_as(option, "p.json", "a plan" + expected);
+    refused_as(option, "profile.json", "a cost profile" + expected);
+  }
+  refused_as("--model", "topology.json", "a topology, expected a model");
+  refused_as("--topology", "model.json", "a model, expected a topology");
+  refused_as("--topology", "config.json", "a model's config.json, expected a topology");
 }
 
 TEST_F(CasesModels, AFolderIsReadByItsConfiguration) {

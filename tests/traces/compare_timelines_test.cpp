@@ -3,10 +3,12 @@
 // one at a time; and that a comparison which cannot be made is refused.
 #include "traces/compare_timelines.hpp"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <sstream>
+#include <tuple>
 
 #include "tests/core/bad_input.hpp"
 #include "tests/traces/small_run.hpp"
@@ -135,6 +137,28 @@ TEST(CompareTimelines, TheCriticalPathGoesThroughTheLateRankToTheEnd) {
 TEST(CompareTimelines, TheFirstInstructionOfAPassFollowsWhatItsRankDidBefore) {
   const std::vector<std::size_t> path = critical_path(test::small_timeline(), test::small_programs(), 0);
   EXPECT_EQ(path, (std::vector<std::size_t>{3, 5, 7})) << "rank 1: exchange, other block, backward";
+}
+
+TEST(CompareTimelines, InstructionsOfOneSideOnlyThatAreNotNamedAreStillCounted) {
+  for (const std::size_t missing : {4U, 5U, 7U}) {
+    Timeline measured = measured_timeline();
+    // All repeats of the first instructions.
+    const Timeline predicted = test::small_timeline();
+    std::erase_if(measured.events, [&](const TimelineEvent& event) {
+      return std::any_of(
+          predicted.events.begin(), predicted.events.begin() + static_cast<std::ptrdiff_t>(missing),
+          [&](const TimelineEvent& gone) {
+            return std::tuple(gone.pass, gone.rank, gone.instruction, gone.layer, gone.wave) ==
+                   std::tuple(event.pass, event.rank, event.instruction, event.layer, event.wave);
+          });
+    });
+    const TimelineComparison c = compare(predicted, measured);
+    ASSERT_EQ(c.only_predicted, static_cast<std::int64_t>(missing));
+    const auto unsaid = c.only_predicted - std::ssize(c.unmatched_examples);
+    const std::string more = fmt::format("\n  and {} more\n", unsaid);
+    EXPECT_EQ(to_text(c).find(more) != std::string::npos, unsaid > 0) << to_text(c);
+    EXPECT_EQ(to_text(c).find(" more\n") != std::string::npos, unsaid > 0) << to_text(c);
+  }
 }
 
 TEST(CompareTimelines, InstructionsOfOneSideOnlyAreCountedAndNamed) {
