@@ -50,6 +50,7 @@ Command explain_command() {
     const ReadAs read_as = read_as_plan(audited.plan, audited.audit.profile);
     if (options->strict) {
       expect_share_verified(audited);
+      expect_for_devices(*read_as.profile);
       expect_inside_tables(*read_as.profile);
     }
     for (const std::string& line : lines_of(read_as)) output.line(line);

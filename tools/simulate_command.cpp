@@ -131,7 +131,10 @@ Command simulate_command() {
                simulation.prediction);
     const ReadAsProfile read =
         read_as_profile(profile, loaded.plan.topology, loaded.plan.model, simulation.extrapolated_share);
-    if (options->strict) expect_inside_tables(read);
+    if (options->strict) {
+      expect_for_devices(read);
+      expect_inside_tables(read);
+    }
     simulation.timeline.plan_digest = plan_digest(loaded.plan);
     if (!options->timeline.empty()) write_timeline(simulation.timeline, options->timeline);
     if (!options->trace.empty()) write_chrome_trace(simulation.timeline, loaded.programs, options->trace);
