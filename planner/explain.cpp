@@ -89,7 +89,7 @@ class Explanation {
          human(predicted.bytes_by_level.network), human(predicted.bytes_by_level.node),
          human(predicted.bytes_by_level.device), human(predicted.kv_bytes));
     line("memory of the fullest rank, {}: {}, {}", predicted.memory_rank, human(predicted.peak_memory),
-         memory_cap_text(plan_.options, plan_.topology));
+         memory_cap_text(plan_.options, plan_.topology, predicted.peak_memory));
     for (std::string& text : memory_lines(plan_)) lines_.push_back(std::move(text));
   }
 

@@ -81,14 +81,17 @@ std::string memory_exclusions() {
   return "norms, gradient buckets, gathered weights, CUDA context, fragmentation of the allocator";
 }
 
-std::string memory_cap_text(const PlanOptions& options, const Topology& topology) {
+std::string memory_cap_text(const PlanOptions& options, const Topology& topology, Bytes peak) {
   const std::optional<Bytes> least = least_memory(topology);
   if (options.memory_cap.count > 0) {
     std::string cap = fmt::format("cap {} a rank", human(options.memory_cap));
     if (!least || options.memory_cap <= *least) return cap;
     return fmt::format("{}, over the {} of the device", cap, human(*least));
   }
-  if (!options.device_cap) return "not capped";
+  if (!options.device_cap) {
+    if (!least || peak <= *least) return "not capped";
+    return fmt::format("not capped, over the {} of the device", human(*least));
+  }
   return least ? "capped by the memory of the devices" : "not capped (the topology states no memory)";
 }
 

@@ -169,8 +169,10 @@ void print(const Output& output, const std::map<std::string, Total>& by_strategy
   }
   output.line(fmt::format("tied: within {} of the best; means are over the batches a strategy accepts",
                           percent(tie)));
+  Bytes peak;
+  for (const auto& [name, total] : by_strategy) peak = std::max(peak, total.peak);
   output.line(fmt::format("peak memory: of the fullest rank, {}",
-                          memory_cap_text(request.options, request.topology)));
+                          memory_cap_text(request.options, request.topology, peak)));
   output.line(wrapped("  left out of it: " + memory_exclusions(), 4));
   output.line(excluded_sentence());
 }

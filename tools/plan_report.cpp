@@ -73,7 +73,8 @@ std::string profile_label(const CostProfile& profile) {
 
 std::string memory_summary(const Prediction& predicted, const Plan& plan) {
   return wrapped(fmt::format("  peak memory {} on rank {}, {}: {}", human(predicted.peak_memory),
-                             predicted.memory_rank, memory_cap_text(plan.options, plan.topology),
+                             predicted.memory_rank,
+                             memory_cap_text(plan.options, plan.topology, predicted.peak_memory),
                              memory_terms(predicted.memory, plan.model, plan.options)),
                  4) +
          '\n' + wrapped("  left out of it: " + memory_exclusions(), 4);

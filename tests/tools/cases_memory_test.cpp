@@ -184,8 +184,8 @@ TEST_F(MemoryCase, APlanLargerThanItsDevicesIsRejectedWithWhatWouldFit) {
   EXPECT_TRUE(contains(compared.err, "no strategy accepts any of the batches\nwould fit (step 0): "))
       << compared.err;
   const Finished lifted = work_.expect(0, plan + " --memory-cap none");
-  EXPECT_TRUE(contains(lifted.out, ", not capped: state ")) << lifted.out;
-  EXPECT_TRUE(contains(work_.expect(0, "explain p.json").out, ", not capped\n"));
+  EXPECT_TRUE(contains(lifted.out, ", not capped, over the 80.0 GiB of the device: state ")) << lifted.out;
+  EXPECT_TRUE(contains(work_.expect(0, "explain p.json").out, ", not capped, over the 80.0 GiB of the device\n"));
   work_.expect(0, "lint p.json");
 }
 
