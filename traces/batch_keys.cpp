@@ -28,6 +28,8 @@ constexpr std::string_view kOnePack =
     "rows that are pieces of one pack: write a row a pack, with a list of lengths";
 constexpr std::string_view kShares = "shares, not numbers of documents: give counts";
 constexpr std::string_view kCount = "copies of a length, or documents of a pack: name copies count";
+constexpr std::string_view kCached =
+    "tokens of a cache that are attended to and not computed, which a plan has not: give whole lengths";
 constexpr std::string_view kMaskShape =
     "a mask of another shape than a number per token: give lengths or offsets";
 
@@ -216,6 +218,14 @@ constexpr std::array kKeys = std::to_array<BatchKey>({
     {"document_mask", M::refused, kMaskShape},
     {"block_mask", M::refused, kMaskShape},
     {"attn_mask", M::refused, kMaskShape},
+    {"kv_len", M::refused, kCached},
+    {"kv_lens", M::refused, kCached},
+    {"context_len", M::refused, kCached},
+    {"context_lens", M::refused, kCached},
+    {"prefix_len", M::refused, kCached},
+    {"prefix_lens", M::refused, kCached},
+    {"cached_tokens", M::refused, kCached},
+    {"num_cached_tokens", M::refused, kCached},
     {"sample", M::harmless},
     {"sample_id", M::harmless},
     {"id", M::harmless},
@@ -228,7 +238,7 @@ constexpr std::array kKeys = std::to_array<BatchKey>({
     {"response_lengths", M::parts},
     {"prompt_length", M::parts},
     {"prompt_lengths", M::parts},
-    {"num_total_tokens", M::harmless},
+    {"num_total_tokens", M::total},
     {"timestamp", M::harmless},
 });
 
@@ -262,9 +272,10 @@ constexpr std::array<std::string_view, 42> kTelling = {
 /// Words that tell only of a list: where pieces are, and what the pieces are.
 constexpr std::array<std::string_view, 10> kPieces = {"span",   "spans",  "slice", "slices", "chunk",
                                                       "chunks", "starts", "ends",  "begins", "split"};
-constexpr std::array<std::string_view, 16> kOfPacks = {
-    "seq",    "seqs",    "sequence", "sequences", "doc", "docs", "document", "documents",
-    "sample", "samples", "pack",     "eos",       "eod", "bos",  "sub",      "item"};
+constexpr std::array<std::string_view, 22> kOfPacks = {
+    "seq",    "seqs",    "sequence", "sequences", "doc",    "docs", "document", "documents",
+    "sample", "samples", "pack",     "eos",       "eod",    "bos",  "sub",      "item",
+    "kv",     "cache",   "cached",   "context",   "prefix", "past"};
 constexpr std::array<std::string_view, 22> kPlaces = {
     "start", "begin",  "end",    "id",      "ids",    "idx",     "index", "indices",
     "len",   "lens",   "length", "lengths", "number", "numbers", "size",  "sizes",

@@ -16,6 +16,7 @@ enum class KeyMeaning {
   pair,            ///< a part of a length; the two are added
   free_documents,  ///< tokens of documents that may be packed anywhere
   packs,
+  total,           ///< tokens of the row: checked, no length by itself
   documents,       ///< Strata's own form of a step
   offsets,         ///< where each document of a pack begins, and the end of the last
   real_offsets,    ///< the same; `offsets` beside it are padded

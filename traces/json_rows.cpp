@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 
 #include "core/check.hpp"
 #include "core/counts.hpp"
@@ -112,6 +113,58 @@ void JsonRow::read_own_form(const Member& list) {
   for (const JsonValue pack : list.value.items()) row_.packs.push_back(lengths_with_zeros(pack));
 }
 
+const JsonRow::Member* JsonRow::named(std::string_view name) const {
+  for (const Member& member : members_) {
+    if (member.key->name == name) return &member;
+  }
+  return nullptr;
+}
+
+std::vector<JsonRow::Stated> JsonRow::stated() const {
+  std::vector<Stated> all;
+  for (const Member& member : members_) {
+    const JsonValue& value = member.value;
+    const KeyMeaning meaning = member.key->meaning;
+    const bool is_length = meaning == KeyMeaning::length || meaning == KeyMeaning::free_documents;
+    const bool list = value.kind() == JsonKind::array;
+    if ((is_length && !list) || meaning == KeyMeaning::total)
+      all.push_back({value, std::string(value.key()), value.integer(0, kMostOffset), nullptr});
+    if (meaning != KeyMeaning::pair) continue;
+    for (const LengthColumn& pair : kLengthColumns) {
+      const Member* second = pair.name == member.key->name ? named(pair.second) : nullptr;
+      if (second == nullptr) continue;
+      const std::int64_t tokens =
+          value.integer(0, kLongestDocument) + second->value.integer(0, kLongestDocument);
+      all.push_back({value, column_text(pair), tokens, second});
+    }
+  }
+  return all;
+}
+
+/// All numbers of tokens that the row gives are one number: the tokens of its documents, or those of the row.
+void JsonRow::check_stated() {
+  const std::vector<Stated> all = stated();
+  const std::int64_t documents =
+      std::accumulate(borders_->documents.begin(), borders_->documents.end(), std::int64_t{0});
+  const std::int64_t row = documents + row_.padding;
+  for (const Stated& number : all) {
+    const bool pair = number.second != nullptr;
+    const std::string tokens = fmt::to_string(number.tokens);
+    const std::string found = pair ? number.name + " = " + tokens : tokens;
+    const JsonValue& at = pair ? object_ : number.at;
+    const Stated& first = all.front();
+    use(number.at);
+    if (pair) use(number.second->value);
+    if (number.tokens != first.tokens)
+      at.fail(found, fmt::format("{}, as {} says", first.tokens, first.name));
+    if (number.tokens != documents && number.tokens != row) {
+      const std::string with = row == documents ? "" : fmt::format(", or {} with padding", row);
+      const std::string from = tokens_from_ ? std::string(tokens_from_->key()) : borders_from_;
+      at.fail(found, fmt::format("{}{}, as {} says", documents, with, from));
+    }
+  }
+}
+
 void JsonRow::read_tokens() {
   if (const Member* ids = find({KeyMeaning::tokens})) {
     if (ids->value.kind() != JsonKind::array) ids->value.fail("a list of tokens");
@@ -122,20 +175,13 @@ void JsonRow::read_tokens() {
 }
 
 void JsonRow::read_one_document() {
-  const auto named = [&](std::string_view name) -> const Member* {
-    for (const Member& member : members_) {
-      if (member.key->name == name) return &member;
-    }
-    return nullptr;
-  };
   std::optional<std::int64_t> length;
   for (const LengthColumn& column : kLengthColumns) {
     const Member* first = named(column.name);
     const Member* second = column.second.empty() ? first : named(column.second);
     if (first == nullptr || second == nullptr) continue;
-    for (const Member* part : {first, second})
-      length ? reader_.ledger_.leave(part->value.key()) : use(part->value);
-    if (length) continue;
+    use(first->value);
+    use(second->value);
     const JsonValue& value = first->value;
     length = column.second.empty()
                  ? value.integer(1, kLongestDocument)
@@ -145,6 +191,7 @@ void JsonRow::read_one_document() {
       shown_at.fail(fmt::format("{} tokens", *length), fmt::format("1 to {}", kLongestDocument));
     }
     set_main(std::string(column.name), column_text(column));
+    break;
   }
   if (!length && !tokens_ && is_padding_.empty()) {
     if (!reader_.main_.empty()) set_main("", "");
@@ -268,8 +315,8 @@ LengthRow JsonRow::read() {
     return std::move(row_);
   }
   read_tokens();
-  read_masks();
   read_lists();
+  read_masks();
   read_per_token();
   read_labels();
   read_twins();
@@ -290,6 +337,7 @@ LengthRow JsonRow::read() {
   } else {
     read_one_document();
   }
+  check_stated();
   check_longest_and_flags();
   row_.packs.push_back(borders_->documents);
   read_row_numbers();

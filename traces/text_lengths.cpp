@@ -109,14 +109,58 @@ char separator_of(std::string_view header) {
 /// What the columns beside the length say. Cells hold one value, so that keys of lists cannot be read here.
 struct OtherColumns {
   std::optional<std::size_t> copies, step, data_rank, measured;
+  std::vector<ChosenColumn> stated;  ///< further numbers of tokens, which must be the length
   std::vector<std::string> unused;
 };
+
+/// What column `i` says of the length once more: by itself, or as the first half of a pair.
+std::optional<ChosenColumn> stated_column(const std::vector<std::string_view>& header, std::size_t i) {
+  const BatchKey* key = find_batch_key(header[i]);
+  if (key == nullptr) return std::nullopt;
+  if (key->meaning != KeyMeaning::pair) return ChosenColumn{{key->name, ""}, i, std::nullopt};
+  for (const LengthColumn& column : kLengthColumns) {
+    if (column.name != key->name || column.second.empty()) continue;
+    for (std::size_t second = 0; second < header.size(); ++second) {
+      const BatchKey* half = find_batch_key(header[second]);
+      if (half != nullptr && half->name == column.second) return ChosenColumn{column, i, second};
+    }
+  }
+  return std::nullopt;
+}
+
+bool is_ignored(std::string_view name, const std::vector<std::string>& ignored) {
+  return std::find(ignored.begin(), ignored.end(), name) != ignored.end();
+}
+
+/// Columns that say the length again. Those that are ignored, and pairs with such a half, are left out.
+std::vector<ChosenColumn> stated_columns(const std::vector<std::string_view>& header,
+                                         const ChosenColumn& chosen,
+                                         const std::vector<std::string>& ignored) {
+  constexpr std::array kMeanings = {KeyMeaning::length, KeyMeaning::free_documents, KeyMeaning::pair,
+                                    KeyMeaning::total};
+  std::vector<ChosenColumn> columns;
+  for (std::size_t i = 0; i < header.size(); ++i) {
+    const BatchKey* key = find_batch_key(header[i]);
+    if (key == nullptr || i == chosen.first || is_ignored(header[i], ignored)) continue;
+    if (std::find(kMeanings.begin(), kMeanings.end(), key->meaning) == kMeanings.end()) continue;
+    const auto column = stated_column(header, i);
+    if (column && !(column->second && is_ignored(header[*column->second], ignored)))
+      columns.push_back(*column);
+  }
+  return columns;
+}
+
+bool is_in(std::size_t i, const std::vector<ChosenColumn>& columns) {
+  return std::any_of(columns.begin(), columns.end(),
+                     [&](const ChosenColumn& column) { return column.first == i || column.second == i; });
+}
 
 OtherColumns read_other_columns(const std::vector<std::string_view>& header, const ChosenColumn& chosen,
                                 const std::string& where, const std::vector<std::string>& ignored) {
   OtherColumns other;
+  other.stated = stated_columns(header, chosen, ignored);
   for (std::size_t i = 0; i < header.size(); ++i) {
-    if (i == chosen.first || i == chosen.second) continue;
+    if (i == chosen.first || i == chosen.second || is_in(i, other.stated)) continue;
     const std::string name(header[i]);
     const BatchKey* key = find_batch_key(name);
     const KeyMeaning meaning = key != nullptr ? key->meaning : KeyMeaning::harmless;
@@ -125,13 +169,12 @@ OtherColumns read_other_columns(const std::vector<std::string_view>& header, con
                                        : meaning == KeyMeaning::data_rank ? &other.data_rank
                                        : meaning == KeyMeaning::measured  ? &other.measured
                                                                           : nullptr;
-    constexpr std::array kOfOneValue = {KeyMeaning::harmless, KeyMeaning::length,  KeyMeaning::pair,
-                                        KeyMeaning::numbers,  KeyMeaning::labels,  KeyMeaning::free_documents,
-                                        KeyMeaning::tokens,   KeyMeaning::longest, KeyMeaning::token_flags,
-                                        KeyMeaning::parts};
+    constexpr std::array kOfOneValue = {KeyMeaning::harmless,    KeyMeaning::pair,   KeyMeaning::numbers,
+                                        KeyMeaning::labels,      KeyMeaning::tokens, KeyMeaning::longest,
+                                        KeyMeaning::token_flags, KeyMeaning::parts};
     const bool harmless = std::find(kOfOneValue.begin(), kOfOneValue.end(), meaning) != kOfOneValue.end();
     const bool known = key != nullptr ? harmless : !looks_meaningful(name, false);
-    if (std::find(ignored.begin(), ignored.end(), name) != ignored.end() || (role == nullptr && known)) {
+    if (is_ignored(name, ignored) || (role == nullptr && known)) {
       other.unused.push_back(name);
     } else if (role == nullptr) {
       refuse_key(where, name);
@@ -199,6 +242,10 @@ class CsvReader {
         fmt::format("CSV with a header, {}, {}", column_text(chosen_.column), plain_count(rows, "row"));
     source.used_keys.emplace_back(chosen_.column.name);
     if (chosen_.second) source.used_keys.emplace_back(chosen_.column.second);
+    for (const ChosenColumn& column : other_.stated) {
+      source.used_keys.emplace_back(header_[column.first]);
+      if (column.second) source.used_keys.emplace_back(header_[*column.second]);
+    }
     for (const auto& column : {other_.copies, other_.step}) {
       if (column) source.used_keys.emplace_back(header_[*column]);
     }
@@ -215,6 +262,7 @@ class CsvReader {
     const std::string where = lines_.where();
     LengthRow row;
     row.packs = {{tokens(where)}};
+    for (const ChosenColumn& column : other_.stated) check_stated(column, row.packs[0][0], where);
     if (other_.copies)
       row.copies = parse_number(fields_[*other_.copies], 0, kMost, header_[*other_.copies], where);
     if (other_.step) row.step = parse_number(fields_[*other_.step], 0, kMost, header_[*other_.step], where);
@@ -236,6 +284,21 @@ class CsvReader {
                        fmt::format("a sum from 1 to {}", kLongestDocument));
     }
     return sum;
+  }
+
+  /// A column that says the length again says the same, or nothing.
+  void check_stated(const ChosenColumn& column, std::int64_t length, const std::string& where) const {
+    constexpr std::int64_t kMost = 2 * kLongestDocument;
+    std::int64_t sum = 0;
+    bool any = false;
+    for (const auto& part : {std::optional(column.first), column.second}) {
+      if (!part || fields_[*part].empty()) continue;
+      sum += parse_number(fields_[*part], 0, kMost, header_[*part], where);
+      any = true;
+    }
+    if (!any || sum == length) return;
+    throw InputError(where, fmt::format("{} = {}", column_text(column.column), sum),
+                     fmt::format("{}, as {} says", length, column_text(chosen_.column)));
   }
 
   LineReader& lines_;
