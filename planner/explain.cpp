@@ -169,8 +169,10 @@ class Explanation {
   }
 
   void scope() {
-    line("step time: {}, attention with its exchanges and the linear layers, forward and backward, recomputation included",
-         counted(plan_.model.layers, "layer"));
+    line(
+        "step time: {}, attention with its exchanges and the linear layers, forward and backward, "
+        "recomputation included",
+        counted(plan_.model.layers, "layer"));
     line("  not in it: {}", step_time_exclusions());
   }
 
