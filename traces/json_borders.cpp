@@ -206,6 +206,16 @@ void JsonRow::read_lists() {
   }
 }
 
+/// A list shorter than the row numbers something else than its tokens: documents, most likely.
+void JsonRow::check_size(const JsonValue& list, std::int64_t numbers) const {
+  const std::vector<Stated> numbers_of_tokens = stated();
+  if (!tokens_ && numbers_of_tokens.empty()) return;
+  const std::int64_t tokens = tokens_ ? *tokens_ : numbers_of_tokens.front().tokens;
+  if (numbers >= tokens) return;
+  list.fail(plain_count(static_cast<std::size_t>(numbers), "number"),
+            fmt::format("{}, one for every token, or lengths beside a number for every document", tokens));
+}
+
 /// Positions and document numbers, a number for every token.
 void JsonRow::read_per_token() {
   const bool before = borders_.has_value();
@@ -215,6 +225,7 @@ void JsonRow::read_per_token() {
     const bool mask = meaning == KeyMeaning::masked_numbers;
     if (meaning != KeyMeaning::positions && meaning != KeyMeaning::numbers && !mask) continue;
     Lengths numbers = integers(value);
+    if (meaning == KeyMeaning::numbers) check_size(value, std::ssize(numbers));
     const std::int64_t all = tokens_ ? *tokens_ : listed_.value_or(std::ssize(numbers));
     if (std::ssize(numbers) != all) {
       value.fail(plain_count(numbers.size(), "number"), fmt::format("{}, one for every token", all));
@@ -248,7 +259,9 @@ void JsonRow::read_labels() {
   const bool names = !list || (borders_ && labels->value.size() == borders_->documents.size());
   if (names) return reader_.ledger_.leave(labels->value.key());
   const bool before = borders_.has_value();
-  if (!listed_) listed_ = static_cast<std::int64_t>(list_of(labels->value).size());
+  const auto numbers = static_cast<std::int64_t>(list_of(labels->value).size());
+  check_size(labels->value, numbers);
+  if (!listed_) listed_ = numbers;
   agree(documents_of_numbers(integers(labels->value), false, labels->value.path()), labels->value, false);
   if (!before) row_.kind = RowKind::maybe_pack;
 }

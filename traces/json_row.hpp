@@ -8,6 +8,7 @@
 #include <initializer_list>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/json_document.hpp"
@@ -56,6 +57,12 @@ class JsonRow {
   void read_one_document();
   void count_padding();
   std::vector<Stated> stated() const;
+  void check_size(const JsonValue& list, std::int64_t numbers) const;
+  void check_unknown() const;
+  void check_unknown(const JsonValue& value, std::string_view outer,
+                     const std::vector<std::int64_t>& documents) const;
+  void check_objects(const JsonValue& list, std::string_view outer,
+                     const std::vector<std::int64_t>& documents) const;
   void check_stated();
   void check_longest_and_flags();
   void read_count(const Member& member);
@@ -68,6 +75,7 @@ class JsonRow {
   JsonRowReader& reader_;
   const JsonValue& object_;
   std::vector<Member> members_;
+  std::vector<JsonValue> unknown_;  // lists and objects of keys that the table does not list
   LengthRow row_;
   std::optional<DocumentList> borders_;  // of a pack; documents of 0 tokens kept
   std::string borders_from_;
@@ -82,5 +90,9 @@ class JsonRow {
 JsonValue list_of(const JsonValue& value);
 /// A number, or the only number of a list.
 JsonValue number_of(const JsonValue& value);
+/// Objects inside a row are not read, so that nothing inside one, or inside a list of them, may carry
+/// borders, padding or ranks: InputError otherwise. `outer`: the key of the row. `one_of_several`: objects of
+/// a list.
+void refuse_inside(const JsonValue& value, std::string_view outer, bool one_of_several = false);
 
 }  // namespace strata

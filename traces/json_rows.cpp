@@ -23,40 +23,29 @@ constexpr std::int64_t kMostStep = std::numeric_limits<std::int64_t>::max();
 
 }  // namespace
 
-namespace {
-
-/// Objects inside a row are not read, so that nothing inside one may carry borders, padding or ranks.
-void refuse_inside(const JsonValue& object) {
-  for (const JsonValue member : object.members()) {
-    const bool list = member.kind() == JsonKind::array;
-    if (member.kind() == JsonKind::object) refuse_inside(member);
-    if (member.is_null() || member.kind() == JsonKind::string || member.kind() == JsonKind::boolean) continue;
-    const BatchKey* key = find_batch_key(member.key());
-    const bool known = key != nullptr && (key->treatment() == KeyTreatment::refused ||
-                                          (list && key->treatment() == KeyTreatment::used));
-    if (known || looks_meaningful(member.key(), list)) refuse_key(member.path(), member.key());
-  }
-}
-
-}  // namespace
-
 void JsonRow::collect() {
   for (const JsonValue member : object_.members()) {
-    if (member.is_null()) continue;  // null means absent
     const std::string_view name = member.key();
-    const auto& ignored = reader_.ignored_;
+    if (reader_.ignores(name)) {
+      reader_.ledger_.leave(name);
+      continue;
+    }
+    if (member.is_null()) continue;  // null means absent
     const BatchKey* key = find_batch_key(name);
-    const bool text = member.kind() == JsonKind::string || member.kind() == JsonKind::boolean;
-    const bool list = member.kind() == JsonKind::array;
-    const bool ignore = std::find(ignored.begin(), ignored.end(), name) != ignored.end();
+    const bool list_text = member.kind() == JsonKind::string && is_list_text(member.string());
+    const bool text = (member.kind() == JsonKind::string && !list_text) || member.kind() == JsonKind::boolean;
+    const bool list = member.kind() == JsonKind::array || list_text;
+    const bool used = key != nullptr && key->treatment() == KeyTreatment::used;
     const bool listed_harmless = key != nullptr && key->meaning == KeyMeaning::harmless;
     const bool refused = key == nullptr || (listed_harmless && list) ? looks_meaningful(name, list)
                                                                      : key->meaning == KeyMeaning::refused;
-    if (!ignore && refused && !text) refuse_key(member.path(), name);
-    if (!ignore && member.kind() == JsonKind::object) refuse_inside(member);
+    if (refused && !text) refuse_key(member.path(), name);
+    if (used && list_text) member.fail("a number or a list, without quotes around it");
+    if (member.kind() == JsonKind::object || (!used && !list_text)) refuse_inside(member, name);
     // A name or number of the row's only document is a label; only a list numbers tokens.
-    const bool label = key != nullptr && key->meaning == KeyMeaning::numbers && !list;
-    if (ignore || key == nullptr || label || key->treatment() != KeyTreatment::used) {
+    const bool label = used && key->meaning == KeyMeaning::numbers && !list;
+    if (key == nullptr && !text) unknown_.push_back(member);
+    if (label || !used) {
       reader_.ledger_.leave(name);
     } else {
       members_.push_back({member, key});
@@ -100,9 +89,8 @@ void JsonRow::read_own_form(const Member& list) {
   for (const std::string_view name : {"step", "packs", "documents"}) strict.find(name);
   for (const JsonValue member : object_.members()) {
     const std::string_view name = member.key();
-    const auto& ignored = reader_.ignored_;
     const bool known = name == "packs" || name == "documents" || name == "step" || member.is_null();
-    if (!known && std::find(ignored.begin(), ignored.end(), name) == ignored.end()) strict.finish();
+    if (!known && !reader_.ignores(name)) strict.finish();
   }
   row_.kind = packs ? RowKind::step : RowKind::free_documents;
   use(list.value);
@@ -195,8 +183,10 @@ void JsonRow::read_one_document() {
   }
   if (!length && !tokens_ && is_padding_.empty()) {
     if (!reader_.main_.empty()) set_main("", "");
-    object_.fail("an object without a known key",
-                 known_columns() + ", input_ids, or borders such as cu_seqlens");
+    std::vector<std::string_view> keys;
+    for (const JsonValue member : object_.members()) keys.push_back(member.key());
+    const std::string found = keys.empty() ? "an object without keys" : "the keys " + shown_names(keys);
+    object_.fail(found, known_columns() + ", input_ids, or borders such as cu_seqlens" + meant_column(keys));
   }
   const std::int64_t all = tokens_                         ? *tokens_
                            : length && is_padding_.empty() ? *length
@@ -340,9 +330,16 @@ LengthRow JsonRow::read() {
   check_stated();
   check_longest_and_flags();
   row_.packs.push_back(borders_->documents);
+  check_unknown();
   read_row_numbers();
   leave_the_rest();
   return std::move(row_);
+}
+
+bool JsonRowReader::ignores(std::string_view name) {
+  if (std::find(ignored_.begin(), ignored_.end(), name) == ignored_.end()) return false;
+  ignored_met_.emplace(name);
+  return true;
 }
 
 LengthRow JsonRowReader::read(const JsonValue& row) { return JsonRow(*this, row).read(); }
