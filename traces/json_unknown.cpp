@@ -105,10 +105,12 @@ void JsonRow::check_objects(const JsonValue& list, std::string_view outer, const
   for (const JsonValue item : list.items()) {
     if (item.kind() != JsonKind::object) continue;
     for (const JsonValue member : item.members()) {
+      if (find_batch_key(member.key()) != nullptr) continue;
+      check_unknown(member, outer, documents);
+      if (member.kind() != JsonKind::integer) continue;
       Lengths& column = columns[member.key()];
-      if (member.kind() == JsonKind::integer) add_number(member, column);
-      if (find_batch_key(member.key()) == nullptr) check_unknown(member, outer, documents);
-      if (are_borders(column, documents, row_.padding) && column.size() == list.size())
+      add_number(member, column);
+      if (column.size() == list.size() && are_borders(column, documents, row_.padding))
         refuse_key(member.path(), member.key(), outer);
     }
   }

@@ -288,7 +288,8 @@ class CsvReader {
     if (other_.copies)
       row.copies = parse_number(fields_[*other_.copies], 0, kMost, header_[*other_.copies], where);
     if (other_.step) row.step = parse_number(fields_[*other_.step], 0, kMost, header_[*other_.step], where);
-    if (other_.data_rank) row.data_rank = parse_tokens(fields_[*other_.data_rank], 0, "dp_rank", where);
+    if (other_.data_rank)
+      row.data_rank = parse_tokens(fields_[*other_.data_rank], 0, header_[*other_.data_rank], where);
     if (other_.measured && !fields_[*other_.measured].empty()) {
       row.measured_ms = parse_milliseconds(fields_[*other_.measured], where);
     }

@@ -220,7 +220,7 @@ TEST(BatchKeys, NumbersOfTokensThatDisagreeAreRefusedNamingBoth) {
        "line 1: found num_prefill_tokens + num_decode_tokens = 7, expected 6, as seqlens says"},
       {"{\"segment_ids\":[1,1,2,2],\"length\":100}", "length: found 100, expected 4, as segment_ids says"},
       {"{\"position_ids\":[0,1,0,1],\"length\":6}", "length: found 6, expected 4, as position_ids says"},
-      {"{\"doc_ids\":[1,1,2],\"length\":6}", "length: found 6, expected 3, as doc_ids says"},
+      {"{\"doc_ids\":[1,1,2,2],\"length\":3}", "length: found 3, expected 4, as doc_ids says"},
       {"{\"seqlens\":[3,3],\"length\":8,\"num_tokens\":9}",
        "num_tokens: found 9, expected 8, as length says"},
       {"length,num_tokens\n100,200\n", "data:2: found num_tokens = 200, expected 100, as length says"},
