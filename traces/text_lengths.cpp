@@ -378,9 +378,10 @@ std::string shown_names(const std::vector<std::string_view>& names) {
 
 std::string meant_column(const std::vector<std::string_view>& names) {
   std::vector<std::string_view> columns;
+  columns.reserve(kLengthColumns.size());
   for (const LengthColumn& column : kLengthColumns) columns.push_back(column.name);
   for (const std::string_view name : names) {
-    const std::string meant = find_batch_key(name) != nullptr ? "" : did_you_mean(name, columns);
+    std::string meant = find_batch_key(name) != nullptr ? "" : did_you_mean(name, columns);
     if (!meant.empty()) return meant;
   }
   return "";
