@@ -10,6 +10,7 @@
 #include "core/json_data.hpp"
 #include "core/json_document.hpp"
 #include "core/json_writer.hpp"
+#include "core/visible_text.hpp"
 
 namespace strata {
 
@@ -171,8 +172,7 @@ std::string JsonValue::path() const {
       path += fmt::format("[{}]", index);
     } else {
       // A message is one line that a terminal may show, whatever a file has for a key.
-      path += path.empty() ? "" : ".";
-      for (const char c : data_->keys[node_at(*data_, child).key]) path += c >= ' ' && c <= '~' ? c : '?';
+      path += (path.empty() ? "" : ".") + visible_text(data_->keys[node_at(*data_, child).key]);
     }
     at = child;
   }

@@ -5,18 +5,13 @@
 
 #include <map>
 
+#include "core/visible_text.hpp"
+
 namespace strata::detail {
 
 namespace {
 
-/// A key of a foreign file as it may be printed: a terminal obeys control characters.
-std::string printable_key(std::string_view key) {
-  constexpr std::size_t kMax = 80;
-  std::string clean;
-  for (const char c : key.substr(0, kMax)) clean += c >= ' ' && c <= '~' ? c : '?';
-  if (key.size() > kMax) clean += "...";
-  return clean;
-}
+constexpr std::size_t kLongestKey = 80;
 
 }  // namespace
 
@@ -41,8 +36,8 @@ std::optional<JsonValue> ConfigKeys::find(KeyNames names) {
     const auto value = find(name);
     if (!value) continue;
     if (first && first->canonical_text() != value->canonical_text()) {
-      value->fail(fmt::format("{} where {} says {}", value->description(), printable_key(first->key()),
-                              first->description()),
+      value->fail(fmt::format("{} where {} says {}", value->description(),
+                              visible_excerpt(first->key(), kLongestKey), first->description()),
                   "two names of one thing to agree");
     }
     if (!first) first = value;
@@ -104,7 +99,7 @@ std::optional<JsonValue> ConfigKeys::unused(std::string_view name) const {
 std::vector<std::string> ConfigKeys::unused_keys() const {
   std::vector<std::string> keys;
   for (const Entry& entry : entries_) {
-    if (!entry.used) keys.push_back(printable_key(entry.value.key()));
+    if (!entry.used) keys.push_back(visible_excerpt(entry.value.key(), kLongestKey));
   }
   return keys;
 }

@@ -61,4 +61,14 @@ std::string visible_text(std::string_view text, LineEnds line_ends) {
   return shown;
 }
 
+std::string visible_excerpt(std::string_view text, std::size_t most_bytes) {
+  if (text.size() <= most_bytes) return visible_text(text);
+  std::size_t kept = 0;
+  while (true) {
+    const std::size_t next = kept + utf8_character(text.substr(kept)).bytes;
+    if (next > most_bytes) return visible_text(text.substr(0, kept)) + "...";
+    kept = next;
+  }
+}
+
 }  // namespace strata

@@ -2,6 +2,7 @@
 // Text that came from a file or a command line, as it may go to a terminal.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -14,6 +15,9 @@ enum class LineEnds : std::uint8_t { kept, escaped };
 /// ("\x1b", "\n", "\u0085"), the controls of writing direction ("\u202e"), and bytes that are no UTF-8
 /// ("\xff").
 std::string visible_text(std::string_view text, LineEnds line_ends = LineEnds::escaped);
+
+/// The same of at most the first `most_bytes` bytes, cut between characters; "..." where more follows.
+std::string visible_excerpt(std::string_view text, std::size_t most_bytes);
 
 /// One character at the start of `text`, which must not be empty. `bytes` is 1 where there is no UTF-8.
 struct Utf8Character {

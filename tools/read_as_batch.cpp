@@ -8,25 +8,18 @@
 
 #include "core/counts.hpp"
 #include "core/json_writer.hpp"
+#include "core/visible_text.hpp"
 #include "tools/output.hpp"
 
 namespace strata::tools {
 
 namespace {
 
-/// A name from a file, as it may stand on a terminal.
-std::string printable(std::string_view name) {
-  constexpr std::size_t kKept = 40;
-  std::string text;
-  for (const char c : name.substr(0, kKept)) text += c >= ' ' && c <= '~' ? c : '?';
-  return name.size() > kKept ? text + "..." : text;
-}
-
 std::string named(const std::vector<std::string>& names) {
-  constexpr std::size_t kShown = 12;
+  constexpr std::size_t kShown = 12, kLongestName = 40;
   std::string text;
   for (std::size_t i = 0; i < std::min(names.size(), kShown); ++i)
-    text += (i == 0 ? "" : ", ") + printable(names[i]);
+    text += (i == 0 ? "" : ", ") + visible_excerpt(names[i], kLongestName);
   if (names.size() > kShown) text += fmt::format(" and {} more", names.size() - kShown);
   return text;
 }

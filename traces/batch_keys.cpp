@@ -5,7 +5,7 @@
 
 #include <algorithm>
 #include <array>
-#include <vector>
+#include <charconv>
 
 #include "core/check.hpp"
 #include "traces/line_reader.hpp"
@@ -28,6 +28,8 @@ constexpr std::string_view kOnePack =
     "rows that are pieces of one pack: write a row a pack, with a list of lengths";
 constexpr std::string_view kShares = "shares, not numbers of documents: give counts";
 constexpr std::string_view kCount = "copies of a length, or documents of a pack: name copies count";
+constexpr std::string_view kCached =
+    "tokens of a cache that are attended to and not computed, which a plan has not: give whole lengths";
 constexpr std::string_view kMaskShape =
     "a mask of another shape than a number per token: give lengths or offsets";
 
@@ -216,9 +218,18 @@ constexpr std::array kKeys = std::to_array<BatchKey>({
     {"document_mask", M::refused, kMaskShape},
     {"block_mask", M::refused, kMaskShape},
     {"attn_mask", M::refused, kMaskShape},
+    {"kv_len", M::refused, kCached},
+    {"kv_lens", M::refused, kCached},
+    {"context_len", M::refused, kCached},
+    {"context_lens", M::refused, kCached},
+    {"prefix_len", M::refused, kCached},
+    {"prefix_lens", M::refused, kCached},
+    {"cached_tokens", M::refused, kCached},
+    {"num_cached_tokens", M::refused, kCached},
     {"sample", M::harmless},
     {"sample_id", M::harmless},
     {"id", M::harmless},
+    {"hash_ids", M::harmless},
     {"text", M::harmless},
     {"prompt", M::harmless},
     {"labels", M::harmless},
@@ -228,7 +239,7 @@ constexpr std::array kKeys = std::to_array<BatchKey>({
     {"response_lengths", M::parts},
     {"prompt_length", M::parts},
     {"prompt_lengths", M::parts},
-    {"num_total_tokens", M::harmless},
+    {"num_total_tokens", M::total},
     {"timestamp", M::harmless},
 });
 
@@ -260,15 +271,28 @@ constexpr std::array<std::string_view, 42> kTelling = {
     "microbatch", "seqlen",   "seqlens",      "seqidx",   "cp",        "dp",       "tp",
     "pp",         "sp",       "microbatches", "unpad",    "ulysses",   "splits",   "cuseqlens"};
 /// Words that tell only of a list: where pieces are, and what the pieces are.
-constexpr std::array<std::string_view, 10> kPieces = {"span",   "spans",  "slice", "slices", "chunk",
-                                                      "chunks", "starts", "ends",  "begins", "split"};
-constexpr std::array<std::string_view, 16> kOfPacks = {
-    "seq",    "seqs",    "sequence", "sequences", "doc", "docs", "document", "documents",
-    "sample", "samples", "pack",     "eos",       "eod", "bos",  "sub",      "item"};
+constexpr std::array<std::string_view, 23> kPieces = {
+    "span",   "spans",  "slice",  "slices",    "chunk", "chunks", "starts", "ends",
+    "begins", "split",  "lens",   "segs",      "seps",  "break",  "breaks", "separators",
+    "edges",  "bounds", "ranges", "intervals", "ptr",   "ptrs",   "pieces"};
+constexpr std::array<std::string_view, 22> kOfPacks = {
+    "seq",    "seqs",    "sequence", "sequences", "doc",    "docs", "document", "documents",
+    "sample", "samples", "pack",     "eos",       "eod",    "bos",  "sub",      "item",
+    "kv",     "cache",   "cached",   "context",   "prefix", "past"};
 constexpr std::array<std::string_view, 22> kPlaces = {
     "start", "begin",  "end",    "id",      "ids",    "idx",     "index", "indices",
     "len",   "lens",   "length", "lengths", "number", "numbers", "size",  "sizes",
     "token", "tokens", "count",  "counts",  "at",     "places"};
+
+/// Between the numbers of a list that is written as text, and around them.
+constexpr std::string_view kBetween = ",; \t|", kAround = ",; \t|[](){}";
+
+/// Whether a shell takes the name as it is.
+bool is_plain(std::string_view name) {
+  return !name.empty() && std::all_of(name.begin(), name.end(), [](char c) {
+    return (c >= '0' && c <= '9') || (lower(c) >= 'a' && lower(c) <= 'z') || c == '_' || c == '-' || c == '.';
+  });
+}
 
 template <std::size_t Count>
 bool has_any(const std::vector<std::string>& words, const std::array<std::string_view, Count>& list) {
@@ -299,17 +323,59 @@ bool looks_meaningful(std::string_view name, bool is_list) {
   return is_list && (has_any(words, kPieces) || (has_any(words, kOfPacks) && has_any(words, kPlaces)));
 }
 
-void refuse_key(const std::string& where, std::string_view name) {
+void refuse_key(const std::string& where, std::string_view name, std::string_view outer) {
   const BatchKey* key = find_batch_key(name);
   const bool count = key != nullptr && key->meaning == KeyMeaning::document_count;
-  const std::string_view why = count ? kCount : key != nullptr ? key->why : "";
-  if (!why.empty()) {
-    throw InputError(where, fmt::format("the key {}, {}", quoted_excerpt(name), why),
-                     "a key that is understood, or --ignore-keys " + std::string(name));
+  std::string_view why = count ? kCount : key != nullptr ? key->why : "";
+  std::string remedy = "with its name";
+  if (!why.empty()) remedy = name;
+  if (!outer.empty()) remedy = is_plain(outer) ? outer : "with the name of the key around it";
+  if (why.empty()) why = "which may carry borders, padding or ranks";
+  throw InputError(where, fmt::format("the key {}, {}", quoted_excerpt(name), why),
+                   "a key that is understood, or --ignore-keys " + remedy);
+}
+
+bool is_list_text(std::string_view text) {
+  text = trimmed(text);
+  if (text.empty()) return false;
+  if (text.front() == '[' || text.front() == '(' || text.front() == '{') return true;
+  const bool several = text.find_first_of(kBetween) != std::string_view::npos;
+  return several && numbers_in_text(text).has_value();
+}
+
+std::optional<std::vector<std::int64_t>> numbers_in_text(std::string_view text) {
+  std::vector<std::int64_t> numbers;
+  while (true) {
+    const std::size_t begin = text.find_first_not_of(kAround);
+    if (begin == std::string_view::npos) return numbers;
+    text.remove_prefix(begin);
+    const std::string_view word = text.substr(0, text.find_first_of(kAround));
+    std::int64_t number = 0;
+    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), number);
+    if (error != std::errc() || end != word.data() + word.size()) return std::nullopt;
+    numbers.push_back(number);
+    text.remove_prefix(word.size());
   }
-  throw InputError(where,
-                   fmt::format("the key {}, which may carry borders, padding or ranks", quoted_excerpt(name)),
-                   "a key that is understood, or --ignore-keys with its name");
+}
+
+std::optional<std::vector<std::int64_t>> documents_spelled(const std::vector<std::int64_t>& numbers,
+                                                           std::int64_t tokens) {
+  if (numbers.size() < 2) return std::nullopt;
+  std::vector<std::int64_t> between;
+  std::int64_t sum = 0, last = 0;
+  bool rises = true;
+  for (const std::int64_t number : numbers) {
+    if (number < 0 || number > tokens) return std::nullopt;
+    sum = std::min(sum + number, tokens + 1);
+    rises &= number >= last;
+    between.push_back(number - last);
+    last = number;
+  }
+  std::vector<std::int64_t> documents = numbers;
+  if (sum != tokens && rises && last == tokens) documents = between;
+  if (sum != tokens && documents == numbers) return std::nullopt;
+  std::erase(documents, 0);
+  return documents;
 }
 
 }  // namespace strata

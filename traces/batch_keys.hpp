@@ -5,9 +5,12 @@
 // without it would let documents attend to each other.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace strata {
 
@@ -16,6 +19,7 @@ enum class KeyMeaning {
   pair,            ///< a part of a length; the two are added
   free_documents,  ///< tokens of documents that may be packed anywhere
   packs,
+  total,           ///< tokens of the row: checked, no length by itself
   documents,       ///< Strata's own form of a step
   offsets,         ///< where each document of a pack begins, and the end of the last
   real_offsets,    ///< the same; `offsets` beside it are padded
@@ -57,7 +61,17 @@ const BatchKey* find_batch_key(std::string_view name);
 /// list.
 bool looks_meaningful(std::string_view name, bool is_list);
 
-/// Throws the InputError for a key at `where` that is refused or looks_meaningful.
-[[noreturn]] void refuse_key(const std::string& where, std::string_view name);
+/// Throws the InputError for a key at `where` that is refused or looks_meaningful. `outer`: the key of the
+/// row that it is inside, which is what a user can leave out; empty: itself.
+[[noreturn]] void refuse_key(const std::string& where, std::string_view name, std::string_view outer = {});
+
+/// Whether a text is a list written out: "[2,3]", "2 3".
+bool is_list_text(std::string_view text);
+/// The integers of such a list; none when it holds anything else.
+std::optional<std::vector<std::int64_t>> numbers_in_text(std::string_view text);
+/// The documents that numbers of an unknown meaning would make of `tokens` tokens: their lengths if that is
+/// the sum, or what is between them if they rise to it. None when they are fewer than two or fit neither.
+std::optional<std::vector<std::int64_t>> documents_spelled(const std::vector<std::int64_t>& numbers,
+                                                           std::int64_t tokens);
 
 }  // namespace strata

@@ -191,6 +191,34 @@ DocumentList documents_of_numbers(Numbers numbers, bool zero_pads, const std::st
   return list;
 }
 
+std::optional<ZeroReadings> zero_readings(Numbers numbers) {
+  const auto negative = [](std::int64_t number) { return number < 0; };
+  const auto first = std::find_if_not(numbers.begin(), numbers.end(), negative);
+  if (first == numbers.end() || *first != 0) return std::nullopt;
+  const auto after = std::find_if(first, numbers.end(), [](std::int64_t number) { return number != 0; });
+  ZeroReadings readings;
+  readings.begin = static_cast<std::size_t>(first - numbers.begin());
+  readings.end = static_cast<std::size_t>(after - numbers.begin());
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    const bool begins = i == 0 || numbers[i] != numbers[i - 1];
+    for (auto* documents : {&readings.counted_from_zero, &readings.zero_pads}) {
+      if (numbers[i] < (documents == &readings.zero_pads ? 1 : 0)) continue;
+      if (begins) documents->push_back(0);
+      ++documents->back();
+    }
+  }
+  return readings;
+}
+
+bool positions_follow_numbers(Numbers positions, Numbers numbers, std::int64_t least) {
+  for (std::size_t i = 1; i < numbers.size(); ++i) {
+    if (numbers[i] < least || numbers[i - 1] < least) continue;
+    const bool follows = positions[i] == positions[i - 1] + 1;
+    if (follows != (numbers[i] == numbers[i - 1])) return false;
+  }
+  return true;
+}
+
 void refuse_doubtful_lengths(Numbers values, bool named, const std::string& where) {
   const std::string count = plain_count(values.size(), "number");
   if (values.size() >= 2 && values[0] == 0 && rises(values, 0) && values.back() > 0) {

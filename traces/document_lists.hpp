@@ -3,7 +3,9 @@
 // document: offsets, starts, positions and document numbers. `where` stands for the list in messages.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -48,6 +50,19 @@ DocumentList documents_of_positions(std::span<const std::int64_t> positions, boo
 /// InputError for a number that returns after another and for padding inside the row.
 DocumentList documents_of_numbers(std::span<const std::int64_t> numbers, bool zero_pads,
                                   const std::string& where);
+
+/// Numbers of documents that may count them from 0: the first that is not negative is 0. Some programs do,
+/// and others pad with 0, so that only something else tells the two apart. Both readings:
+struct ZeroReadings {
+  std::size_t begin = 0, end = 0;               ///< where the leading zeros are
+  std::vector<std::int64_t> counted_from_zero;  ///< tokens of every run of equal numbers, 0 among them
+  std::vector<std::int64_t> zero_pads;          ///< the same without the runs of 0
+};
+/// Nothing where the numbers do not begin with 0.
+std::optional<ZeroReadings> zero_readings(std::span<const std::int64_t> numbers);
+/// Whether positions rise by 1 within every run of equal numbers from `least` on, and not over its end.
+bool positions_follow_numbers(std::span<const std::int64_t> positions, std::span<const std::int64_t> numbers,
+                              std::int64_t least);
 
 /// The guard against offsets or positions taken for lengths. A list is refused, naming both readings and the
 /// option, when

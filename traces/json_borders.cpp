@@ -18,6 +18,8 @@ namespace {
 
 using Lengths = std::vector<std::int64_t>;
 
+constexpr std::string_view kAttentionMask = "attention_mask";
+
 std::int64_t sum(const Lengths& lengths) {
   return std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0});
 }
@@ -91,20 +93,84 @@ void JsonRow::read_total() {
   for (const Member& member : members_) {
     const bool total = member.key->meaning == KeyMeaning::length && member.value.kind() != JsonKind::array;
     if (!total || tokens_) continue;
-    tokens_ = member.value.integer(1, kLongestDocument);
+    const std::int64_t tokens = member.value.integer(1, kLongestDocument);
+    if (listed_ && tokens != *listed_) continue;
+    tokens_ = tokens;
     tokens_from_ = member.value;
   }
 }
 
-/// A mask of 0 and 1 says what is padding; one that counts further numbers documents.
+/// A mask of 0 and 1 says what is padding; one that counts further numbers documents. That of attention comes
+/// first, because 0 is always padding there.
 void JsonRow::read_masks() {
-  for (const Member& member : members_) {
-    if (member.key->meaning != KeyMeaning::masked_numbers) continue;
-    const Lengths numbers = integers(member.value);
-    is_padding_.assign(numbers.size(), false);
-    for (std::size_t i = 0; i < numbers.size(); ++i) is_padding_[i] = numbers[i] <= 0;
-    use(member.value);
+  for (const bool attention : {true, false}) {
+    for (Member& member : members_) {
+      if (member.key->meaning != KeyMeaning::masked_numbers) continue;
+      if ((member.key->name == kAttentionMask) == attention) read_mask(member);
+    }
   }
+}
+
+void JsonRow::read_mask(Member& member) {
+  const Lengths numbers = integers(member.value);
+  use(member.value);
+  member.from_zero = member.key->name != kAttentionMask && counts_from_zero(member.value, numbers);
+  std::vector<bool> padding(numbers.size());
+  for (std::size_t i = 0; i < numbers.size(); ++i) padding[i] = numbers[i] < (member.from_zero ? 0 : 1);
+  if (is_padding_from_.empty()) {
+    is_padding_ = std::move(padding);
+    is_padding_from_ = member.value.key();
+  } else if (!member.from_zero && padding != is_padding_) {
+    const auto count = [](const std::vector<bool>& mask) {
+      return std::count(mask.begin(), mask.end(), true);
+    };
+    member.value.fail(
+        fmt::format("padding in {} of {} tokens", count(padding), padding.size()),
+        fmt::format("the {} of {} that {} marks", masked(), is_padding_.size(), is_padding_from_));
+  }
+}
+
+/// Whether 0 is a document rather than padding. A mask, borders or positions before any masking tell; without
+/// them InputError, because either reading may lose or make up a document.
+bool JsonRow::counts_from_zero(const JsonValue& value, const Lengths& numbers) const {
+  const std::optional<ZeroReadings> readings = zero_readings(numbers);
+  if (!readings) return false;
+  const auto zeros = static_cast<std::int64_t>(readings->end - readings->begin);
+  if (is_padding_.size() == numbers.size()) {
+    const auto begin = is_padding_.begin();
+    const auto padding = std::count(begin + static_cast<std::ptrdiff_t>(readings->begin),
+                                    begin + static_cast<std::ptrdiff_t>(readings->end), true);
+    if (padding == 0 || padding == zeros) return padding == 0;
+  } else if (borders_) {
+    return readings->zero_pads != without_zeros(borders_->documents);
+  } else if (const Member* member = find({KeyMeaning::positions})) {
+    const Lengths positions = integers(member->value);
+    // Positions of padding are all the same and those of a document rise; one token shows neither.
+    const bool tells = zeros > 1 && positions.size() == numbers.size();
+    if (tells && positions_follow_numbers(positions, numbers, 0)) return true;
+    const auto is_first = [&](std::int64_t position) { return position == positions[readings->begin]; };
+    const auto zeros_begin = positions.begin() + static_cast<std::ptrdiff_t>(readings->begin);
+    if (tells && std::all_of(zeros_begin, zeros_begin + zeros, is_first) &&
+        positions_follow_numbers(positions, numbers, 1)) {
+      return false;
+    }
+  }
+  const auto reading = [](const Lengths& documents) {
+    return fmt::format("{} of {}", plain_count(documents.size(), "document"),
+                       plain_count(static_cast<std::size_t>(sum(documents)), "token"));
+  };
+  value.fail(fmt::format("numbers that begin with 0, which may be a document ({}) or padding ({})",
+                         reading(readings->counted_from_zero), reading(readings->zero_pads)),
+             "numbers from 1, or a key beside them that tells: attention_mask, position_ids or seqlens");
+}
+
+Lengths JsonRow::unmasked(const Lengths& numbers) const {
+  if (is_padding_.size() != numbers.size()) return numbers;
+  Lengths kept;
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    if (!is_padding_[i]) kept.push_back(numbers[i]);
+  }
+  return kept;
 }
 
 void JsonRow::read_lists() {
@@ -140,6 +206,16 @@ void JsonRow::read_lists() {
   }
 }
 
+/// A list shorter than the row numbers something else than its tokens: documents, most likely.
+void JsonRow::check_size(const JsonValue& list, std::int64_t numbers) const {
+  const std::vector<Stated> numbers_of_tokens = stated();
+  if (!tokens_ && numbers_of_tokens.empty()) return;
+  const std::int64_t tokens = tokens_ ? *tokens_ : numbers_of_tokens.front().tokens;
+  if (numbers >= tokens) return;
+  list.fail(plain_count(static_cast<std::size_t>(numbers), "number"),
+            fmt::format("{}, one for every token, or lengths beside a number for every document", tokens));
+}
+
 /// Positions and document numbers, a number for every token.
 void JsonRow::read_per_token() {
   const bool before = borders_.has_value();
@@ -149,21 +225,24 @@ void JsonRow::read_per_token() {
     const bool mask = meaning == KeyMeaning::masked_numbers;
     if (meaning != KeyMeaning::positions && meaning != KeyMeaning::numbers && !mask) continue;
     Lengths numbers = integers(value);
-    if (tokens_ && std::ssize(numbers) != *tokens_) {
-      value.fail(plain_count(numbers.size(), "number"), fmt::format("{}, one for every token", *tokens_));
+    if (meaning == KeyMeaning::numbers) check_size(value, std::ssize(numbers));
+    const std::int64_t all = tokens_ ? *tokens_ : listed_.value_or(std::ssize(numbers));
+    if (std::ssize(numbers) != all) {
+      value.fail(plain_count(numbers.size(), "number"), fmt::format("{}, one for every token", all));
     }
-    if (mask && std::all_of(numbers.begin(), numbers.end(), [](std::int64_t n) { return n <= 1; })) {
+    listed_ = all;
+    if (mask && !member.from_zero &&
+        std::all_of(numbers.begin(), numbers.end(), [](std::int64_t n) { return n <= 1; })) {
       documents_of_numbers(numbers, true, value.path());  // padding inside the row is refused
       continue;
     }
-    const bool masked = is_padding_.size() == numbers.size();
-    if (meaning == KeyMeaning::positions) {
-      Lengths kept;
-      for (std::size_t i = 0; i < numbers.size(); ++i) {
-        if (!masked || !is_padding_[i]) kept.push_back(numbers[i]);
-      }
-      DocumentList list = documents_of_positions(kept, masked, value.path());
-      list.padding = std::ssize(numbers) - std::ssize(kept);
+    if (meaning == KeyMeaning::positions || member.from_zero) {
+      const bool masked = is_padding_.size() == numbers.size();
+      const Lengths kept = unmasked(numbers);
+      DocumentList list = meaning == KeyMeaning::positions
+                              ? documents_of_positions(kept, masked, value.path())
+                              : documents_of_numbers(kept, false, value.path());
+      list.padding += std::ssize(numbers) - std::ssize(kept);
       agree(std::move(list), value, false);
     } else {
       agree(documents_of_numbers(numbers, mask, value.path()), value, false);
@@ -180,6 +259,9 @@ void JsonRow::read_labels() {
   const bool names = !list || (borders_ && labels->value.size() == borders_->documents.size());
   if (names) return reader_.ledger_.leave(labels->value.key());
   const bool before = borders_.has_value();
+  const auto numbers = static_cast<std::int64_t>(list_of(labels->value).size());
+  check_size(labels->value, numbers);
+  if (!listed_) listed_ = numbers;
   agree(documents_of_numbers(integers(labels->value), false, labels->value.path()), labels->value, false);
   if (!before) row_.kind = RowKind::maybe_pack;
 }

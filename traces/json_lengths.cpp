@@ -52,6 +52,7 @@ class JsonRows {
             : fmt::format("{}, {}, {}", format, what, plain_count(static_cast<std::size_t>(rows), "row"));
     source.used_keys = reader_.ledger().used();
     source.unused_keys = reader_.ledger().unused();
+    source.ignored_keys = reader_.ignored_met();
     return source;
   }
 

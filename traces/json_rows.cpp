@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 
 #include "core/check.hpp"
 #include "core/counts.hpp"
@@ -22,40 +23,29 @@ constexpr std::int64_t kMostStep = std::numeric_limits<std::int64_t>::max();
 
 }  // namespace
 
-namespace {
-
-/// Objects inside a row are not read, so that nothing inside one may carry borders, padding or ranks.
-void refuse_inside(const JsonValue& object) {
-  for (const JsonValue member : object.members()) {
-    const bool list = member.kind() == JsonKind::array;
-    if (member.kind() == JsonKind::object) refuse_inside(member);
-    if (member.is_null() || member.kind() == JsonKind::string || member.kind() == JsonKind::boolean) continue;
-    const BatchKey* key = find_batch_key(member.key());
-    const bool known = key != nullptr && (key->treatment() == KeyTreatment::refused ||
-                                          (list && key->treatment() == KeyTreatment::used));
-    if (known || looks_meaningful(member.key(), list)) refuse_key(member.path(), member.key());
-  }
-}
-
-}  // namespace
-
 void JsonRow::collect() {
   for (const JsonValue member : object_.members()) {
-    if (member.is_null()) continue;  // null means absent
     const std::string_view name = member.key();
-    const auto& ignored = reader_.ignored_;
+    if (reader_.ignores(name)) {
+      reader_.ledger_.leave(name);
+      continue;
+    }
+    if (member.is_null()) continue;  // null means absent
     const BatchKey* key = find_batch_key(name);
-    const bool text = member.kind() == JsonKind::string || member.kind() == JsonKind::boolean;
-    const bool list = member.kind() == JsonKind::array;
-    const bool ignore = std::find(ignored.begin(), ignored.end(), name) != ignored.end();
+    const bool list_text = member.kind() == JsonKind::string && is_list_text(member.string());
+    const bool text = (member.kind() == JsonKind::string && !list_text) || member.kind() == JsonKind::boolean;
+    const bool list = member.kind() == JsonKind::array || list_text;
+    const bool used = key != nullptr && key->treatment() == KeyTreatment::used;
     const bool listed_harmless = key != nullptr && key->meaning == KeyMeaning::harmless;
     const bool refused = key == nullptr || (listed_harmless && list) ? looks_meaningful(name, list)
                                                                      : key->meaning == KeyMeaning::refused;
-    if (!ignore && refused && !text) refuse_key(member.path(), name);
-    if (!ignore && member.kind() == JsonKind::object) refuse_inside(member);
+    if (refused && !text) refuse_key(member.path(), name);
+    if (used && list_text) member.fail("a number or a list, without quotes around it");
+    if (member.kind() == JsonKind::object || (!used && !list_text)) refuse_inside(member, name);
     // A name or number of the row's only document is a label; only a list numbers tokens.
-    const bool label = key != nullptr && key->meaning == KeyMeaning::numbers && !list;
-    if (ignore || key == nullptr || label || key->treatment() != KeyTreatment::used) {
+    const bool label = used && key->meaning == KeyMeaning::numbers && !list;
+    if (key == nullptr && !text) unknown_.push_back(member);
+    if (label || !used) {
       reader_.ledger_.leave(name);
     } else {
       members_.push_back({member, key});
@@ -99,9 +89,8 @@ void JsonRow::read_own_form(const Member& list) {
   for (const std::string_view name : {"step", "packs", "documents"}) strict.find(name);
   for (const JsonValue member : object_.members()) {
     const std::string_view name = member.key();
-    const auto& ignored = reader_.ignored_;
     const bool known = name == "packs" || name == "documents" || name == "step" || member.is_null();
-    if (!known && std::find(ignored.begin(), ignored.end(), name) == ignored.end()) strict.finish();
+    if (!known && !reader_.ignores(name)) strict.finish();
   }
   row_.kind = packs ? RowKind::step : RowKind::free_documents;
   use(list.value);
@@ -110,6 +99,58 @@ void JsonRow::read_own_form(const Member& list) {
     return;
   }
   for (const JsonValue pack : list.value.items()) row_.packs.push_back(lengths_with_zeros(pack));
+}
+
+const JsonRow::Member* JsonRow::named(std::string_view name) const {
+  for (const Member& member : members_) {
+    if (member.key->name == name) return &member;
+  }
+  return nullptr;
+}
+
+std::vector<JsonRow::Stated> JsonRow::stated() const {
+  std::vector<Stated> all;
+  for (const Member& member : members_) {
+    const JsonValue& value = member.value;
+    const KeyMeaning meaning = member.key->meaning;
+    const bool is_length = meaning == KeyMeaning::length || meaning == KeyMeaning::free_documents;
+    const bool list = value.kind() == JsonKind::array;
+    if ((is_length && !list) || meaning == KeyMeaning::total)
+      all.push_back({value, std::string(value.key()), value.integer(0, kMostOffset), nullptr});
+    if (meaning != KeyMeaning::pair) continue;
+    for (const LengthColumn& pair : kLengthColumns) {
+      const Member* second = pair.name == member.key->name ? named(pair.second) : nullptr;
+      if (second == nullptr) continue;
+      const std::int64_t tokens =
+          value.integer(0, kLongestDocument) + second->value.integer(0, kLongestDocument);
+      all.push_back({value, column_text(pair), tokens, second});
+    }
+  }
+  return all;
+}
+
+/// All numbers of tokens that the row gives are one number: the tokens of its documents, or those of the row.
+void JsonRow::check_stated() {
+  const std::vector<Stated> all = stated();
+  const std::int64_t documents =
+      std::accumulate(borders_->documents.begin(), borders_->documents.end(), std::int64_t{0});
+  const std::int64_t row = documents + row_.padding;
+  for (const Stated& number : all) {
+    const bool pair = number.second != nullptr;
+    const std::string tokens = fmt::to_string(number.tokens);
+    const std::string found = pair ? number.name + " = " + tokens : tokens;
+    const JsonValue& at = pair ? object_ : number.at;
+    const Stated& first = all.front();
+    use(number.at);
+    if (pair) use(number.second->value);
+    if (number.tokens != first.tokens)
+      at.fail(found, fmt::format("{}, as {} says", first.tokens, first.name));
+    if (number.tokens != documents && number.tokens != row) {
+      const std::string with = row == documents ? "" : fmt::format(", or {} with padding", row);
+      const std::string from = tokens_from_ ? std::string(tokens_from_->key()) : borders_from_;
+      at.fail(found, fmt::format("{}{}, as {} says", documents, with, from));
+    }
+  }
 }
 
 void JsonRow::read_tokens() {
@@ -122,20 +163,13 @@ void JsonRow::read_tokens() {
 }
 
 void JsonRow::read_one_document() {
-  const auto named = [&](std::string_view name) -> const Member* {
-    for (const Member& member : members_) {
-      if (member.key->name == name) return &member;
-    }
-    return nullptr;
-  };
   std::optional<std::int64_t> length;
   for (const LengthColumn& column : kLengthColumns) {
     const Member* first = named(column.name);
     const Member* second = column.second.empty() ? first : named(column.second);
     if (first == nullptr || second == nullptr) continue;
-    for (const Member* part : {first, second})
-      length ? reader_.ledger_.leave(part->value.key()) : use(part->value);
-    if (length) continue;
+    use(first->value);
+    use(second->value);
     const JsonValue& value = first->value;
     length = column.second.empty()
                  ? value.integer(1, kLongestDocument)
@@ -145,11 +179,14 @@ void JsonRow::read_one_document() {
       shown_at.fail(fmt::format("{} tokens", *length), fmt::format("1 to {}", kLongestDocument));
     }
     set_main(std::string(column.name), column_text(column));
+    break;
   }
   if (!length && !tokens_ && is_padding_.empty()) {
     if (!reader_.main_.empty()) set_main("", "");
-    object_.fail("an object without a known key",
-                 known_columns() + ", input_ids, or borders such as cu_seqlens");
+    std::vector<std::string_view> keys;
+    for (const JsonValue member : object_.members()) keys.push_back(member.key());
+    const std::string found = keys.empty() ? "an object without keys" : "the keys " + shown_names(keys);
+    object_.fail(found, known_columns() + ", input_ids, or borders such as cu_seqlens" + meant_column(keys));
   }
   const std::int64_t all = tokens_                         ? *tokens_
                            : length && is_padding_.empty() ? *length
@@ -268,8 +305,8 @@ LengthRow JsonRow::read() {
     return std::move(row_);
   }
   read_tokens();
-  read_masks();
   read_lists();
+  read_masks();
   read_per_token();
   read_labels();
   read_twins();
@@ -290,11 +327,19 @@ LengthRow JsonRow::read() {
   } else {
     read_one_document();
   }
+  check_stated();
   check_longest_and_flags();
   row_.packs.push_back(borders_->documents);
+  check_unknown();
   read_row_numbers();
   leave_the_rest();
   return std::move(row_);
+}
+
+bool JsonRowReader::ignores(std::string_view name) {
+  if (std::find(ignored_.begin(), ignored_.end(), name) == ignored_.end()) return false;
+  ignored_met_.emplace(name);
+  return true;
 }
 
 LengthRow JsonRowReader::read(const JsonValue& row) { return JsonRow(*this, row).read(); }

@@ -47,6 +47,10 @@ inline constexpr std::size_t kNamedColumns = 11;
 std::string column_text(const LengthColumn& column);
 /// The first kNamedColumns of them, for messages.
 std::string known_columns();
+/// "\"id\", \"size\" and 3 more", for messages.
+std::string shown_names(const std::vector<std::string_view>& names);
+/// "; did you mean 'length'?" where a name that is not known is near a column's, or nothing.
+std::string meant_column(const std::vector<std::string_view>& names);
 
 /// Text or CSV, told apart by the first line that is neither blank nor a comment.
 LengthSource read_text_lengths(std::istream& in, const std::string& name, const LengthOptions& options);

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -62,11 +63,16 @@ class JsonRowReader {
   /// "seq_start_id", "input_ids (their number)", ...
   std::string described() const;
   bool used_reading() const { return used_reading_; }
+  /// Names to be ignored that rows had.
+  const std::set<std::string>& ignored_met() const { return ignored_met_; }
 
  private:
   friend class JsonRow;
+  bool ignores(std::string_view name);
+
   LengthReading reading_;
   std::vector<std::string> ignored_;
+  std::set<std::string> ignored_met_;
   KeyLedger ledger_;
   std::string main_;    // the key of the lengths, the same in every row
   std::string source_;  // how it is described

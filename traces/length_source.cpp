@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "core/check.hpp"
+#include "core/closest_name.hpp"
 #include "core/counts.hpp"
 #include "core/foreign_format.hpp"
 #include "traces/length_formats.hpp"
@@ -117,6 +118,17 @@ LengthSource read_by_content(std::istream& in, const std::string& name, const Le
   }
 }
 
+/// A name that is to be ignored and that the file does not have is misspelt, or of another file.
+void check_ignored(const LengthSource& source, const std::string& name, const LengthOptions& options) {
+  for (const std::string& key : options.ignored_keys) {
+    if (source.ignored_keys.count(key) > 0) continue;
+    std::vector<std::string_view> known = names_of(source.used_keys);
+    known.insert(known.end(), source.unused_keys.begin(), source.unused_keys.end());
+    throw InputError("--ignore-keys", quoted_excerpt(key),
+                     fmt::format("names that rows of {} have{}", name, did_you_mean(key, known)));
+  }
+}
+
 }  // namespace
 
 LengthSource plain_list_source(std::vector<std::int64_t> values, LengthReading reading,
@@ -165,6 +177,7 @@ LengthSource read_length_source(std::istream& in, const std::string& name, const
     return read_length_source(whole, name, options);
   }
   LengthSource source = read_by_content(in, name, options);
+  check_ignored(source, name, options);
   for (const Batch& batch : source.batches) {
     for (const auto& pack : batch.packs)
       source.lengths.insert(source.lengths.end(), pack.begin(), pack.end());
@@ -180,7 +193,11 @@ LengthSource read_length_source(const std::filesystem::path& path, const LengthO
                      "the .idx of the data set, or recorded batches");
   }
   // Whatever it begins with: the message must be about the magic.
-  if (path.extension() == ".idx") return read_index_lengths(in, path.string(), options);
+  if (path.extension() == ".idx") {
+    LengthSource source = read_index_lengths(in, path.string(), options);
+    check_ignored(source, path.string(), options);
+    return source;
+  }
   return read_length_source(in, path.string(), options);
 }
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <istream>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -23,12 +24,14 @@ struct LengthSource {
   bool whole_steps = false;           ///< `batches` are steps; otherwise each is a pack, and packs form steps
   std::int64_t padding_tokens = 0;    ///< that the file counts beside the documents; never planned
   std::vector<std::string> used_keys, unused_keys;
-  std::vector<std::string> notes;  ///< what a user must know of the reading, a sentence each
+  std::set<std::string> ignored_keys;  ///< those of LengthOptions::ignored_keys that the file has
+  std::vector<std::string> notes;      ///< what a user must know of the reading, a sentence each
 };
 
 struct LengthOptions {
   LengthReading reading = LengthReading::automatic;
-  std::vector<std::string> ignored_keys;  ///< left out although they may carry meaning
+  std::vector<std::string>
+      ignored_keys;       ///< left out although they may carry meaning; each must be in the file
   std::int64_t line = 0;  ///< reading begins at this line, from 1; 0: at the begin of the file
 };
 

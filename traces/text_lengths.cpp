@@ -6,11 +6,13 @@
 #include <charconv>
 #include <limits>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "core/check.hpp"
+#include "core/closest_name.hpp"
 #include "core/counts.hpp"
 #include "traces/batch_keys.hpp"
 #include "traces/length_formats.hpp"
@@ -25,6 +27,13 @@ constexpr std::size_t kLongestLine = std::size_t{1} << 20;
 
 bool is_integer(std::string_view text) {
   return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
+}
+
+/// Whether a line is a word, as a header of one column is.
+bool is_name(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == ' ';
+  });
 }
 
 std::string_view without_comment(std::string_view line) { return trimmed(line.substr(0, line.find('#'))); }
@@ -65,11 +74,16 @@ struct ChosenColumn {
   std::optional<std::size_t> second;
 };
 
+bool is_ignored(std::string_view name, const std::vector<std::string>& ignored) {
+  return std::find(ignored.begin(), ignored.end(), name) != ignored.end();
+}
+
 std::optional<std::size_t> position_of(std::string_view name, const std::vector<std::string_view>& header,
-                                       const std::string& where) {
+                                       const std::string& where, const std::vector<std::string>& ignored) {
   std::optional<std::size_t> position;
   for (std::size_t i = 0; i < header.size(); ++i) {
-    if (header[i] != name) continue;
+    const BatchKey* key = find_batch_key(header[i]);
+    if (key == nullptr || key->name != name || is_ignored(header[i], ignored)) continue;
     if (position)
       throw InputError(where, fmt::format("the column {} twice", quoted_excerpt(name)), "it once");
     position = i;
@@ -78,25 +92,20 @@ std::optional<std::size_t> position_of(std::string_view name, const std::vector<
 }
 
 std::optional<ChosenColumn> choose_column(const std::vector<std::string_view>& header,
-                                          const std::string& where) {
+                                          const std::string& where, const std::vector<std::string>& ignored) {
   for (const LengthColumn& column : kLengthColumns) {
-    const auto first = position_of(column.name, header, where);
+    const auto first = position_of(column.name, header, where, ignored);
     if (!first) continue;
     if (column.second.empty()) return ChosenColumn{column, *first, std::nullopt};
-    if (const auto second = position_of(column.second, header, where))
+    if (const auto second = position_of(column.second, header, where, ignored))
       return ChosenColumn{column, *first, second};
   }
   return std::nullopt;
 }
 
 [[noreturn]] void fail_on_header(const std::vector<std::string_view>& header, const std::string& where) {
-  constexpr std::size_t kShown = 6;
-  std::string found = "the columns ";
-  for (std::size_t i = 0; i < std::min(header.size(), kShown); ++i) {
-    found += (i == 0 ? "" : ", ") + quoted_excerpt(header[i]);
-  }
-  if (header.size() > kShown) found += fmt::format(" and {} more", header.size() - kShown);
-  throw InputError(where, found, "a header with " + known_columns());
+  throw InputError(where, "the columns " + shown_names(header),
+                   "a header with " + known_columns() + meant_column(header));
 }
 
 char separator_of(std::string_view header) {
@@ -106,17 +115,69 @@ char separator_of(std::string_view header) {
   return ',';
 }
 
-/// What the columns beside the length say. Cells hold one value, so that keys of lists cannot be read here.
+/// What the columns beside the length say. Cells hold one value: a list in one is refused, because a list may
+/// carry what the table says of its key.
 struct OtherColumns {
   std::optional<std::size_t> copies, step, data_rank, measured;
+  std::vector<ChosenColumn> stated;  ///< further numbers of tokens, which must be the length
+  std::vector<std::size_t> longest;  ///< at least the length
+  std::vector<std::size_t> unread;   ///< of one value, which says nothing of the documents
   std::vector<std::string> unused;
+  std::set<std::string> ignored;
 };
+
+/// What column `i` says of the length once more: by itself, or as the first half of a pair.
+std::optional<ChosenColumn> stated_column(const std::vector<std::string_view>& header, std::size_t i) {
+  const BatchKey* key = find_batch_key(header[i]);
+  if (key == nullptr) return std::nullopt;
+  if (key->meaning != KeyMeaning::pair) return ChosenColumn{{key->name, ""}, i, std::nullopt};
+  for (const LengthColumn& column : kLengthColumns) {
+    if (column.name != key->name || column.second.empty()) continue;
+    for (std::size_t second = 0; second < header.size(); ++second) {
+      const BatchKey* half = find_batch_key(header[second]);
+      if (half != nullptr && half->name == column.second) return ChosenColumn{column, i, second};
+    }
+  }
+  return std::nullopt;
+}
+
+/// Columns that say the length again. Those that are ignored, and pairs with such a half, are left out.
+std::vector<ChosenColumn> stated_columns(const std::vector<std::string_view>& header,
+                                         const ChosenColumn& chosen,
+                                         const std::vector<std::string>& ignored) {
+  constexpr std::array kMeanings = {KeyMeaning::length, KeyMeaning::free_documents, KeyMeaning::pair,
+                                    KeyMeaning::total};
+  std::vector<ChosenColumn> columns;
+  for (std::size_t i = 0; i < header.size(); ++i) {
+    const BatchKey* key = find_batch_key(header[i]);
+    if (key == nullptr || i == chosen.first || is_ignored(header[i], ignored)) continue;
+    if (std::find(kMeanings.begin(), kMeanings.end(), key->meaning) == kMeanings.end()) continue;
+    const auto column = stated_column(header, i);
+    if (column && !(column->second && is_ignored(header[*column->second], ignored)))
+      columns.push_back(*column);
+  }
+  return columns;
+}
+
+bool is_in(std::size_t i, const std::vector<ChosenColumn>& columns) {
+  return std::any_of(columns.begin(), columns.end(),
+                     [&](const ChosenColumn& column) { return column.first == i || column.second == i; });
+}
+
+/// Whether a column of the key may have one value a row that tells nothing of borders. A document's name or
+/// number does so, numbers of its tokens do not.
+bool is_of_one_value(const BatchKey& key) {
+  const bool numbers = key.meaning == KeyMeaning::numbers || key.meaning == KeyMeaning::labels;
+  return key.meaning == KeyMeaning::harmless || key.meaning == KeyMeaning::pair ||
+         key.meaning == KeyMeaning::parts || (numbers && key.name.ends_with("_id"));
+}
 
 OtherColumns read_other_columns(const std::vector<std::string_view>& header, const ChosenColumn& chosen,
                                 const std::string& where, const std::vector<std::string>& ignored) {
   OtherColumns other;
+  other.stated = stated_columns(header, chosen, ignored);
   for (std::size_t i = 0; i < header.size(); ++i) {
-    if (i == chosen.first || i == chosen.second) continue;
+    if (i == chosen.first || i == chosen.second || is_in(i, other.stated)) continue;
     const std::string name(header[i]);
     const BatchKey* key = find_batch_key(name);
     const KeyMeaning meaning = key != nullptr ? key->meaning : KeyMeaning::harmless;
@@ -125,13 +186,14 @@ OtherColumns read_other_columns(const std::vector<std::string_view>& header, con
                                        : meaning == KeyMeaning::data_rank ? &other.data_rank
                                        : meaning == KeyMeaning::measured  ? &other.measured
                                                                           : nullptr;
-    constexpr std::array kOfOneValue = {KeyMeaning::harmless, KeyMeaning::length,  KeyMeaning::pair,
-                                        KeyMeaning::numbers,  KeyMeaning::labels,  KeyMeaning::free_documents,
-                                        KeyMeaning::tokens,   KeyMeaning::longest, KeyMeaning::token_flags,
-                                        KeyMeaning::parts};
-    const bool harmless = std::find(kOfOneValue.begin(), kOfOneValue.end(), meaning) != kOfOneValue.end();
-    const bool known = key != nullptr ? harmless : !looks_meaningful(name, false);
-    if (std::find(ignored.begin(), ignored.end(), name) != ignored.end() || (role == nullptr && known)) {
+    const bool known = key != nullptr ? is_of_one_value(*key) : !looks_meaningful(name, false);
+    if (is_ignored(name, ignored)) {
+      other.ignored.insert(name);
+      other.unused.push_back(name);
+    } else if (meaning == KeyMeaning::longest) {
+      other.longest.push_back(i);
+    } else if (role == nullptr && known) {
+      other.unread.push_back(i);
       other.unused.push_back(name);
     } else if (role == nullptr) {
       refuse_key(where, name);
@@ -176,7 +238,7 @@ class CsvReader {
         separator_(separator_of(header_text_)),
         collector_(name) {
     split_fields(header_text_, separator_, lines.where(), header_);
-    const auto chosen = choose_column(header_, lines.where());
+    const auto chosen = choose_column(header_, lines.where(), options.ignored_keys);
     if (!chosen) fail_on_header(header_, lines.where());
     chosen_ = *chosen;
     other_ = read_other_columns(header_, chosen_, lines.where(), options.ignored_keys);
@@ -199,6 +261,12 @@ class CsvReader {
         fmt::format("CSV with a header, {}, {}", column_text(chosen_.column), plain_count(rows, "row"));
     source.used_keys.emplace_back(chosen_.column.name);
     if (chosen_.second) source.used_keys.emplace_back(chosen_.column.second);
+    for (const ChosenColumn& column : other_.stated) {
+      source.used_keys.emplace_back(header_[column.first]);
+      if (column.second) source.used_keys.emplace_back(header_[*column.second]);
+    }
+    for (const std::size_t column : other_.longest) source.used_keys.emplace_back(header_[column]);
+    source.ignored_keys = other_.ignored;
     for (const auto& column : {other_.copies, other_.step}) {
       if (column) source.used_keys.emplace_back(header_[*column]);
     }
@@ -215,10 +283,13 @@ class CsvReader {
     const std::string where = lines_.where();
     LengthRow row;
     row.packs = {{tokens(where)}};
+    for (const ChosenColumn& column : other_.stated) check_stated(column, row.packs[0][0], where);
+    check_others(row.packs[0][0], where);
     if (other_.copies)
       row.copies = parse_number(fields_[*other_.copies], 0, kMost, header_[*other_.copies], where);
     if (other_.step) row.step = parse_number(fields_[*other_.step], 0, kMost, header_[*other_.step], where);
-    if (other_.data_rank) row.data_rank = parse_tokens(fields_[*other_.data_rank], 0, "dp_rank", where);
+    if (other_.data_rank)
+      row.data_rank = parse_tokens(fields_[*other_.data_rank], 0, header_[*other_.data_rank], where);
     if (other_.measured && !fields_[*other_.measured].empty()) {
       row.measured_ms = parse_milliseconds(fields_[*other_.measured], where);
     }
@@ -236,6 +307,41 @@ class CsvReader {
                        fmt::format("a sum from 1 to {}", kLongestDocument));
     }
     return sum;
+  }
+
+  /// A column that says the length again says the same, or nothing.
+  void check_stated(const ChosenColumn& column, std::int64_t length, const std::string& where) const {
+    constexpr std::int64_t kMost = 2 * kLongestDocument;
+    std::int64_t sum = 0;
+    bool any = false;
+    for (const auto& part : {std::optional(column.first), column.second}) {
+      if (!part || fields_[*part].empty()) continue;
+      sum += parse_number(fields_[*part], 0, kMost, header_[*part], where);
+      any = true;
+    }
+    if (!any || sum == length) return;
+    throw InputError(where, fmt::format("{} = {}", column_text(column.column), sum),
+                     fmt::format("{}, as {} says", length, column_text(chosen_.column)));
+  }
+
+  void check_others(std::int64_t length, const std::string& where) const {
+    for (const std::size_t i : other_.longest) {
+      if (fields_[i].empty()) continue;
+      const std::int64_t most = parse_number(fields_[i], 0, kMostOffset, header_[i], where);
+      if (most >= length) continue;
+      throw InputError(where, fmt::format("{} = {}", header_[i], most),
+                       fmt::format("at least the length, {}", length));
+    }
+    for (const std::size_t i : other_.unread) {
+      if (!is_list_text(fields_[i])) continue;
+      const BatchKey* key = find_batch_key(header_[i]);
+      const auto numbers = numbers_in_text(fields_[i]);
+      const auto spelled = numbers ? documents_spelled(*numbers, length) : std::nullopt;
+      const bool other = key == nullptr && spelled && spelled->size() > 1;
+      if (other ||
+          (key != nullptr ? key->treatment() == KeyTreatment::used : looks_meaningful(header_[i], true)))
+        refuse_key(where, header_[i]);
+    }
   }
 
   LineReader& lines_;
@@ -262,6 +368,25 @@ std::string known_columns() {
   return text;
 }
 
+std::string shown_names(const std::vector<std::string_view>& names) {
+  constexpr std::size_t kShown = 6;
+  std::string text;
+  for (std::size_t i = 0; i < std::min(names.size(), kShown); ++i)
+    text += (i == 0 ? "" : ", ") + quoted_excerpt(names[i]);
+  return names.size() > kShown ? text + fmt::format(" and {} more", names.size() - kShown) : text;
+}
+
+std::string meant_column(const std::vector<std::string_view>& names) {
+  std::vector<std::string_view> columns;
+  columns.reserve(kLengthColumns.size());
+  for (const LengthColumn& column : kLengthColumns) columns.push_back(column.name);
+  for (const std::string_view name : names) {
+    std::string meant = find_batch_key(name) != nullptr ? "" : did_you_mean(name, columns);
+    if (!meant.empty()) return meant;
+  }
+  return "";
+}
+
 LengthSource read_text_lengths(std::istream& in, const std::string& name, const LengthOptions& options) {
   const bool lengths =
       options.reading == LengthReading::automatic || options.reading == LengthReading::lengths;
@@ -274,9 +399,13 @@ LengthSource read_text_lengths(std::istream& in, const std::string& name, const 
     const bool number = is_integer(text) || (!lengths && text.front() == '-');
     if (first && !number) {
       const bool several = text.find_first_of(",\t;") != std::string_view::npos;
-      if (several || choose_column({text}, lines.where())) {
+      if (several || choose_column({text}, lines.where(), {})) {
         if (options.reading != LengthReading::automatic) refuse_needless_reading(name);
         return CsvReader(lines, text, name, options).read(options);
+      }
+      if (is_name(text)) {
+        throw InputError(lines.where(), quoted_excerpt(text),
+                         "an integer, or a header with " + known_columns() + meant_column({text}));
       }
     }
     first = false;

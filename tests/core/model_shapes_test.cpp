@@ -232,7 +232,7 @@ TEST(HuggingFaceKeys, OfATextModelAreReadWhereverTheWrapperPutsThem) {
 
 TEST(HuggingFaceKeys, ThatWereNotUsedAreListed) {
   const ModelReading reading = read(with(with(kLlama, "rope_theta", "5e5"), "a\\u001b[31mkey", "\"value\""));
-  EXPECT_EQ(reading.unused_keys, (std::vector<std::string>{"a?[31mkey", "rope_theta"}));
+  EXPECT_EQ(reading.unused_keys, (std::vector<std::string>{"a\\x1b[31mkey", "rope_theta"}));
   EXPECT_EQ(reading.model_type, "llama");
   const ModelReading nested = read(R"({"model_type":"llava","image_token_index":7,"text_config":)" +
                                    with(kLlama, "rope_theta", "5e5") + "}");

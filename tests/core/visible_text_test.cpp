@@ -31,6 +31,13 @@ TEST(VisibleText, EscapesBytesThatAreNoUtf8) {
   EXPECT_EQ(visible_text("\xe2\x82\xac"), "€");
 }
 
+TEST(VisibleText, AnExcerptEndsBetweenCharacters) {
+  EXPECT_EQ(visible_excerpt("größe", 7), "größe");
+  EXPECT_EQ(visible_excerpt("größe", 4), "grö...");
+  EXPECT_EQ(visible_excerpt("größe", 3), "gr...");
+  EXPECT_EQ(visible_excerpt("\xff\xff\n", 2), "\\xff\\xff...");
+}
+
 RC_GTEST_PROP(VisibleText, NeverLetsAControlByteThrough, (const std::string& text)) {
   const std::string shown = visible_text(text);
   RC_ASSERT(std::none_of(shown.begin(), shown.end(),

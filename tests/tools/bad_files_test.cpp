@@ -165,7 +165,7 @@ TEST_F(BadFile, ABatchIsRefusedWithTheLineTheFieldAndWhatItHolds) {
       {
           {R"("step")", R"("stepp")", ": line 1: stepp: found an unknown field, expected 'step'"},
           {R"("packs": [[40, 24], [33]])", R"("pieces": 3)",
-           ": line 1: found an object without a known key, expected one of length, seq_len, seqlen, "
+           ": line 1: found the keys \"step\", \"pieces\", expected one of length, seq_len, seqlen, "
            "num_tokens, "
            "n_tokens, token_count, total_lengths, seq_lengths, input_length + output_length, ContextTokens + "
            "GeneratedTokens, num_prefill_tokens + num_decode_tokens, input_ids, or borders such as "

@@ -65,6 +65,15 @@ TEST_F(ShownNames, AFieldsNameInAMessageIsText) {
   EXPECT_FALSE(has_control(finished.err)) << finished.err;
 }
 
+TEST_F(ShownNames, KeysOfEveryLanguageAreKept) {
+  work_.write("rows.jsonl", "{\"length\":5,\"gr\u00f6\u00dfe\":1,\"a\\n\\u001b[2J\":2}\n");
+  const std::string read = work_.expect(0, "inspect rows.jsonl").out;
+  EXPECT_TRUE(contains(read, "keys not used: gr\u00f6\u00dfe, a\\n\\x1b[2J\n")) << read;
+  work_.write("rows.jsonl", "{\"length\":5,\"gr\u00f6\u00dfe_rank\":1}\n");
+  const std::string refused = work_.expect(2, "inspect rows.jsonl").err;
+  EXPECT_TRUE(contains(refused, "line 1: gr\u00f6\u00dfe_rank: found")) << refused;
+}
+
 TEST_F(ShownNames, NamesOfFilesAreText) {
   const std::vector<std::pair<std::string, std::string>> names = {
       {"no\x1b[31mred", "no\\x1b[31mred"}, {"b\xe9.json", "b\\xe9.json"}, {"Zürich-東京", "Zürich-東京"}};

@@ -45,12 +45,26 @@ TEST(BadLengths, NumbersInTextAreWholePositiveAndSmallEnough) {
   EXPECT_EQ(error_of("5\n+3\n"), length_error(2, "+3"));
   EXPECT_EQ(error_of("5\n1e3\n"), length_error(2, "1e3"));
   EXPECT_EQ(error_of("5\nnan\n"), length_error(2, "nan"));
-  EXPECT_EQ(error_of("NaN\n"), length_error(1, "NaN"));
+  EXPECT_EQ(error_of("5\nNaN\n"), length_error(2, "NaN"));
   EXPECT_EQ(error_of("5\n2147483648\n"), length_error(2, "2147483648"));
   EXPECT_EQ(error_of("5\n99999999999999999999\n"), length_error(2, "99999999999999999999"));
   EXPECT_EQ(error_of("5\n6 7\n"), length_error(2, "6 7"));
   EXPECT_EQ(error_of("5\n6,7\n"), length_error(2, "6,7"));
-  EXPECT_EQ(error_of("hello\n"), length_error(1, "hello"));
+  EXPECT_EQ(error_of("5\nhello\n"), length_error(2, "hello"));
+}
+
+TEST(BadLengths, AWordInTheFirstLineIsAHeaderThatIsNotKnown) {
+  for (const std::string word : {"rows", "hello", "NaN"}) {
+    EXPECT_EQ(error_of(word + "\n5\n"),
+              "data:1: found \"" + word + "\", expected an integer, or a header with " + kAnyColumn);
+  }
+  EXPECT_EQ(error_of("tokens\n5\n"), "data:1: found \"tokens\", expected an integer, or a header with " +
+                                         kAnyColumn + "; did you mean 'n_tokens'?");
+  EXPECT_EQ(error_of("legnth\n5\n"), "data:1: found \"legnth\", expected an integer, or a header with " +
+                                         kAnyColumn + "; did you mean 'length'?");
+  EXPECT_EQ(error_of("id,legnth\n1,5\n"),
+            "data:1: found the columns \"id\", \"legnth\", expected a header with " + kAnyColumn +
+                "; did you mean 'length'?");
 }
 
 TEST(BadLengths, BinaryGarbageIsCalledThat) {
@@ -132,8 +146,13 @@ TEST(BadLengths, JsonListsHoldOnlyLengths) {
 }
 
 TEST(BadLengths, JsonLinesAreAllLikeTheFirst) {
-  EXPECT_EQ(error_of("{\"id\": 5}"), "data: line 1: found an object without a known key, expected " +
-                                         kAnyColumn + ", input_ids, or borders such as cu_seqlens");
+  EXPECT_EQ(error_of("{\"id\": 5}"), "data: line 1: found the keys \"id\", expected " + kAnyColumn +
+                                         ", input_ids, or borders such as cu_seqlens");
+  EXPECT_EQ(error_of("{}"), "data: line 1: found an object without keys, expected " + kAnyColumn +
+                                ", input_ids, or borders such as cu_seqlens");
+  EXPECT_EQ(error_of("{\"id\": 5, \"legnth\": 7}"),
+            "data: line 1: found the keys \"id\", \"legnth\", expected " + kAnyColumn +
+                ", input_ids, or borders such as cu_seqlens; did you mean 'length'?");
   EXPECT_EQ(error_of("{\"length\": 5}\n{\"len\": 5}\n"),
             "data: line 2: found no \"length\", expected it in every row, as in the first");
   EXPECT_EQ(error_of("{\"length\": 5}\n{\"length\": -1}\n"),

@@ -72,6 +72,7 @@ std::string value_of(const BatchKey& key) {
     case KeyMeaning::parts:
       return key.name.ends_with('s') ? "[3,2]" : "3";
     case KeyMeaning::pair:
+    case KeyMeaning::total:
     case KeyMeaning::longest:
       return "10";
     default:
@@ -146,7 +147,10 @@ TEST(BatchKeys, BesideLengthsInCsvAreUsedOrRefusedByName) {
   for (const BatchKey& key : batch_keys()) {
     if (key.name == "length") continue;
     const Outcome beside = outcome(fmt::format("length,{}\n5,1\n", key.name));
-    if (beside.error.empty()) {
+    const bool length = key.meaning == KeyMeaning::length || key.meaning == KeyMeaning::free_documents;
+    if (length || key.meaning == KeyMeaning::total) {
+      EXPECT_EQ(beside.error, fmt::format("data:2: found {} = 1, expected 5, as length says", key.name));
+    } else if (beside.error.empty()) {
       const LengthSource& source = beside.source;
       EXPECT_TRUE(has(source.used_keys, key.name) || has(source.unused_keys, key.name)) << key.name;
       EXPECT_NE(key.treatment(), KeyTreatment::refused) << key.name;
@@ -199,6 +203,62 @@ TEST(BatchKeys, ACountOfDocumentsIsNotACountOfCopies) {
   EXPECT_TRUE(contains(outcome("{\"num_tokens\":3,\"num_docs\":2}").error, "num_docs"));
   EXPECT_EQ(outcome("{\"seqlens\":[1,2],\"num_docs\":2}").error, "");
   EXPECT_TRUE(contains(outcome("length,num_docs\n3,2\n").error, "num_docs"));
+}
+
+TEST(BatchKeys, NumbersOfTokensThatDisagreeAreRefusedNamingBoth) {
+  const std::string ids = "{\"input_ids\":[1,2,3,4,5,6],",
+                    pair = "\"num_prefill_tokens\":3,\"num_decode_tokens\":4";
+  const std::vector<std::pair<std::string, std::string>> rows = {
+      {"{\"length\":100,\"num_tokens\":200}", "num_tokens: found 200, expected 100, as length says"},
+      {"{\"length\":100," + pair + "}",
+       "line 1: found num_prefill_tokens + num_decode_tokens = 7, expected 100, as length says"},
+      {ids + "\"cu_seqlens\":[0,3,6],\"length\":100}", "length: found 100, expected 6, as input_ids says"},
+      {ids + "\"num_total_tokens\":8}", "num_total_tokens: found 8, expected 6, as input_ids says"},
+      {"{\"seqlens\":[3,3],\"num_total_tokens\":100}",
+       "num_total_tokens: found 100, expected 6, as seqlens says"},
+      {"{\"seqlens\":[3,3]," + pair + "}",
+       "line 1: found num_prefill_tokens + num_decode_tokens = 7, expected 6, as seqlens says"},
+      {"{\"segment_ids\":[1,1,2,2],\"length\":100}", "length: found 100, expected 4, as segment_ids says"},
+      {"{\"position_ids\":[0,1,0,1],\"length\":6}", "length: found 6, expected 4, as position_ids says"},
+      {"{\"doc_ids\":[1,1,2,2],\"length\":3}", "length: found 3, expected 4, as doc_ids says"},
+      {"{\"seqlens\":[3,3],\"length\":8,\"num_tokens\":9}",
+       "num_tokens: found 9, expected 8, as length says"},
+      {"length,num_tokens\n100,200\n", "data:2: found num_tokens = 200, expected 100, as length says"},
+      {"input_length,output_length,seq_len\n1,2,30\n",
+       "data:2: found input_length + output_length = 3, expected 30, as seq_len says"},
+      {"num_prefill_tokens,num_decode_tokens,num_total_tokens\n3,4,8\n",
+       "data:2: found num_total_tokens = 8, expected 7, as num_prefill_tokens + num_decode_tokens says"}};
+  for (const auto& [row, message] : rows)
+    EXPECT_TRUE(contains(outcome(row).error, message)) << outcome(row).error;
+}
+
+TEST(BatchKeys, NumbersOfTokensThatAgreeAreUsed) {
+  for (const char* row :
+       {"{\"length\":7,\"num_tokens\":7,\"num_prefill_tokens\":3,\"num_decode_tokens\":4,\"num_total_"
+        "tokens\":7}",
+        "{\"seqlens\":[3,4],\"length\":9,\"num_total_tokens\":9}",
+        "{\"input_ids\":[1,2,3,4],\"attention_mask\":[1,1,1,0],\"length\":3,\"num_tokens\":3}",
+        "length,num_tokens,num_prefill_tokens,num_decode_tokens,num_total_tokens\n7,7,3,4,7\n8,8,8,,\n",
+        "num_prefill_tokens,num_decode_tokens,num_total_tokens\n3,4,7\n"}) {
+    const Outcome read = outcome(row);
+    EXPECT_EQ(read.error, "") << row;
+    EXPECT_EQ(read.source.unused_keys, std::vector<std::string>{}) << row;
+  }
+  LengthOptions options;
+  options.ignored_keys = {"num_tokens"};
+  std::istringstream in("length,num_tokens\n100,200\n");
+  EXPECT_EQ(read_length_source(in, "data", options).lengths, std::vector<std::int64_t>{100});
+}
+
+TEST(BatchKeys, OfServersThatKeepACacheAreRefused) {
+  for (const char* name :
+       {"kv_lens", "context_lens", "prefix_lens", "cached_tokens", "cache_lens", "past_length"}) {
+    EXPECT_TRUE(contains(outcome(fmt::format("{{\"seqlens\":[7,5],\"{}\":[3,2]}}", name)).error, name))
+        << name;
+  }
+  EXPECT_TRUE(contains(outcome("{\"length\":7,\"cached_tokens\":3}").error, "attended to and not computed"));
+  EXPECT_TRUE(contains(outcome("length,kv_len\n7,9\n").error, "kv_len"));
+  EXPECT_EQ(outcome("{\"length\":7,\"context\":\"a text\",\"prefix\":[1]}").error, "");
 }
 
 TEST(BatchKeys, OtherNamesAreListedAsNotUsed) {

@@ -103,6 +103,16 @@ TEST(DocumentLists, NumbersKeepTheTokensOfADocumentTogether) {
       "ids[2]: found document 0 again, after document 1, expected the tokens of a document side by side");
 }
 
+TEST(DocumentLists, ZerosBeforeTheFirstDocumentHaveTwoReadings) {
+  const auto readings = zero_readings(Numbers{0, 0, 0, 1, 1, 2, 2, 2});
+  ASSERT_TRUE(readings.has_value());
+  EXPECT_EQ(readings->counted_from_zero, (Numbers{3, 2, 3}));
+  EXPECT_EQ(readings->zero_pads, (Numbers{2, 3}));
+  EXPECT_EQ(zero_readings(Numbers{-1, 0, 0, 1})->begin, 1U) << "behind padding that says so";
+  EXPECT_FALSE(zero_readings(Numbers{1, 1, 0}).has_value());
+  EXPECT_FALSE(zero_readings(Numbers{-1, -1}).has_value());
+}
+
 TEST(DocumentLists, StartsLieWithinTheRow) {
   EXPECT_EQ(documents_of_starts(Numbers{0}, 5, "").documents, Numbers{5});
   EXPECT_NE(test::input_error([] { documents_of_starts(Numbers{0, 7}, 5, "starts"); }), "");

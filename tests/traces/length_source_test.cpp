@@ -99,7 +99,7 @@ TEST(LengthSource, EveryUsualColumnIsKnown) {
 }
 
 TEST(LengthSource, AColumnAloneIsPreferredOverASum) {
-  const LengthSource source = read("input_length,output_length,seq_len\n1,2,30\n");
+  const LengthSource source = read("input_length,output_length,seq_len\n10,20,30\n");
   EXPECT_EQ(source.lengths, (Lengths{30}));
   EXPECT_EQ(source.description, "CSV with a header, seq_len, 1 row");
 }

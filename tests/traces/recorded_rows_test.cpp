@@ -123,6 +123,63 @@ TEST(RecordedRows, PaddingIsCountedAndNotPlanned) {
             Names{"padding: 3 tokens, all in document 0"});
 }
 
+TEST(RecordedRows, NumbersThatBeginWithZeroAreADocumentOrPaddingButNotAGuess) {
+  EXPECT_EQ(
+      error_of("{\"segment_ids\":[0,0,0,1,1,2,2,2]}"),
+      "data: line 1: segment_ids: found numbers that begin with 0, which may be a document (3 documents "
+      "of 8 tokens) or padding (2 documents of 5 tokens), expected numbers from 1, or a key beside them "
+      "that tells: attention_mask, position_ids or seqlens");
+  for (const char* key : {"segment_id", "decoder_segment_ids", "inputs_segmentation"}) {
+    for (const char* more :
+         {"", ",\"position_ids\":[0,0,1]", ",\"position_ids\":[0,1,2]", ",\"attention_mask\":[0,0,1,1]"}) {
+      const std::string row = fmt::format("{{\"{}\":[0,1,1]{}}}", key, more);
+      EXPECT_NE(error_of(row).find("which may be a document"), std::string::npos) << row << error_of(row);
+    }
+  }
+  EXPECT_NE(error_of("{\"segment_ids\":[0,0,1,1],\"position_ids\":[0,1,2,3]}").find("which may be"),
+            std::string::npos)
+      << "positions that go on through the pack tell nothing";
+  EXPECT_NE(error_of("{\"segment_ids\":[0,0,1,1],\"seqlens\":[3,1]}").find("as seqlens says"),
+            std::string::npos);
+  EXPECT_EQ(read("{\"attention_mask\":[0,0,1,1,2]}").lengths, (Lengths{2, 1})) << "it pads with 0";
+  EXPECT_EQ(error_of("{\"segment_ids\":[1,2,0],\"attention_mask\":[1,1,1]}"),
+            "data: line 1: segment_ids: found padding in 1 of 3 tokens, expected the 0 of 3 that "
+            "attention_mask marks");
+}
+
+TEST(RecordedRows, AMaskPositionsOrLengthsTellWhetherZeroIsADocument) {
+  std::mt19937 random(12);
+  for (int round = 0; round < 300; ++round) {
+    Lengths documents(2 + random() % 4), numbers, arising, shifted;
+    for (std::int64_t& tokens : documents) tokens = 2 + static_cast<std::int64_t>(random() % 5);
+    for (std::size_t i = 0; i < documents.size(); ++i) {
+      numbers.insert(numbers.end(), static_cast<std::size_t>(documents[i]), static_cast<std::int64_t>(i));
+      // Positions of left padding are all 0, those of a document rise.
+      for (std::int64_t p = 0; p < documents[i]; ++p) {
+        arising.push_back(p);
+        shifted.push_back(i == 0 ? 0 : p);
+      }
+    }
+    Lengths ones(numbers.size(), 1), mask = ones;
+    std::fill_n(mask.begin(), documents[0], 0);
+    const Lengths padded(documents.begin() + 1, documents.end());
+    const std::string ids = "{\"input_ids\":" + list(ones) + ",\"segment_ids\":" + list(numbers) + ",";
+    for (const std::string& more : {"\"position_ids\":" + list(arising), "\"attention_mask\":" + list(ones),
+                                    "\"seqlens\":" + list(documents)}) {
+      EXPECT_EQ(read(ids + more + "}").lengths, documents) << ids << more;
+      EXPECT_EQ(read(ids + more + "}").padding_tokens, 0);
+    }
+    for (const std::string& more : {"\"position_ids\":" + list(shifted), "\"attention_mask\":" + list(mask),
+                                    "\"seqlens\":" + list(padded)}) {
+      EXPECT_EQ(read(ids + more + "}").lengths, padded) << ids << more;
+      EXPECT_EQ(read(ids + more + "}").padding_tokens, documents[0]);
+    }
+  }
+  const LengthSource filled = read("{\"segment_ids\":[0,0,0,1,1,0],\"attention_mask\":[1,1,1,1,1,0]}");
+  EXPECT_EQ(filled.lengths, (Lengths{3, 2}));
+  EXPECT_EQ(filled.padding_tokens, 1);
+}
+
 TEST(RecordedRows, OneDocumentARowIsAPackWhereOtherRowsHoldSeveral) {
   const LengthSource source = read("{\"position_ids\":[0,1,2]}\n{\"position_ids\":[0,1,0]}\n");
   EXPECT_EQ(source.batches, (std::vector<Batch>{{0, true, {{3}}}, {1, true, {{2, 1}}}}));
