@@ -185,7 +185,8 @@ TEST_F(MemoryCase, APlanLargerThanItsDevicesIsRejectedWithWhatWouldFit) {
       << compared.err;
   const Finished lifted = work_.expect(0, plan + " --memory-cap none");
   EXPECT_TRUE(contains(lifted.out, ", not capped, over the 80.0 GiB of the device: state ")) << lifted.out;
-  EXPECT_TRUE(contains(work_.expect(0, "explain p.json").out, ", not capped, over the 80.0 GiB of the device\n"));
+  EXPECT_TRUE(
+      contains(work_.expect(0, "explain p.json").out, ", not capped, over the 80.0 GiB of the device\n"));
   work_.expect(0, "lint p.json");
 }
 
