@@ -133,7 +133,7 @@ TEST_F(Mpi, AStoppedProcessEndsTheJobAtTheDeadlineWithRankInstructionAndPeer) {
   plan("plan.json", "--topology cpu:1x4 --strategy ring");
   for (const int stopped : {2, 0}) {
     MpiJobUnderTest job(work_, {{4, strata_command("run plan.json --executor mpi --layers 5000 --json "
-                                                   "--deadline-s 2 --timeline m.json --trace t.json")}});
+                                                   "--deadline-s 6 --timeline m.json --trace t.json")}});
     job.wait_until_running();
     job.signal(stopped, SIGSTOP);
     const Finished finished = job.wait();
@@ -142,7 +142,7 @@ TEST_F(Mpi, AStoppedProcessEndsTheJobAtTheDeadlineWithRankInstructionAndPeer) {
     EXPECT_TRUE(has(finished.err, "ward instruction ")) << finished.err;
     EXPECT_TRUE(has(finished.err, " (Exchange) of wave 0, layer ")) << finished.err;
     EXPECT_TRUE(has(finished.err, " cannot end, waits for rank ")) << finished.err;
-    EXPECT_TRUE(has(finished.err, ": nothing has moved for 2 s\n")) << finished.err;
+    EXPECT_TRUE(has(finished.err, ": nothing has moved for 6 s\n")) << finished.err;
     EXPECT_EQ(finished.out, "");
     expect_no_result();
   }
