@@ -88,4 +88,11 @@ std::vector<RankProgram> lower_wave(const Wave& wave, const ModelShape& model) {
   return programs;
 }
 
+std::vector<std::vector<RankProgram>> lower_plan(const Plan& plan) {
+  std::vector<std::vector<RankProgram>> programs;
+  programs.reserve(plan.waves.size());
+  for (const Wave& wave : plan.waves) programs.push_back(lower_wave(wave, plan.model));
+  return programs;
+}
+
 }  // namespace strata

@@ -18,6 +18,8 @@ inline constexpr std::int32_t kLoweringVersion = 3;
 RankProgram lower(const Wave& wave, const CommSchedule& backward, const ModelShape& model, std::int32_t rank);
 /// All ranks' programs of one wave (derives the backward schedule itself).
 std::vector<RankProgram> lower_wave(const Wave& wave, const ModelShape& model);
+/// The programs of all waves, [wave][rank].
+std::vector<std::vector<RankProgram>> lower_plan(const Plan& plan);
 /// For parallel_for over the ranks of `wave`: 1 where starting threads costs more than they save, else 0.
 std::int32_t lowering_threads(const Wave& wave);
 /// A digest of everything in the program, as "sha256:..."-style text; see core/digest.hpp.

@@ -13,6 +13,9 @@
 
 namespace strata::tools {
 
+namespace {
+
+/// Reads a plan and verifies its schedule.
 Plan load_verified_plan(const std::string& path) {
   Plan plan = read_plan(path);
   if (!plan.profile.content.empty()) read_profile(plan.profile.content, path + ": inputs.profile.content");
@@ -22,6 +25,8 @@ Plan load_verified_plan(const std::string& path) {
   throw InputError(path + ": " + first.place, first.rule + ": " + first.message,
                    "a plan that strata lint accepts");
 }
+
+}  // namespace
 
 LoadedPlan load_plan(const std::string& path) {
   LoadedPlan loaded{load_verified_plan(path), {}};

@@ -16,8 +16,6 @@ struct LoadedPlan {
   std::vector<std::vector<RankProgram>> programs;  ///< [wave][rank]
 };
 
-/// Reads a plan and verifies its schedule. Throws InputError naming `path` and the first violated rule.
-Plan load_verified_plan(const std::string& path);
 /// Throws InputError naming `path` and the first violated rule when the plan does not verify or was lowered
 /// by a version that made other programs.
 LoadedPlan load_plan(const std::string& path);

@@ -101,8 +101,6 @@ void write_strings(JsonWriter& json, std::string_view name, const std::vector<st
 
 }  // namespace
 
-std::vector<std::string> lines_of(const ModelShape& shape) { return shape_lines(shape, "model: "); }
-
 std::vector<std::string> lines_of(const ModelReading& reading) {
   std::vector<std::string> lines = shape_lines(reading.shape, "model: ");
   std::string source = reading.source;

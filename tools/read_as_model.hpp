@@ -17,8 +17,6 @@ namespace strata::tools {
 /// Lines of at most 110 columns, the first at the margin: the full shape, what was assumed, and the keys of
 /// the file that were not used.
 std::vector<std::string> lines_of(const ModelReading& reading);
-/// The shape alone, as a plan holds it.
-std::vector<std::string> lines_of(const ModelShape& shape);
 
 /// One object: `source`, `model_type`, `shape` (a model as docs/plan-format.md has it), `parameters`,
 /// `active_parameters`, `active_ffn`, `notes`, `unused_keys`.

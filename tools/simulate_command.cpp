@@ -7,6 +7,7 @@
 #include "core/check.hpp"
 #include "core/counts.hpp"
 #include "core/json_writer.hpp"
+#include "core/lower.hpp"
 #include "core/plan_json.hpp"
 #include "core/timeline_json.hpp"
 #include "cost_models/memory_cost.hpp"
@@ -117,7 +118,7 @@ Command simulate_command() {
       output.document([&](JsonWriter& json) { write_verdict(json, audited); });
       return 1;
     }
-    const LoadedPlan loaded = load_plan(options->plan);
+    const LoadedPlan loaded{audited.plan, lower_plan(audited.plan)};  // what the audit has proved
     const CostProfile profile = profile_of(loaded.plan, options->audit.profile, options->any_device);
     SimulatorOptions settings;
     const std::int32_t layers =

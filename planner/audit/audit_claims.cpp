@@ -110,13 +110,6 @@ void audit_cap(const Plan& plan, const MemoryPrediction& memory, Report& report)
                          excess->rank, excess->needed.count, excess->cap, excess->allowed.count));
 }
 
-std::vector<std::vector<RankProgram>> lowered(const Plan& plan) {
-  std::vector<std::vector<RankProgram>> programs;
-  programs.reserve(plan.waves.size());
-  for (const Wave& wave : plan.waves) programs.push_back(lower_wave(wave, plan.model));
-  return programs;
-}
-
 }  // namespace
 
 void leave_bounds_open(const std::string& reason, Report& report) {
@@ -136,7 +129,7 @@ void audit_claims(const Plan& plan, const PlanRequest& request, bool profile_is_
                   const AuditOptions& options, Report& report) {
   audit_bounds(plan, request, profile_is_known, report);
   if (!options.programs) return;
-  const std::vector<std::vector<RankProgram>> programs = lowered(plan);
+  const std::vector<std::vector<RankProgram>> programs = lower_plan(plan);
   try {
     Prediction truth = plan.predicted;  // what needs no programs is proved by verify_plan
     const MemoryPrediction memory = predict_memory(programs, plan.model, plan.options, plan.topology);

@@ -14,15 +14,10 @@
 #include <stdexcept>
 
 #include "core/parallel_for.hpp"
+#include "tests/support/sanitized.hpp"
 
 namespace strata {
 namespace {
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kSanitized = true;  // which need memory of their own at any time
-#else
-constexpr bool kSanitized = false;
-#endif
 
 /// The exit code of a child in which `body` runs and no thread's stack fits into memory. 99: no such limit.
 int without_threads(const std::function<bool()>& body) {

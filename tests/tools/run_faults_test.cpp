@@ -6,16 +6,11 @@
 #include <filesystem>
 #include <string>
 
+#include "tests/support/sanitized.hpp"
 #include "tests/tools/workspace.hpp"
 
 namespace strata::test {
 namespace {
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kSanitized = true;  // which need more address space than any limit leaves
-#else
-constexpr bool kSanitized = false;
-#endif
 
 bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
