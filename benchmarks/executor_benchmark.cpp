@@ -15,11 +15,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core/lower.hpp"
+#include "core/lowering/lower.hpp"
 #include "executor/cpu/cpu_executor.hpp"
 #include "executor/seeded_tensors.hpp"
-#include "planner/plan_batch.hpp"
-#include "planner/strategy_table.hpp"
+#include "planner/search/plan_batch.hpp"
+#include "planner/strategies/strategy_table.hpp"
 
 namespace strata {
 namespace {

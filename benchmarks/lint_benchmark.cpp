@@ -10,12 +10,12 @@
 #include <string>
 #include <vector>
 
-#include "core/json_document.hpp"
-#include "core/lower.hpp"
-#include "core/plan_json.hpp"
-#include "core/verify_programs.hpp"
-#include "core/verify_schedule.hpp"
-#include "planner/plan_batch.hpp"
+#include "core/json/json_document.hpp"
+#include "core/lowering/lower.hpp"
+#include "core/plan/plan_json.hpp"
+#include "core/verify/verify_programs.hpp"
+#include "core/verify/verify_schedule.hpp"
+#include "planner/search/plan_batch.hpp"
 
 namespace strata {
 namespace {

@@ -8,11 +8,11 @@
 #include <string>
 #include <vector>
 
-#include "core/backward_schedule.hpp"
-#include "core/verify_schedule.hpp"
-#include "planner/plan_batch.hpp"
-#include "planner/strategy_table.hpp"
-#include "planner/wave_metrics.hpp"
+#include "core/schedule/backward_schedule.hpp"
+#include "core/verify/verify_schedule.hpp"
+#include "planner/report/wave_metrics.hpp"
+#include "planner/search/plan_batch.hpp"
+#include "planner/strategies/strategy_table.hpp"
 
 namespace strata {
 namespace {

@@ -3,8 +3,8 @@
 // are printed as items_per_second; nothing gates on them.
 #include <benchmark/benchmark.h>
 
-#include "core/topology.hpp"
-#include "cost_models/simulator.hpp"
+#include "core/problem/topology.hpp"
+#include "cost_models/simulator/simulator.hpp"
 
 namespace strata {
 namespace {

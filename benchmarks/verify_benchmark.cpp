@@ -6,10 +6,10 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/backward_schedule.hpp"
-#include "core/verify_schedule.hpp"
-#include "planner/plan_batch.hpp"
-#include "planner/strategy_table.hpp"
+#include "core/schedule/backward_schedule.hpp"
+#include "core/verify/verify_schedule.hpp"
+#include "planner/search/plan_batch.hpp"
+#include "planner/strategies/strategy_table.hpp"
 
 namespace strata {
 namespace {

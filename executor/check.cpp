@@ -8,8 +8,8 @@
 #include <iterator>
 #include <limits>
 
-#include "core/check.hpp"
-#include "core/counts.hpp"
+#include "core/base/check.hpp"
+#include "core/base/counts.hpp"
 #include "executor/check_detail.hpp"
 #include "executor/seeded_tensors.hpp"
 

@@ -6,7 +6,7 @@
 #include <condition_variable>
 #include <mutex>
 
-#include "core/parallel_for.hpp"
+#include "core/base/parallel_for.hpp"
 #include "executor/check_detail.hpp"
 
 namespace strata {

@@ -24,7 +24,7 @@
 #include <cmath>
 #include <limits>
 
-#include "core/mask.hpp"
+#include "core/problem/mask.hpp"
 #include "executor/check_detail.hpp"
 #include "executor/seeded_tensors.hpp"
 

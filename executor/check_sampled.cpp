@@ -6,8 +6,8 @@
 #include <mutex>
 #include <numeric>
 
-#include "core/mask.hpp"
-#include "core/parallel_for.hpp"
+#include "core/base/parallel_for.hpp"
+#include "core/problem/mask.hpp"
 #include "executor/check_detail.hpp"
 #include "executor/seeded_tensors.hpp"
 

@@ -5,7 +5,7 @@
 #include <map>
 #include <tuple>
 
-#include "core/check.hpp"
+#include "core/base/check.hpp"
 #include "executor/prepared_operation.hpp"
 
 namespace strata {

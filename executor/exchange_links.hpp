@@ -9,7 +9,7 @@
 #include <span>
 #include <vector>
 
-#include "core/rank_program.hpp"
+#include "core/program/rank_program.hpp"
 #include "executor/run.hpp"
 
 namespace strata {

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "core/check.hpp"
+#include "core/base/check.hpp"
 #include "executor/kernel_arguments.hpp"
 #include "kernels/functors/row_chunks.hpp"
 

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "core/model_shape.hpp"
+#include "core/problem/model_shape.hpp"
 #include "executor/run.hpp"
 
 namespace strata {

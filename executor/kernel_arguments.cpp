@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/check.hpp"
+#include "core/base/check.hpp"
 
 namespace strata {
 

@@ -8,8 +8,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/model_shape.hpp"
-#include "core/rank_program.hpp"
+#include "core/problem/model_shape.hpp"
+#include "core/program/rank_program.hpp"
 #include "kernels/attention_types.hpp"
 
 namespace strata {

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "core/overloaded.hpp"
+#include "core/base/overloaded.hpp"
 #include "executor/kernel_arguments.hpp"
 #include "executor/row_items.hpp"
 

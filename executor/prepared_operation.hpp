@@ -10,9 +10,9 @@
 #include <variant>
 #include <vector>
 
-#include "core/model_shape.hpp"
-#include "core/rank_program.hpp"
-#include "core/sequence_layout.hpp"
+#include "core/problem/model_shape.hpp"
+#include "core/program/rank_program.hpp"
+#include "core/schedule/sequence_layout.hpp"
 #include "executor/seeded_tensors.hpp"
 #include "kernels/attention_work.hpp"
 #include "kernels/row_kernels.hpp"

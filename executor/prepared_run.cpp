@@ -6,7 +6,7 @@
 #include <map>
 #include <new>
 
-#include "core/check.hpp"
+#include "core/base/check.hpp"
 #include "executor/kernel_arguments.hpp"
 
 namespace strata {

@@ -5,8 +5,8 @@
 #include <limits>
 #include <numeric>
 
-#include "core/check.hpp"
-#include "core/verify_schedule.hpp"
+#include "core/base/check.hpp"
+#include "core/verify/verify_schedule.hpp"
 #include "executor/kernel_arguments.hpp"
 
 namespace strata {

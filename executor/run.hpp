@@ -8,11 +8,11 @@
 #include <string>
 #include <vector>
 
-#include "core/model_shape.hpp"
-#include "core/rank_program.hpp"
-#include "core/sequence_layout.hpp"
-#include "core/timeline.hpp"
-#include "core/units.hpp"
+#include "core/base/units.hpp"
+#include "core/problem/model_shape.hpp"
+#include "core/program/rank_program.hpp"
+#include "core/program/timeline.hpp"
+#include "core/schedule/sequence_layout.hpp"
 
 namespace strata {
 

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "core/check.hpp"
+#include "core/base/check.hpp"
 #include "executor/kernel_arguments.hpp"
 #include "kernels/f16.hpp"
 #include "kernels/row_kernels.hpp"

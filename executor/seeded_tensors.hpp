@@ -9,8 +9,8 @@
 #include <span>
 #include <vector>
 
-#include "core/model_shape.hpp"
-#include "core/token_span.hpp"
+#include "core/problem/model_shape.hpp"
+#include "core/problem/token_span.hpp"
 
 namespace strata {
 

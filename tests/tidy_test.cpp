@@ -81,7 +81,7 @@ TEST(TidyTree, HasTheFilesThatTheRulesAreAbout) {
     return std::any_of(tree().begin(), tree().end(),
                        [&](const SourceFile& file) { return file.path == path; });
   };
-  for (const char* path : {"CMakeLists.txt", "core/units.hpp", "kernels/simd.inl", "tests/tidy_test.cpp",
+  for (const char* path : {"CMakeLists.txt", "core/base/units.hpp", "kernels/simd.inl", "tests/tidy_test.cpp",
                            "tools/test", ".ci/run"}) {
     EXPECT_TRUE(has(path)) << path;
   }
@@ -122,9 +122,9 @@ TEST(TidyRules, LayeringAcceptsWhatTheTableAllows) {
 
 TEST(TidyRules, WrappedHeadersAreRejectedInHeadersAndElsewhere) {
   const std::string json = "#include <nlohmann/json.hpp>\n";
-  EXPECT_EQ(check_wrapped_headers(source_file("core/json_document.hpp", json)).size(), 1U);
+  EXPECT_EQ(check_wrapped_headers(source_file("core/json/json_document.hpp", json)).size(), 1U);
   EXPECT_EQ(check_wrapped_headers(source_file("planner/a.cpp", json)).size(), 1U);
-  EXPECT_TRUE(check_wrapped_headers(source_file("core/json_document.cpp", json)).empty());
+  EXPECT_TRUE(check_wrapped_headers(source_file("core/json/json_document.cpp", json)).empty());
   EXPECT_EQ(check_wrapped_headers(source_file("planner/a.cpp", "#include <unordered_map>\n")).size(), 1U);
   EXPECT_TRUE(check_wrapped_headers(source_file("traces/a.cpp", "#include <unordered_map>\n")).empty());
 }

@@ -5,8 +5,8 @@
 
 #include <filesystem>
 
-#include "core/batch_json.hpp"
-#include "core/check.hpp"
+#include "core/base/check.hpp"
+#include "core/problem/batch_json.hpp"
 
 namespace strata::tools {
 

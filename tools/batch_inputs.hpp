@@ -5,11 +5,11 @@
 #include <string>
 #include <vector>
 
-#include "core/batch.hpp"
+#include "core/problem/batch.hpp"
 #include "tools/command.hpp"
 #include "tools/read_as_batch.hpp"
-#include "traces/length_source.hpp"
-#include "traces/steps.hpp"
+#include "traces/lengths/length_source.hpp"
+#include "traces/lengths/steps.hpp"
 
 namespace strata::tools {
 

@@ -10,12 +10,12 @@
 #include <memory>
 #include <thread>
 
-#include "core/atomic_file.hpp"
-#include "core/check.hpp"
-#include "core/counts.hpp"
-#include "core/json_writer.hpp"
-#include "core/model_json.hpp"
-#include "core/version.hpp"
+#include "core/base/atomic_file.hpp"
+#include "core/base/check.hpp"
+#include "core/base/counts.hpp"
+#include "core/base/version.hpp"
+#include "core/json/json_writer.hpp"
+#include "core/problem/model_json.hpp"
 #include "kernels/cpu_features.hpp"
 #include "tools/calibration/calibrate.hpp"
 #include "tools/calibration/calibrate_samples.hpp"

@@ -10,9 +10,9 @@
 #include <iostream>
 #include <string_view>
 
-#include "core/check.hpp"
-#include "core/closest_name.hpp"
-#include "core/version.hpp"
+#include "core/base/check.hpp"
+#include "core/base/closest_name.hpp"
+#include "core/base/version.hpp"
 #include "tools/command.hpp"
 
 namespace strata::tools {

@@ -9,9 +9,9 @@
 #include <new>
 #include <string>
 
-#include "core/check.hpp"
-#include "core/version.hpp"
-#include "core/visible_text.hpp"
+#include "core/base/check.hpp"
+#include "core/base/version.hpp"
+#include "core/base/visible_text.hpp"
 #include "tools/no_plan.hpp"
 
 namespace strata::tools {

@@ -7,8 +7,8 @@
 #include <set>
 #include <utility>
 
-#include "core/check.hpp"
-#include "core/counts.hpp"
+#include "core/base/check.hpp"
+#include "core/base/counts.hpp"
 
 namespace strata::tools {
 

@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "core/rank_program.hpp"
-#include "core/timeline.hpp"
-#include "core/topology.hpp"
+#include "core/problem/topology.hpp"
+#include "core/program/rank_program.hpp"
+#include "core/program/timeline.hpp"
 
 namespace strata::tools {
 

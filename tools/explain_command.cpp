@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // strata explain: why this layout, which bound binds, the runner-up and its gap.
-#include "planner/explain.hpp"
+#include "planner/report/explain.hpp"
 
 #include <memory>
 
-#include "core/check.hpp"
-#include "core/json_writer.hpp"
+#include "core/base/check.hpp"
+#include "core/json/json_writer.hpp"
 #include "tools/command.hpp"
 #include "tools/plan_audit.hpp"
 #include "tools/plan_report.hpp"

@@ -10,9 +10,9 @@
 #include <filesystem>
 #include <system_error>
 
-#include "core/closest_name.hpp"
-#include "core/topology_json.hpp"
-#include "planner/strategy_table.hpp"
+#include "core/base/closest_name.hpp"
+#include "core/problem/topology_json.hpp"
+#include "planner/strategies/strategy_table.hpp"
 #include "tools/no_plan.hpp"
 
 namespace strata::tools {

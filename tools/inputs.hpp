@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "core/model_json.hpp"
-#include "cost_models/cost_profile.hpp"
-#include "planner/plan_batch.hpp"
+#include "core/problem/model_json.hpp"
+#include "cost_models/profile/cost_profile.hpp"
+#include "planner/search/plan_batch.hpp"
 #include "tools/command.hpp"
 
 namespace strata::tools {

@@ -4,13 +4,13 @@
 
 #include <memory>
 
-#include "core/counts.hpp"
-#include "core/json_writer.hpp"
+#include "core/base/counts.hpp"
+#include "core/json/json_writer.hpp"
 #include "tools/batch_inputs.hpp"
 #include "tools/command.hpp"
 #include "tools/read_as.hpp"
-#include "traces/length_source.hpp"
-#include "traces/length_statistics.hpp"
+#include "traces/lengths/length_source.hpp"
+#include "traces/lengths/length_statistics.hpp"
 
 namespace strata::tools {
 

@@ -5,8 +5,8 @@
 
 #include <memory>
 
-#include "core/check.hpp"
-#include "core/counts.hpp"
+#include "core/base/check.hpp"
+#include "core/base/counts.hpp"
 #include "tools/command.hpp"
 #include "tools/plan_audit.hpp"
 

@@ -12,9 +12,9 @@
 #include <filesystem>
 #include <iostream>
 
-#include "core/check.hpp"
-#include "core/json_writer.hpp"
-#include "core/visible_text.hpp"
+#include "core/base/check.hpp"
+#include "core/base/visible_text.hpp"
+#include "core/json/json_writer.hpp"
 
 namespace strata::tools {
 

@@ -3,9 +3,9 @@
 
 #include <fmt/format.h>
 
-#include "core/check.hpp"
-#include "core/json_writer.hpp"
-#include "core/plan_json.hpp"
+#include "core/base/check.hpp"
+#include "core/json/json_writer.hpp"
+#include "core/plan/plan_json.hpp"
 #include "tools/output.hpp"
 
 namespace strata::tools {

@@ -6,10 +6,10 @@
 #include <memory>
 #include <optional>
 
-#include "core/json_writer.hpp"
-#include "core/plan_json.hpp"
-#include "planner/strategy_table.hpp"
-#include "planner/waves.hpp"
+#include "core/json/json_writer.hpp"
+#include "core/plan/plan_json.hpp"
+#include "planner/search/waves.hpp"
+#include "planner/strategies/strategy_table.hpp"
 #include "tools/batch_inputs.hpp"
 #include "tools/inputs.hpp"
 #include "tools/plan_report.hpp"

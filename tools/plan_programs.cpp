@@ -5,10 +5,10 @@
 
 #include <algorithm>
 
-#include "core/check.hpp"
-#include "core/lower.hpp"
-#include "core/plan_json.hpp"
-#include "core/verify_schedule.hpp"
+#include "core/base/check.hpp"
+#include "core/lowering/lower.hpp"
+#include "core/plan/plan_json.hpp"
+#include "core/verify/verify_schedule.hpp"
 #include "tools/inputs.hpp"
 
 namespace strata::tools {

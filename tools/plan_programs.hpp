@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "core/plan.hpp"
-#include "core/rank_program.hpp"
-#include "cost_models/cost_profile.hpp"
+#include "core/plan/plan.hpp"
+#include "core/program/rank_program.hpp"
+#include "cost_models/profile/cost_profile.hpp"
 
 namespace strata::tools {
 

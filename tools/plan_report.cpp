@@ -6,12 +6,12 @@
 #include <algorithm>
 #include <optional>
 
-#include "core/counts.hpp"
-#include "core/json_writer.hpp"
-#include "core/plan_json.hpp"
-#include "planner/explain.hpp"
-#include "planner/human_units.hpp"
-#include "planner/memory_text.hpp"
+#include "core/base/counts.hpp"
+#include "core/json/json_writer.hpp"
+#include "core/plan/plan_json.hpp"
+#include "planner/report/explain.hpp"
+#include "planner/report/human_units.hpp"
+#include "planner/report/memory_text.hpp"
 #include "tools/output.hpp"
 
 namespace strata::tools {

@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "core/plan.hpp"
-#include "cost_models/cost_profile.hpp"
-#include "planner/plan_batch.hpp"
+#include "core/plan/plan.hpp"
+#include "cost_models/profile/cost_profile.hpp"
+#include "planner/search/plan_batch.hpp"
 #include "tools/read_as.hpp"
 
 namespace strata {

@@ -4,7 +4,7 @@
 #include <iterator>
 #include <utility>
 
-#include "core/json_writer.hpp"
+#include "core/json/json_writer.hpp"
 #include "tools/output.hpp"
 #include "tools/read_as_model.hpp"
 

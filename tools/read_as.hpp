@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "core/model_json.hpp"
-#include "core/plan.hpp"
+#include "core/plan/plan.hpp"
+#include "core/problem/model_json.hpp"
 #include "tools/read_as_batch.hpp"
 #include "tools/read_as_profile.hpp"
 

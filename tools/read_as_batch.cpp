@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <string_view>
 
-#include "core/counts.hpp"
-#include "core/json_writer.hpp"
-#include "core/visible_text.hpp"
+#include "core/base/counts.hpp"
+#include "core/base/visible_text.hpp"
+#include "core/json/json_writer.hpp"
 #include "tools/output.hpp"
 
 namespace strata::tools {

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "core/batch.hpp"
-#include "traces/length_source.hpp"
+#include "core/problem/batch.hpp"
+#include "traces/lengths/length_source.hpp"
 
 namespace strata {
 class JsonWriter;

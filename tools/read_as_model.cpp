@@ -4,8 +4,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "core/counts.hpp"
-#include "core/json_writer.hpp"
+#include "core/base/counts.hpp"
+#include "core/json/json_writer.hpp"
 #include "tools/output.hpp"
 
 namespace strata::tools {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "core/model_json.hpp"
+#include "core/problem/model_json.hpp"
 
 namespace strata {
 class JsonWriter;

@@ -5,8 +5,8 @@
 
 #include <algorithm>
 
-#include "core/check.hpp"
-#include "core/json_writer.hpp"
+#include "core/base/check.hpp"
+#include "core/json/json_writer.hpp"
 #include "tools/output.hpp"
 
 namespace strata::tools {

@@ -8,8 +8,8 @@
 #include <string_view>
 #include <vector>
 
-#include "core/plan.hpp"
-#include "cost_models/cost_profile.hpp"
+#include "core/plan/plan.hpp"
+#include "cost_models/profile/cost_profile.hpp"
 
 namespace strata {
 class JsonWriter;

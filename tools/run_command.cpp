@@ -14,21 +14,21 @@
 #include <string_view>
 #include <thread>
 
-#include "core/check.hpp"
-#include "core/counts.hpp"
-#include "core/json_writer.hpp"
-#include "core/timeline_json.hpp"
+#include "core/base/check.hpp"
+#include "core/base/counts.hpp"
+#include "core/json/json_writer.hpp"
+#include "core/program/timeline_json.hpp"
 #include "executor/check.hpp"
 #include "executor/cpu/cpu_executor.hpp"
 #include "kernels/cpu_features.hpp"
-#include "planner/human_units.hpp"
+#include "planner/report/human_units.hpp"
 #include "tools/command.hpp"
 #include "tools/error_report.hpp"
 #include "tools/job/process_job.hpp"
 #include "tools/plan_report.hpp"
 #include "tools/run_cuda.hpp"
 #include "tools/run_setup.hpp"
-#include "traces/chrome_trace.hpp"
+#include "traces/timelines/chrome_trace.hpp"
 
 namespace strata::tools {
 

@@ -3,8 +3,8 @@
 
 #include <fmt/format.h>
 
-#include "core/check.hpp"
-#include "core/counts.hpp"
+#include "core/base/check.hpp"
+#include "core/base/counts.hpp"
 #include "executor/device/cuda_accelerator.hpp"
 #include "executor/device/device_executor.hpp"
 #include "executor/kernel_arguments.hpp"

@@ -7,9 +7,9 @@
 #include <array>
 #include <string_view>
 
-#include "core/check.hpp"
-#include "core/closest_name.hpp"
-#include "core/plan_json.hpp"
+#include "core/base/check.hpp"
+#include "core/base/closest_name.hpp"
+#include "core/plan/plan_json.hpp"
 #include "executor/device/cuda_accelerator.hpp"
 #include "executor/job/mpi_job.hpp"
 #include "executor/nccl/nccl_network.hpp"

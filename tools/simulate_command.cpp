@@ -4,22 +4,22 @@
 
 #include <memory>
 
-#include "core/check.hpp"
-#include "core/counts.hpp"
-#include "core/json_writer.hpp"
-#include "core/lower.hpp"
-#include "core/plan_json.hpp"
-#include "core/timeline_json.hpp"
-#include "cost_models/memory_cost.hpp"
-#include "cost_models/simulator.hpp"
-#include "planner/explain.hpp"
-#include "planner/human_units.hpp"
+#include "core/base/check.hpp"
+#include "core/base/counts.hpp"
+#include "core/json/json_writer.hpp"
+#include "core/lowering/lower.hpp"
+#include "core/plan/plan_json.hpp"
+#include "core/program/timeline_json.hpp"
+#include "cost_models/cost/memory_cost.hpp"
+#include "cost_models/simulator/simulator.hpp"
+#include "planner/report/explain.hpp"
+#include "planner/report/human_units.hpp"
 #include "tools/command.hpp"
 #include "tools/plan_audit.hpp"
 #include "tools/plan_programs.hpp"
 #include "tools/plan_report.hpp"
 #include "tools/read_as_profile.hpp"
-#include "traces/chrome_trace.hpp"
+#include "traces/timelines/chrome_trace.hpp"
 
 namespace strata::tools {
 

@@ -6,7 +6,7 @@
 #include <iostream>
 #include <thread>
 
-#include "core/check.hpp"
+#include "core/base/check.hpp"
 #include "tools/command.hpp"
 #include "tools/error_report.hpp"
 #include "tools/job/launch.hpp"

@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <memory>
 
-#include "core/counts.hpp"
-#include "core/json_writer.hpp"
-#include "core/topology_json.hpp"
-#include "planner/human_units.hpp"
+#include "core/base/counts.hpp"
+#include "core/json/json_writer.hpp"
+#include "core/problem/topology_json.hpp"
+#include "planner/report/human_units.hpp"
 #include "tools/command.hpp"
 
 namespace strata::tools {

@@ -5,19 +5,19 @@
 #include <cmath>
 #include <memory>
 
-#include "core/check.hpp"
-#include "core/counts.hpp"
-#include "core/json_writer.hpp"
-#include "core/plan_json.hpp"
-#include "core/timeline_json.hpp"
-#include "cost_models/simulator.hpp"
+#include "core/base/check.hpp"
+#include "core/base/counts.hpp"
+#include "core/json/json_writer.hpp"
+#include "core/plan/plan_json.hpp"
+#include "core/program/timeline_json.hpp"
+#include "cost_models/simulator/simulator.hpp"
 #include "tools/command.hpp"
 #include "tools/execution_topology.hpp"
 #include "tools/plan_programs.hpp"
 #include "tools/plan_report.hpp"
 #include "tools/read_as_profile.hpp"
-#include "traces/compare_timelines.hpp"
-#include "traces/timeline_faults.hpp"
+#include "traces/timelines/compare_timelines.hpp"
+#include "traces/timelines/timeline_faults.hpp"
 
 namespace strata::tools {
 

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <thread>
 
-#include "core/check.hpp"
+#include "core/base/check.hpp"
 #include "executor/cpu/cpu_workers.hpp"
 
 namespace strata {

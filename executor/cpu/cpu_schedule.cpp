@@ -9,7 +9,7 @@
 #include <set>
 #include <tuple>
 
-#include "core/check.hpp"
+#include "core/base/check.hpp"
 
 namespace strata {
 

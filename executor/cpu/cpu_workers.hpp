@@ -9,7 +9,7 @@
 #include <mutex>
 #include <vector>
 
-#include "core/thread_team.hpp"
+#include "core/base/thread_team.hpp"
 #include "executor/cpu/cpu_schedule.hpp"
 #include "executor/job/control.hpp"
 #include "executor/transport.hpp"

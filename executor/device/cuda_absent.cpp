@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a build without CUDA has in its place.
-#include "core/check.hpp"
+#include "core/base/check.hpp"
 #include "executor/device/cuda_accelerator.hpp"
 
 namespace strata {

@@ -12,7 +12,7 @@
 #include <variant>
 #include <vector>
 
-#include "core/check.hpp"
+#include "core/base/check.hpp"
 #include "kernels/cuda/cuda_kernels.hpp"
 
 namespace strata {

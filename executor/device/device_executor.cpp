@@ -5,7 +5,7 @@
 #include <new>
 #include <utility>
 
-#include "core/check.hpp"
+#include "core/base/check.hpp"
 #include "executor/device/device_run.hpp"
 #include "executor/device/network_probe.hpp"
 #include "executor/job/agreement.hpp"

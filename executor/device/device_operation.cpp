@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <limits>
 
-#include "core/check.hpp"
-#include "core/overloaded.hpp"
+#include "core/base/check.hpp"
+#include "core/base/overloaded.hpp"
 #include "executor/kernel_arguments.hpp"
 #include "kernels/cuda/attention_lists.hpp"
 #include "kernels/functors/add_lists.hpp"

@@ -7,8 +7,8 @@
 #include <functional>
 #include <utility>
 
-#include "core/check.hpp"
-#include "core/program_walk.hpp"
+#include "core/base/check.hpp"
+#include "core/program/program_walk.hpp"
 
 namespace strata {
 

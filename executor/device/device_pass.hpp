@@ -8,8 +8,8 @@
 #include <span>
 #include <vector>
 
-#include "core/model_shape.hpp"
-#include "core/rank_program.hpp"
+#include "core/problem/model_shape.hpp"
+#include "core/program/rank_program.hpp"
 #include "executor/device/device_launch.hpp"
 #include "executor/device/device_network.hpp"
 #include "executor/device/device_operation.hpp"

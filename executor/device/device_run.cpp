@@ -9,7 +9,7 @@
 #include <string_view>
 #include <thread>
 
-#include "core/check.hpp"
+#include "core/base/check.hpp"
 #include "executor/device/device_tensors.hpp"
 #include "executor/prepared_run.hpp"
 

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <new>
 
-#include "core/check.hpp"
+#include "core/base/check.hpp"
 #include "executor/device/device_run.hpp"
 #include "executor/kernel_arguments.hpp"
 

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
-#include "core/check.hpp"
-#include "core/parallel_for.hpp"
+#include "core/base/check.hpp"
+#include "core/base/parallel_for.hpp"
 #include "executor/kernel_arguments.hpp"
 #include "executor/seeded_tensors.hpp"
 

@@ -8,9 +8,9 @@
 #include <span>
 #include <vector>
 
-#include "core/model_shape.hpp"
-#include "core/rank_program.hpp"
-#include "core/token_span.hpp"
+#include "core/problem/model_shape.hpp"
+#include "core/problem/token_span.hpp"
+#include "core/program/rank_program.hpp"
 #include "executor/device/accelerator.hpp"
 #include "executor/run.hpp"
 

@@ -12,7 +12,7 @@
 #include <thread>
 #include <vector>
 
-#include "core/check.hpp"
+#include "core/base/check.hpp"
 
 namespace strata {
 

@@ -7,9 +7,9 @@
 #include <charconv>
 #include <map>
 
-#include "core/digest.hpp"
-#include "core/lower.hpp"
-#include "core/version.hpp"
+#include "core/base/digest.hpp"
+#include "core/base/version.hpp"
+#include "core/lowering/lower.hpp"
 
 namespace strata {
 

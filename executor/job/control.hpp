@@ -13,8 +13,8 @@
 #include <string_view>
 #include <vector>
 
-#include "core/check.hpp"
-#include "core/units.hpp"
+#include "core/base/check.hpp"
+#include "core/base/units.hpp"
 #include "executor/run.hpp"
 
 namespace strata {

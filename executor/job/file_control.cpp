@@ -13,7 +13,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "core/digest.hpp"
+#include "core/base/digest.hpp"
 #include "executor/job/shared_folder.hpp"
 
 namespace strata {

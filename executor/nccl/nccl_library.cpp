@@ -6,7 +6,7 @@
 
 #include <cstdlib>
 
-#include "core/check.hpp"
+#include "core/base/check.hpp"
 
 namespace strata {
 

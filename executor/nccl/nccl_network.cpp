@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/check.hpp"
+#include "core/base/check.hpp"
 #include "executor/job/agreement.hpp"
 #include "executor/nccl/nccl_library.hpp"
 

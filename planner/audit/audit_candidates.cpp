@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "planner/audit/audit_detail.hpp"
-#include "planner/strategy_table.hpp"
+#include "planner/strategies/strategy_table.hpp"
 
 namespace strata::audit {
 

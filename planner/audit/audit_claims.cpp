@@ -5,10 +5,10 @@
 #include <array>
 #include <optional>
 
-#include "core/counts.hpp"
-#include "core/lower.hpp"
-#include "core/plan_json.hpp"
-#include "cost_models/memory_cost.hpp"
+#include "core/base/counts.hpp"
+#include "core/lowering/lower.hpp"
+#include "core/plan/plan_json.hpp"
+#include "cost_models/cost/memory_cost.hpp"
 #include "planner/audit/audit_detail.hpp"
 
 namespace strata::audit {

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "planner/audit/audit_plan.hpp"
-#include "planner/prediction.hpp"
-#include "planner/strategy.hpp"
+#include "planner/search/prediction.hpp"
+#include "planner/strategies/strategy.hpp"
 
 namespace strata::audit {
 

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 
-#include "core/plan_json.hpp"
+#include "core/plan/plan_json.hpp"
 #include "planner/audit/audit_detail.hpp"
-#include "planner/waves.hpp"
+#include "planner/search/waves.hpp"
 
 namespace strata {
 

@@ -11,9 +11,9 @@
 #include <string_view>
 #include <vector>
 
-#include "core/plan.hpp"
-#include "core/verify_schedule.hpp"
-#include "cost_models/cost_profile.hpp"
+#include "core/plan/plan.hpp"
+#include "core/verify/verify_schedule.hpp"
+#include "cost_models/profile/cost_profile.hpp"
 
 namespace strata {
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // A plan that does otherwise than its own request asks is another plan; `exchange: full`, above all, switches
 // a rule off.
-#include "core/plan_json.hpp"
+#include "core/plan/plan_json.hpp"
 #include "planner/audit/audit_detail.hpp"
-#include "planner/strategy_table.hpp"
+#include "planner/strategies/strategy_table.hpp"
 
 namespace strata::audit {
 

@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <map>
 
-#include "core/rank_set.hpp"
+#include "core/schedule/rank_set.hpp"
 #include "planner/audit/audit_detail.hpp"
-#include "planner/strategy_table.hpp"
+#include "planner/strategies/strategy_table.hpp"
 
 namespace strata::audit {
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "planner/exchange/multicast.hpp"
-#include "planner/placement/groups.hpp"
-#include "planner/placement/placement.hpp"
+#include "planner/realise/groups.hpp"
+#include "planner/realise/multicast.hpp"
+#include "planner/realise/placement.hpp"
 #include "planner/strategies/strategies.hpp"
 
 namespace strata {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "planner/exchange/relay.hpp"
-#include "planner/placement/groups.hpp"
-#include "planner/placement/placement.hpp"
+#include "planner/realise/groups.hpp"
+#include "planner/realise/placement.hpp"
+#include "planner/realise/relay.hpp"
 #include "planner/strategies/strategies.hpp"
 
 namespace strata {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The strategies, one small file each. planner/strategy_table.hpp lists them; nothing else calls these.
+// The strategies, one small file each. planner/strategies/strategy_table.hpp lists them; nothing else calls
+// these.
 #pragma once
 
-#include "planner/strategy.hpp"
+#include "planner/strategies/strategy.hpp"
 
 namespace strata {
 

@@ -3,11 +3,11 @@
 #include <utility>
 #include <vector>
 
-#include "core/counts.hpp"
-#include "core/parallel_for.hpp"
-#include "planner/exchange/attention_tasks.hpp"
-#include "planner/placement/groups.hpp"
-#include "planner/placement/placement.hpp"
+#include "core/base/counts.hpp"
+#include "core/base/parallel_for.hpp"
+#include "planner/realise/attention_tasks.hpp"
+#include "planner/realise/groups.hpp"
+#include "planner/realise/placement.hpp"
 #include "planner/strategies/strategies.hpp"
 
 namespace strata {

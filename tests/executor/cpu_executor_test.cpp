@@ -11,7 +11,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "core/check.hpp"
+#include "core/base/check.hpp"
 #include "executor/check.hpp"
 #include "tests/executor/hand_programs.hpp"
 

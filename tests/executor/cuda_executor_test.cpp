@@ -7,10 +7,10 @@
 
 #include <string>
 
-#include "core/check.hpp"
-#include "core/lower.hpp"
+#include "core/base/check.hpp"
+#include "core/lowering/lower.hpp"
 #include "executor/kernel_arguments.hpp"
-#include "planner/strategy_table.hpp"
+#include "planner/strategies/strategy_table.hpp"
 #include "tests/executor/strategy_runs.hpp"
 
 namespace strata {

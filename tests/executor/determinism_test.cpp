@@ -5,9 +5,9 @@
 
 #include <array>
 
-#include "core/lower.hpp"
+#include "core/lowering/lower.hpp"
 #include "executor/cpu/cpu_executor.hpp"
-#include "planner/strategy_table.hpp"
+#include "planner/strategies/strategy_table.hpp"
 #include "tests/executor/random_batches.hpp"
 
 namespace strata {

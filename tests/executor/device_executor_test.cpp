@@ -8,8 +8,8 @@
 
 #include <algorithm>
 
-#include "core/lower.hpp"
-#include "planner/strategy_table.hpp"
+#include "core/lowering/lower.hpp"
+#include "planner/strategies/strategy_table.hpp"
 #include "tests/executor/hand_programs.hpp"
 #include "tests/executor/schedule_trial.hpp"
 #include "tests/executor/strategy_runs.hpp"

@@ -11,7 +11,7 @@
 #include <string>
 #include <thread>
 
-#include "core/check.hpp"
+#include "core/base/check.hpp"
 #include "executor/check.hpp"
 #include "executor/device/device_executor.hpp"
 #include "tests/executor/hand_programs.hpp"

@@ -11,7 +11,7 @@
 #include <tuple>
 #include <vector>
 
-#include "core/check.hpp"
+#include "core/base/check.hpp"
 #include "executor/check.hpp"
 #include "executor/device/device_executor.hpp"
 #include "executor/device/network_probe.hpp"

@@ -14,7 +14,7 @@
 #include <fstream>
 #include <thread>
 
-#include "core/lower.hpp"
+#include "core/lowering/lower.hpp"
 #include "executor/job/clock_alignment.hpp"
 #include "executor/job/process_run.hpp"
 #include "tests/executor/file_job.hpp"

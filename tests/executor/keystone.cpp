@@ -3,9 +3,9 @@
 
 #include <fmt/format.h>
 
-#include "core/lower.hpp"
-#include "core/verify_programs.hpp"
-#include "core/verify_schedule.hpp"
+#include "core/lowering/lower.hpp"
+#include "core/verify/verify_programs.hpp"
+#include "core/verify/verify_schedule.hpp"
 
 namespace strata::testing {
 

@@ -13,7 +13,7 @@
 
 #include "executor/check_detail.hpp"
 #include "executor/cpu/cpu_executor.hpp"
-#include "planner/strategy_table.hpp"
+#include "planner/strategies/strategy_table.hpp"
 #include "tests/executor/random_batches.hpp"
 
 namespace strata::testing {

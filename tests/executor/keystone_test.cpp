@@ -6,7 +6,7 @@
 
 #include <gtest/gtest.h>
 
-#include "core/parallel_for.hpp"
+#include "core/base/parallel_for.hpp"
 #include "tests/support/test_scale.hpp"
 
 namespace strata {

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "core/check.hpp"
+#include "core/base/check.hpp"
 #include "executor/device/network_probe.hpp"
 #include "executor/nccl/nccl_library.hpp"
 #include "executor/nccl/nccl_network.hpp"

@@ -9,11 +9,11 @@
 #include <algorithm>
 #include <mutex>
 
-#include "core/lower.hpp"
+#include "core/lowering/lower.hpp"
 #include "executor/job/agreement.hpp"
 #include "executor/job/clock_alignment.hpp"
 #include "executor/job/process_results.hpp"
-#include "planner/strategy_table.hpp"
+#include "planner/strategies/strategy_table.hpp"
 #include "tests/executor/hand_programs.hpp"
 #include "tests/executor/random_batches.hpp"
 #include "tests/executor/thread_job.hpp"

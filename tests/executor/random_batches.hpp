@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "planner/plan_batch.hpp"
+#include "planner/search/plan_batch.hpp"
 
 namespace strata::testing {
 

@@ -8,10 +8,10 @@
 #include <limits>
 #include <random>
 
-#include "core/lower.hpp"
+#include "core/lowering/lower.hpp"
 #include "executor/check.hpp"
 #include "executor/cpu/cpu_executor.hpp"
-#include "planner/strategy_table.hpp"
+#include "planner/strategies/strategy_table.hpp"
 #include "tests/executor/random_batches.hpp"
 #include "tests/support/test_scale.hpp"
 

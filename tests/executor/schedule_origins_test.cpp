@@ -3,7 +3,7 @@
 // than forward: each kind that a random schedule got wrong once.
 #include <gtest/gtest.h>
 
-#include "core/lower.hpp"
+#include "core/lowering/lower.hpp"
 #include "tests/executor/schedule_trial.hpp"
 #include "tests/support/hand_built_waves.hpp"
 

@@ -5,10 +5,10 @@
 
 #include <exception>
 
-#include "core/check.hpp"
-#include "core/lower.hpp"
-#include "core/verify_programs.hpp"
-#include "core/verify_schedule.hpp"
+#include "core/base/check.hpp"
+#include "core/lowering/lower.hpp"
+#include "core/verify/verify_programs.hpp"
+#include "core/verify/verify_schedule.hpp"
 #include "executor/check_detail.hpp"
 #include "executor/cpu/cpu_executor.hpp"
 #include "tests/support/brute_force_schedule.hpp"

@@ -4,9 +4,9 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include "core/lower.hpp"
+#include "core/lowering/lower.hpp"
 #include "executor/check_detail.hpp"
-#include "planner/strategy_table.hpp"
+#include "planner/strategies/strategy_table.hpp"
 
 namespace strata::testing {
 

@@ -4,12 +4,12 @@
 // included.
 #include <gtest/gtest.h>
 
-#include "core/backward_schedule.hpp"
-#include "core/lower.hpp"
-#include "core/verify_schedule.hpp"
+#include "core/lowering/lower.hpp"
+#include "core/schedule/backward_schedule.hpp"
+#include "core/verify/verify_schedule.hpp"
 #include "executor/cpu/cpu_executor.hpp"
-#include "planner/strategy_table.hpp"
-#include "planner/wave_metrics.hpp"
+#include "planner/report/wave_metrics.hpp"
+#include "planner/strategies/strategy_table.hpp"
 #include "tests/executor/random_batches.hpp"
 #include "tests/support/random_machine.hpp"
 #include "tests/support/test_scale.hpp"

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <utility>
 
-#include "core/lower.hpp"
-#include "core/plan_json.hpp"
-#include "core/verify_schedule.hpp"
+#include "core/lowering/lower.hpp"
+#include "core/plan/plan_json.hpp"
+#include "core/verify/verify_schedule.hpp"
 #include "planner/audit/audit_plan.hpp"
 #include "tests/fuzz/fuzz_input.hpp"
 

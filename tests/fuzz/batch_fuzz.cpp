@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Fuzzes the readers of batch files: steps that are read, written in Strata's own form, read as the same
 // steps.
-#include "core/batch_json.hpp"
+#include "core/problem/batch_json.hpp"
 #include "tests/fuzz/fuzz_input.hpp"
-#include "traces/length_source.hpp"
+#include "traces/lengths/length_source.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   return strata::fuzz::try_input(data, size, [](std::istream& in) {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "core/check.hpp"
+#include "core/base/check.hpp"
 #include "tests/fuzz/fuzz_input.hpp"
 #include "tools/command.hpp"
 

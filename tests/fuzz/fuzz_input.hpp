@@ -9,7 +9,7 @@
 #include <sstream>
 #include <string>
 
-#include "core/check.hpp"
+#include "core/base/check.hpp"
 
 namespace strata::fuzz {
 

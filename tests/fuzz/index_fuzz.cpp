@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <sstream>
 
-#include "core/check.hpp"
-#include "traces/index_cache.hpp"
-#include "traces/megatron_index.hpp"
+#include "core/base/check.hpp"
+#include "traces/lengths/index_cache.hpp"
+#include "traces/lengths/megatron_index.hpp"
 
 namespace {
 

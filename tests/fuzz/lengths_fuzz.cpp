@@ -2,7 +2,7 @@
 // Fuzzes every reader of length files (text, CSV, JSON, JSON lines, .npy, Megatron's .idx): whatever is read,
 // written as text, reads as the same lengths.
 #include "tests/fuzz/fuzz_input.hpp"
-#include "traces/length_source.hpp"
+#include "traces/lengths/length_source.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   return strata::fuzz::try_input(data, size, [](std::istream& in) {

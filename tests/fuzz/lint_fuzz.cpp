@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Fuzzes the verifier and the lowering: a plan that is read is verified, and a wave in which nothing is wrong
 // lowers to programs in which nothing is wrong. A violation is an answer; a failed check is a bug.
-#include "core/check.hpp"
-#include "core/lower.hpp"
-#include "core/plan_json.hpp"
-#include "core/verify_programs.hpp"
-#include "core/verify_schedule.hpp"
+#include "core/base/check.hpp"
+#include "core/lowering/lower.hpp"
+#include "core/plan/plan_json.hpp"
+#include "core/verify/verify_programs.hpp"
+#include "core/verify/verify_schedule.hpp"
 #include "tests/fuzz/fuzz_input.hpp"
 
 namespace {

@@ -3,8 +3,8 @@
 // shape.
 #include <sstream>
 
-#include "core/check.hpp"
-#include "traces/npy.hpp"
+#include "core/base/check.hpp"
+#include "traces/lengths/npy.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   for (const std::size_t dimensions : {1, 2}) {

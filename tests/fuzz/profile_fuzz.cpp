@@ -2,7 +2,7 @@
 // Fuzzes the reader of cost profiles, those of files and those that plans embed.
 #include <iterator>
 
-#include "cost_models/cost_profile.hpp"
+#include "cost_models/profile/cost_profile.hpp"
 #include "tests/fuzz/fuzz_input.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

@@ -3,11 +3,11 @@
 // models. Every reader gets every word.
 #include <string>
 
-#include "core/batch_json.hpp"
-#include "core/check.hpp"
-#include "core/model_shape.hpp"
-#include "core/topology.hpp"
-#include "planner/strategy_table.hpp"
+#include "core/base/check.hpp"
+#include "core/problem/batch_json.hpp"
+#include "core/problem/model_shape.hpp"
+#include "core/problem/topology.hpp"
+#include "planner/strategies/strategy_table.hpp"
 #include "tests/fuzz/fuzz_input.hpp"
 #include "tools/inputs.hpp"
 

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <map>
 
-#include "core/backward_schedule.hpp"
+#include "core/schedule/backward_schedule.hpp"
 
 namespace strata::test {
 

@@ -3,7 +3,7 @@
 
 #include <numeric>
 
-#include "core/backward_schedule.hpp"
+#include "core/schedule/backward_schedule.hpp"
 
 namespace strata::test {
 

@@ -3,7 +3,7 @@
 // heads.
 #pragma once
 
-#include "core/plan.hpp"
+#include "core/plan/plan.hpp"
 
 namespace strata::test {
 

@@ -7,7 +7,7 @@
 #include <numeric>
 #include <stdexcept>
 
-#include "core/check.hpp"
+#include "core/base/check.hpp"
 #include "kernels/cuda/attention_forward.cuh"
 #include "kernels/cuda/attention_grad_kv.cuh"
 #include "kernels/cuda/attention_grad_q.cuh"

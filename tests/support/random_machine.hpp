@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "core/topology.hpp"
+#include "core/problem/topology.hpp"
 
 namespace strata::testing {
 

@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/plan.hpp"
+#include "core/plan/plan.hpp"
 #include "tests/support/dice.hpp"
 
 namespace strata::test {

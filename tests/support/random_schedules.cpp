@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "core/backward_schedule.hpp"
+#include "core/schedule/backward_schedule.hpp"
 #include "tests/support/random_pass.hpp"
 
 namespace strata::test {

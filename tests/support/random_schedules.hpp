@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-#include "core/plan.hpp"
+#include "core/plan/plan.hpp"
 
 namespace strata::test {
 

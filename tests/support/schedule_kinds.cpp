@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
-#include "core/backward_schedule.hpp"
-#include "core/rank_set.hpp"
+#include "core/schedule/backward_schedule.hpp"
+#include "core/schedule/rank_set.hpp"
 
 namespace strata::test {
 

@@ -11,9 +11,9 @@
 #include <string>
 #include <tuple>
 
-#include "core/check.hpp"
-#include "core/json_document.hpp"
-#include "core/verify_programs.hpp"
+#include "core/base/check.hpp"
+#include "core/json/json_document.hpp"
+#include "core/verify/verify_programs.hpp"
 #include "executor/cpu/cpu_executor.hpp"
 #include "executor/job/agreement.hpp"
 #include "executor/kernel_arguments.hpp"

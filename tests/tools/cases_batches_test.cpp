@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "core/batch_json.hpp"
+#include "core/problem/batch_json.hpp"
 #include "tests/tools/workspace.hpp"
-#include "tests/traces/made_files.hpp"
+#include "tests/traces/lengths/made_files.hpp"
 
 namespace strata::test {
 namespace {

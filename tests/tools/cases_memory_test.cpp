@@ -5,7 +5,7 @@
 
 #include <string>
 
-#include "core/digest.hpp"
+#include "core/base/digest.hpp"
 #include "tests/tools/workspace.hpp"
 
 namespace strata::test {

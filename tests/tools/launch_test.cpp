@@ -7,7 +7,7 @@
 
 #include <map>
 
-#include "core/check.hpp"
+#include "core/base/check.hpp"
 
 namespace strata::tools {
 namespace {

@@ -6,8 +6,8 @@
 #include <sstream>
 #include <string>
 
-#include "core/plan_json.hpp"
-#include "cost_models/cost_profile.hpp"
+#include "core/plan/plan_json.hpp"
+#include "cost_models/profile/cost_profile.hpp"
 #include "tests/tools/workspace.hpp"
 
 namespace strata::test {

@@ -8,9 +8,9 @@
 #include <set>
 #include <string>
 
-#include "core/check.hpp"
-#include "core/plan_json.hpp"
-#include "core/verify_detail.hpp"
+#include "core/base/check.hpp"
+#include "core/plan/plan_json.hpp"
+#include "core/verify/verify_detail.hpp"
 #include "tests/tools/workspace.hpp"
 
 namespace strata::test {

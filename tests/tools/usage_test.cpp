@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "core/version.hpp"
+#include "core/base/version.hpp"
 #include "tests/tools/workspace.hpp"
 
 namespace strata::test {

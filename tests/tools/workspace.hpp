@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "core/json_document.hpp"
+#include "core/json/json_document.hpp"
 
 namespace strata::test {
 

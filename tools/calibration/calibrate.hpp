@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "cost_models/cost_profile.hpp"
+#include "cost_models/profile/cost_profile.hpp"
 #include "executor/run.hpp"
-#include "planner/plan_batch.hpp"
+#include "planner/search/plan_batch.hpp"
 #include "tools/calibration/profile_quality.hpp"
 #include "tools/output.hpp"
 

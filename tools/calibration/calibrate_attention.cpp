@@ -7,10 +7,10 @@
 #include <iterator>
 #include <thread>
 
-#include "core/check.hpp"
-#include "core/digest.hpp"
-#include "core/mask.hpp"
-#include "core/thread_team.hpp"
+#include "core/base/check.hpp"
+#include "core/base/digest.hpp"
+#include "core/base/thread_team.hpp"
+#include "core/problem/mask.hpp"
 #include "executor/kernel_arguments.hpp"
 #include "kernels/attention_work.hpp"
 #include "tools/calibration/calibrate.hpp"

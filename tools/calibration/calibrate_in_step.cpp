@@ -6,11 +6,11 @@
 #include <map>
 #include <random>
 
-#include "core/lower.hpp"
-#include "core/plan_json.hpp"
-#include "cost_models/simulator.hpp"
+#include "core/lowering/lower.hpp"
+#include "core/plan/plan_json.hpp"
+#include "cost_models/simulator/simulator.hpp"
 #include "executor/cpu/cpu_executor.hpp"
-#include "planner/strategy_table.hpp"
+#include "planner/strategies/strategy_table.hpp"
 #include "tools/calibration/calibrate.hpp"
 #include "tools/execution_topology.hpp"
 

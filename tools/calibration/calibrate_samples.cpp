@@ -6,14 +6,14 @@
 #include <algorithm>
 #include <ostream>
 
-#include "core/atomic_file.hpp"
-#include "core/check.hpp"
-#include "core/counts.hpp"
-#include "core/json_writer.hpp"
-#include "core/model_json.hpp"
+#include "core/base/atomic_file.hpp"
+#include "core/base/check.hpp"
+#include "core/base/counts.hpp"
+#include "core/json/json_writer.hpp"
+#include "core/problem/model_json.hpp"
 #include "executor/device/cuda_accelerator.hpp"
 #include "kernels/cpu_features.hpp"
-#include "planner/human_units.hpp"
+#include "planner/report/human_units.hpp"
 #include "tools/calibration/calibrate.hpp"
 #include "tools/error_report.hpp"
 #include "tools/job/process_job.hpp"

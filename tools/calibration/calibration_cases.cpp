@@ -5,10 +5,10 @@
 #include <array>
 #include <optional>
 
-#include "core/check.hpp"
-#include "core/digest.hpp"
-#include "core/lower.hpp"
-#include "cost_models/instruction_cost.hpp"
+#include "core/base/check.hpp"
+#include "core/base/digest.hpp"
+#include "core/lowering/lower.hpp"
+#include "cost_models/cost/instruction_cost.hpp"
 #include "tools/calibration/calibration_waves.hpp"
 
 namespace strata::tools {

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "core/topology.hpp"
+#include "core/problem/topology.hpp"
 #include "executor/run.hpp"
 
 namespace strata::tools {

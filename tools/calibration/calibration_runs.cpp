@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <thread>
 
-#include "core/check.hpp"
+#include "core/base/check.hpp"
 #include "executor/device/device_executor.hpp"
 #include "executor/kernel_arguments.hpp"
 #include "kernels/cpu_features.hpp"

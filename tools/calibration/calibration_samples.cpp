@@ -6,12 +6,12 @@
 #include <algorithm>
 #include <sstream>
 
-#include "core/check.hpp"
-#include "core/counts.hpp"
-#include "core/json_writer.hpp"
-#include "core/model_json.hpp"
-#include "core/version.hpp"
-#include "planner/human_units.hpp"
+#include "core/base/check.hpp"
+#include "core/base/counts.hpp"
+#include "core/base/version.hpp"
+#include "core/json/json_writer.hpp"
+#include "core/problem/model_json.hpp"
+#include "planner/report/human_units.hpp"
 
 namespace strata::tools {
 

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "core/model_shape.hpp"
-#include "core/timeline.hpp"
+#include "core/problem/model_shape.hpp"
+#include "core/program/timeline.hpp"
 #include "tools/calibration/calibration_cases.hpp"
 #include "tools/output.hpp"
 

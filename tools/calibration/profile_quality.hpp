@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "cost_models/cost_profile.hpp"
-#include "traces/compare_timelines.hpp"
+#include "cost_models/profile/cost_profile.hpp"
+#include "traces/timelines/compare_timelines.hpp"
 
 namespace strata::tools {
 

@@ -8,7 +8,7 @@
 #include <cstdlib>
 #include <iostream>
 
-#include "core/check.hpp"
+#include "core/base/check.hpp"
 
 namespace strata::tools {
 

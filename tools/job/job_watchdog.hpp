@@ -8,8 +8,8 @@
 #include <mutex>
 #include <string>
 
-#include "core/thread_team.hpp"
-#include "core/units.hpp"
+#include "core/base/thread_team.hpp"
+#include "core/base/units.hpp"
 
 namespace strata::tools {
 

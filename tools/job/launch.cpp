@@ -9,7 +9,7 @@
 #include <optional>
 #include <string_view>
 
-#include "core/check.hpp"
+#include "core/base/check.hpp"
 
 namespace strata::tools {
 

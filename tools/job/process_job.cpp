@@ -6,7 +6,7 @@
 #include <iostream>
 #include <optional>
 
-#include "core/visible_text.hpp"
+#include "core/base/visible_text.hpp"
 #include "executor/job/agreement.hpp"
 #include "tools/error_report.hpp"
 #include "tools/job/job_watchdog.hpp"

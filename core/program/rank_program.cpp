@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/program/rank_program.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+
+#include "core/base/check.hpp"
+#include "core/base/overloaded.hpp"
+
+namespace strata {
+
+namespace {
+
+/// Lists of thousands of parts touch few buffers: widens one of the last entries where it is the same buffer.
+void append_access(std::vector<Access>& out, std::size_t first, const Access& access) {
+  const std::size_t look_back = std::min<std::size_t>(out.size() - first, 3);
+  for (std::size_t i = out.size() - look_back; i < out.size(); ++i) {
+    Access& known = out[i];
+    if (known.buffer != access.buffer || known.write != access.write) continue;
+    const std::int64_t end = std::max(known.row + known.row_count, access.row + access.row_count);
+    known.row = std::min(known.row, access.row);
+    known.row_count = end - known.row;
+    return;
+  }
+  out.push_back(access);
+}
+
+/// One entry for every run of consecutive ranges in the same buffer, the usual case by far.
+template <typename Range, typename Buffer, typename Row>
+void append_runs(const std::vector<Range>& ranges, const Buffer& buffer_of, const Row& row_of, bool write,
+                 std::vector<Access>& out) {
+  const std::size_t first = out.size();
+  for (auto range = ranges.begin(); range != ranges.end();) {
+    const std::int32_t buffer = buffer_of(*range);
+    std::int64_t begin = row_of(*range), end = begin + range->row_count;
+    for (++range; range != ranges.end() && buffer_of(*range) == buffer; ++range) {
+      begin = std::min(begin, row_of(*range));
+      end = std::max(end, row_of(*range) + range->row_count);
+    }
+    append_access(out, first, {buffer, begin, end - begin, write});
+  }
+}
+
+void exchange_accesses(const Exchange& exchange, std::vector<Access>& out) {
+  const auto buffer = [](const ExchangePart& part) { return part.buffer; };
+  const auto row = [](const ExchangePart& part) { return part.row; };
+  append_runs(exchange.sends, buffer, row, false, out);
+  append_runs(exchange.receives, buffer, row, true, out);
+}
+
+void copy_accesses(const std::vector<RowCopy>& copies, std::vector<Access>& out) {
+  append_runs(
+      copies, [](const RowCopy& copy) { return copy.source; },
+      [](const RowCopy& copy) { return copy.source_row; }, false, out);
+  append_runs(
+      copies, [](const RowCopy& copy) { return copy.target; },
+      [](const RowCopy& copy) { return copy.target_row; }, true, out);
+}
+
+void attention_accesses(const std::vector<QueryBuffers>& queries, const std::vector<KeyBuffers>& keys,
+                        const std::vector<AttentionBlock>& blocks, bool backward, std::vector<Access>& out) {
+  for (const AttentionBlock& block : blocks) {
+    const QueryBuffers& query = queries[static_cast<std::size_t>(block.query_source)];
+    const KeyBuffers& key = keys[static_cast<std::size_t>(block.key_source)];
+    const auto of_query = [&](std::int32_t buffer, bool write) {
+      out.push_back({buffer, block.query_begin, block.query_count, write});
+    };
+    of_query(query.q, false);
+    of_query(query.lse, !backward);
+    out.push_back({key.kv, block.key_begin, block.key_count, false});
+    if (!backward) {
+      of_query(query.out, true);
+      continue;
+    }
+    of_query(query.d_o, false);
+    of_query(query.delta, false);
+    of_query(query.dq, true);
+    out.push_back({key.dkv, block.key_begin, block.key_count, true});
+  }
+}
+
+std::int64_t pairs_of(const std::vector<AttentionBlock>& blocks) {
+  std::int64_t pairs = 0;
+  for (const AttentionBlock& block : blocks) pairs += block.pairs() * block.heads.count();
+  return pairs;
+}
+
+}  // namespace
+
+std::string_view to_string(BufferRole role) {
+  switch (role) {
+    case BufferRole::q:
+      return "q";
+    case BufferRole::kv:
+      return "kv";
+    case BufferRole::o:
+      return "o";
+    case BufferRole::lse:
+      return "lse";
+    case BufferRole::d_o:
+      return "do";
+    case BufferRole::delta:
+      return "delta";
+    case BufferRole::dq:
+      return "dq";
+    case BufferRole::dkv:
+      return "dkv";
+    case BufferRole::o_acc:
+      return "o_acc";
+    case BufferRole::lse_acc:
+      return "lse_acc";
+    case BufferRole::dq_acc:
+      return "dq_acc";
+    case BufferRole::dkv_acc:
+      return "dkv_acc";
+  }
+  STRATA_CHECK(false, "buffer role {} has no name", static_cast<int>(role));
+}
+
+std::string_view to_string(TokenWorkKind kind) {
+  switch (kind) {
+    case TokenWorkKind::linear:
+      return "TokenWork.linear";
+    case TokenWorkKind::delta:
+      return "TokenWork.delta";
+    case TokenWorkKind::cast:
+      return "TokenWork.cast";
+    case TokenWorkKind::zero:
+      return "TokenWork.zero";
+  }
+  STRATA_CHECK(false, "token work kind {} has no name", static_cast<int>(kind));
+}
+
+std::string_view to_string(Pass pass) { return pass == Pass::forward ? "forward" : "backward"; }
+
+void place_buffers(RankProgram& program) {
+  std::int64_t offset = 0;
+  for (Buffer& buffer : program.buffers) {
+    buffer.arena_offset = offset;
+    offset += (buffer.bytes().count + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
+  }
+  program.arena = {offset};
+}
+
+std::string_view kind_name(const Operation& op) {
+  return std::visit(Overloaded{
+                        [](const Exchange&) -> std::string_view { return "Exchange"; },
+                        [](const Collective&) -> std::string_view { return "Collective"; },
+                        [](const CopyRows&) -> std::string_view { return "CopyRows"; },
+                        [](const Attention&) -> std::string_view { return "Attention"; },
+                        [](const AttentionBackward&) -> std::string_view { return "AttentionBackward"; },
+                        [](const MergePartials&) -> std::string_view { return "MergePartials"; },
+                        [](const AccumulateGradient&) -> std::string_view { return "AccumulateGradient"; },
+                        [](const TokenWork& work) { return to_string(work.kind); },
+                    },
+                    op);
+}
+
+const Exchange* exchange_of(const Operation& op) {
+  if (const auto* exchange = std::get_if<Exchange>(&op)) return exchange;
+  if (const auto* collective = std::get_if<Collective>(&op)) return &collective->exchange;
+  return nullptr;
+}
+
+void append_accesses(const RankProgram& program, const Operation& op, std::vector<Access>& out) {
+  const auto whole = [&](std::int32_t buffer, bool write) {
+    if (buffer >= 0)
+      out.push_back({buffer, 0, program.buffers[static_cast<std::size_t>(buffer)].rows, write});
+  };
+  std::visit(Overloaded{
+                 [&](const Exchange& exchange) { exchange_accesses(exchange, out); },
+                 [&](const Collective& collective) { exchange_accesses(collective.exchange, out); },
+                 [&](const CopyRows& copy) { copy_accesses(copy.copies, out); },
+                 [&](const Attention& attention) {
+                   attention_accesses(attention.queries, attention.keys, attention.blocks, false, out);
+                 },
+                 [&](const AttentionBackward& attention) {
+                   attention_accesses(attention.queries, attention.keys, attention.blocks, true, out);
+                 },
+                 [&](const MergePartials& merge) {
+                   for (const MergeRange& range : merge.ranges) {
+                     out.push_back({merge.out, range.row, range.row_count, true});
+                     out.push_back({merge.lse, range.row, range.row_count, true});
+                     for (const MergeRange::Part& part : range.parts) {
+                       out.push_back({part.out, part.row, range.row_count, false});
+                       out.push_back({part.lse, part.row, range.row_count, false});
+                     }
+                   }
+                 },
+                 [&](const AccumulateGradient& sum) { copy_accesses(sum.additions, out); },
+                 [&](const TokenWork& work) {
+                   whole(work.source, false);
+                   whole(work.other, false);
+                   whole(work.target, true);
+                 },
+             },
+             op);
+}
+
+Bytes sent_bytes(const RankProgram& program, const Operation& op) {
+  Bytes total;
+  if (const Exchange* exchange = exchange_of(op)) {
+    for (const ExchangePart& part : exchange->sends) {
+      const Buffer& buffer = program.buffers[static_cast<std::size_t>(part.buffer)];
+      total += {checked_product(part.row_count, buffer.row_bytes())};
+    }
+  }
+  return total;
+}
+
+std::int64_t attention_pairs(const Operation& op) {
+  if (const auto* attention = std::get_if<Attention>(&op)) return pairs_of(attention->blocks);
+  if (const auto* attention = std::get_if<AttentionBackward>(&op)) return pairs_of(attention->blocks);
+  return 0;
+}
+
+Flops operation_flops(const RankProgram& program, const Operation& op) {
+  const auto width = [&](std::int32_t buffer) {
+    return static_cast<double>(program.buffers[static_cast<std::size_t>(buffer)].width);
+  };
+  if (const auto* work = std::get_if<TokenWork>(&op)) return work->flops;
+  if (const auto* attention = std::get_if<Attention>(&op);
+      attention != nullptr && !attention->queries.empty()) {
+    const QueryBuffers& query = attention->queries.front();
+    return {static_cast<double>(pairs_of(attention->blocks)) * 2.0 * (width(query.q) + width(query.out))};
+  }
+  if (const auto* attention = std::get_if<AttentionBackward>(&op);
+      attention != nullptr && !attention->queries.empty()) {
+    const QueryBuffers& query = attention->queries.front();
+    return {static_cast<double>(pairs_of(attention->blocks)) *
+            (8.0 * width(query.q) + 6.0 * width(query.d_o))};
+  }
+  return {};
+}
+
+namespace {
+
+std::string describe(const RankProgram& program, const Operation& op) {
+  if (const Exchange* exchange = exchange_of(op)) {
+    return fmt::format("step {} lane {}: {} sends, {} receives, {} bytes out", exchange->step, exchange->lane,
+                       exchange->sends.size(), exchange->receives.size(), sent_bytes(program, op).count);
+  }
+  if (const auto* copy = std::get_if<CopyRows>(&op)) return fmt::format("{} ranges", copy->copies.size());
+  if (const auto* sum = std::get_if<AccumulateGradient>(&op)) {
+    return fmt::format("{} ranges", sum->additions.size());
+  }
+  if (const auto* merge = std::get_if<MergePartials>(&op)) {
+    return fmt::format("{} ranges into b{}", merge->ranges.size(), merge->out);
+  }
+  if (const auto* work = std::get_if<TokenWork>(&op)) {
+    return work->target < 0 ? fmt::format("{} tokens", work->tokens) : fmt::format("b{}", work->target);
+  }
+  const auto* forward = std::get_if<Attention>(&op);
+  const auto& blocks = forward != nullptr ? forward->blocks : std::get<AttentionBackward>(op).blocks;
+  return fmt::format("{} blocks, {} pairs{}", blocks.size(), pairs_of(blocks),
+                     forward != nullptr && forward->merge ? ", merge" : "");
+}
+
+}  // namespace
+
+std::string to_text(const RankProgram& program) {
+  std::string text = fmt::format("rank {}: arena {} bytes\n", program.rank, program.arena.count);
+  for (std::size_t i = 0; i < program.buffers.size(); ++i) {
+    const Buffer& buffer = program.buffers[i];
+    fmt::format_to(std::back_inserter(text), "  b{} {} [{}, {}-{}, {}] {} at {}{}\n", i,
+                   to_string(buffer.role), buffer.rows, buffer.heads.begin, buffer.heads.end, buffer.width,
+                   to_string(buffer.type), buffer.arena_offset, buffer.persistent ? " persistent" : "");
+  }
+  for (const Pass pass : {Pass::forward, Pass::backward}) {
+    fmt::format_to(std::back_inserter(text), "  {}\n", to_string(pass));
+    const auto& instructions = program.instructions(pass);
+    for (std::size_t i = 0; i < instructions.size(); ++i) {
+      const Instruction& instruction = instructions[i];
+      fmt::format_to(std::back_inserter(text), "    {} s{} {}: {}", i, instruction.stream,
+                     kind_name(instruction.op), describe(program, instruction.op));
+      for (std::size_t w = 0; w < instruction.wait_for.size(); ++w) {
+        fmt::format_to(std::back_inserter(text), "{}{}", w == 0 ? " after " : ",", instruction.wait_for[w]);
+      }
+      text += '\n';
+    }
+  }
+  return text;
+}
+
+}  // namespace strata

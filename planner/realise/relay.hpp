@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// Neighbour-to-neighbour exchange of KV: the published ring, which passes everything to everybody, and the
+// open chain, which passes rows on only as far as the mask needs them.
+#pragma once
+
+#include <optional>
+
+#include "planner/strategies/strategy.hpp"
+
+namespace strata {
+
+/// Ranks above which passing KV from neighbour to neighbour is refused: transfers grow with the square.
+inline constexpr std::int32_t kLongestRelay = 256;
+
+/// Why the relay would take more than kLongestRelay ranks, if it would: in `full` all ranks take part, in
+/// `needed` those that the longest document may touch when the row is cut into `pieces`.
+std::optional<Rejection> rejects_long_relay(const WaveRequest& request, std::string_view strategy,
+                                            std::int64_t pieces);
+
+/// Ring attention (arXiv 2310.01889) for `full`, the open chain for `needed`. `layout` is place_contiguous or
+/// place_zigzag. Step s computes with what arrived in step s - 1, step 0 with the rank's own keys.
+CommSchedule schedule_relay(const WaveRequest& request, const SequenceLayout& layout);
+
+}  // namespace strata

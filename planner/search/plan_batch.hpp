@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// From a batch to a plan: every asked strategy places, schedules, is verified, lowered and simulated; the
+// fastest within the memory cap wins.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "core/base/check.hpp"
+#include "core/plan/plan.hpp"
+#include "core/program/rank_program.hpp"
+#include "cost_models/cost/memory_cost.hpp"
+#include "cost_models/profile/cost_profile.hpp"
+#include "planner/search/waves.hpp"
+#include "planner/strategies/strategy.hpp"
+
+namespace strata {
+
+/// The topology's ranks are the ranks of the plan.
+struct PlanRequest {
+  Batch batch;
+  Topology topology;
+  ModelShape model;
+  PlanOptions options;
+  CostProfile profile;
+  /// [rank] -> device of all ranks of the machine, of which the topology's are the first; empty: it has no
+  /// more. Only what would fit asks for it: more ranks lie on these devices before on those of more machines.
+  std::vector<std::int32_t> machine_ranks = {};
+};
+
+/// What one strategy makes of a request: waves with programs and prediction, or the reason against it.
+struct StrategyOutcome {
+  std::optional<Rejection> rejection;
+  bool lacks_memory = false;  ///< the rejection is for want of memory
+  std::vector<Wave> waves;
+  std::vector<std::vector<RankProgram>> programs;  ///< [wave][rank]
+  MemoryPrediction memory;
+  Prediction predicted;
+};
+
+/// A plan, or one reason per strategy why there is none.
+struct PlanResult {
+  std::optional<Plan> plan;
+  std::vector<Rejection> rejections;
+  double largest_extrapolated_share = 0;   ///< of any candidate
+  std::string most_extrapolated_strategy;  ///< the candidate that has it; the first of equals
+  std::vector<std::string>
+      would_fit;  ///< when memory was lacking: what to change (planner/search/would_fit.hpp)
+};
+
+/// Placement, groups, schedule and backward policy of one wave, not verified. `strategy` must not reject it.
+/// Throws InputError for a request that is not valid.
+Wave make_wave(const Strategy& strategy, const WaveRequest& request, const PlanOptions& options);
+
+/// Waves and programs that fit the memory, with what they need, not simulated; or the rejection. Free
+/// documents are split into smaller waves until every rank fits. `batch` as masked_batch returns it.
+StrategyOutcome fit_waves(const Strategy& strategy, const Batch& batch, const PlanRequest& request);
+
+/// `batch` as masked_batch returns it. Verified (a violation is a bug: STRATA_CHECK), lowered, within the
+/// memory and simulated.
+StrategyOutcome plan_with(const Strategy& strategy, const Batch& batch, const PlanRequest& request);
+
+/// Throws InputError for a batch, topology, model, profile or strategy name that is not valid. Equal requests
+/// give equal plans. Ties go to the strategy that the table lists first. `considered` is called after each
+/// strategy.
+PlanResult plan_batch(const PlanRequest& request, const std::function<void()>& considered = {});
+
+}  // namespace strata
