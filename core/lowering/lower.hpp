@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Lowering: one wave's schedule -> the program of one rank. Touches only what concerns that rank.
+// Lowering: one wave's schedule -> a program per rank.
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "core/lowering/schedule_shares.hpp"
 #include "core/plan/plan.hpp"
 #include "core/program/rank_program.hpp"
 
@@ -14,9 +15,25 @@ namespace strata {
 /// Changes whenever the same schedule lowers to different programs or digests; stored in plans.
 inline constexpr std::int32_t kLoweringVersion = 3;
 
-/// The program of `rank`. `wave` must pass verify_schedule; STRATA_CHECK otherwise.
-RankProgram lower(const Wave& wave, const CommSchedule& backward, const ModelShape& model, std::int32_t rank);
-/// All ranks' programs of one wave (derives the backward schedule itself).
+/// What lowering knows of a whole wave: its backward schedule, and what of both passes concerns which rank.
+/// Made once; then the program of a rank costs what that rank sends, receives and computes.
+class WaveLowering {
+ public:
+  /// `wave` and `model` must outlive it. `wave` must pass verify_schedule; STRATA_CHECK otherwise.
+  WaveLowering(const Wave& wave, const ModelShape& model);
+  WaveLowering(const WaveLowering&) = delete;
+  WaveLowering& operator=(const WaveLowering&) = delete;
+  /// The program of `rank`. May be called from several threads.
+  RankProgram lower(std::int32_t rank) const;
+
+ private:
+  const Wave& wave_;
+  const ModelShape& model_;
+  CommSchedule backward_;
+  detail::ScheduleShares forward_shares_, backward_shares_;
+};
+
+/// All ranks' programs of one wave.
 std::vector<RankProgram> lower_wave(const Wave& wave, const ModelShape& model);
 /// The programs of all waves, [wave][rank].
 std::vector<std::vector<RankProgram>> lower_plan(const Plan& plan);

@@ -11,7 +11,6 @@
 #include "core/base/parallel_for.hpp"
 #include "core/lowering/lower.hpp"
 #include "core/plan/plan_json.hpp"
-#include "core/schedule/backward_schedule.hpp"
 #include "core/verify/program_summary.hpp"
 #include "core/verify/verify_detail.hpp"
 
@@ -178,14 +177,14 @@ struct LoweredWave {
 /// Lowers rank by rank: a program is gone before it has left the cache.
 LoweredWave lower_and_check(const Plan& plan, std::size_t w, std::size_t limit) {
   const Wave& wave = plan.waves[w];
-  const CommSchedule backward = derive_backward(wave, plan.model);
+  const WaveLowering lowering(wave, plan.model);
   const auto ranks = static_cast<std::size_t>(wave.placement.rank_count());
   const std::string place = wave_place(w);
   LoweredWave lowered{std::vector<ProgramSummary>(ranks), std::vector<std::string>(ranks),
                       std::vector<Bytes>(ranks)};
   parallel_for(std::ssize(lowered.arenas), lowering_threads(wave), [&](std::int64_t rank) {
     const auto r = static_cast<std::size_t>(rank);
-    const RankProgram program = lower(wave, backward, plan.model, static_cast<std::int32_t>(rank));
+    const RankProgram program = lowering.lower(static_cast<std::int32_t>(rank));
     lowered.digests[r] = program_digest(program);
     lowered.arenas[r] = program.arena;
     lowered.summaries[r] = summarize_program(program, ranks, place, limit);
