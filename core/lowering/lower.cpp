@@ -8,9 +8,10 @@
 
 namespace strata {
 
-WaveLowering::WaveLowering(const Wave& wave, const ModelShape& model)
+WaveLowering::WaveLowering(const Wave& wave, const ModelShape& model, std::int64_t own_message_bytes)
     : wave_(wave),
       model_(model),
+      own_message_bytes_(own_message_bytes),
       backward_(derive_backward(wave, model)),
       forward_shares_(wave.schedule.steps, wave.placement.rank_count()),
       backward_shares_(backward_.steps, wave.placement.rank_count()) {}
@@ -18,7 +19,8 @@ WaveLowering::WaveLowering(const Wave& wave, const ModelShape& model)
 RankProgram WaveLowering::lower(std::int32_t rank) const {
   STRATA_CHECK(rank >= 0 && rank < wave_.placement.rank_count(), "rank {} of {} cannot be lowered", rank,
                wave_.placement.rank_count());
-  return detail::RankLowering(wave_, model_, forward_shares_, backward_shares_, rank).lower();
+  return detail::RankLowering(wave_, model_, forward_shares_, backward_shares_, rank, own_message_bytes_)
+      .lower();
 }
 
 namespace {
@@ -42,8 +44,9 @@ std::int32_t lowering_threads(const Wave& wave) {
   return lowering_cost(wave) < kWorthThreads ? 1 : 0;
 }
 
-std::vector<RankProgram> lower_wave(const Wave& wave, const ModelShape& model) {
-  const WaveLowering lowering(wave, model);
+std::vector<RankProgram> lower_wave(const Wave& wave, const ModelShape& model,
+                                    std::int64_t own_message_bytes) {
+  const WaveLowering lowering(wave, model, own_message_bytes);
   const std::int32_t ranks = wave.placement.rank_count();
   std::vector<RankProgram> programs(static_cast<std::size_t>(ranks));
   parallel_for(ranks, lowering_threads(wave), [&](std::int64_t rank) {

@@ -13,14 +13,15 @@
 namespace strata {
 
 /// Changes whenever the same schedule lowers to different programs or digests; stored in plans.
-inline constexpr std::int32_t kLoweringVersion = 3;
+inline constexpr std::int32_t kLoweringVersion = 4;
 
 /// What lowering knows of a whole wave: its backward schedule, and what of both passes concerns which rank.
 /// Made once; then the program of a rank costs what that rank sends, receives and computes.
 class WaveLowering {
  public:
-  /// `wave` and `model` must outlive it. `wave` must pass verify_schedule; STRATA_CHECK otherwise.
-  WaveLowering(const Wave& wave, const ModelShape& model);
+  /// `wave` and `model` must outlive it. `wave` must pass verify_schedule; STRATA_CHECK otherwise. Rows of
+  /// one buffer and slice of at least `own_message_bytes` travel alone; plans mean the default.
+  WaveLowering(const Wave& wave, const ModelShape& model, std::int64_t own_message_bytes = kOwnMessageBytes);
   WaveLowering(const WaveLowering&) = delete;
   WaveLowering& operator=(const WaveLowering&) = delete;
   /// The program of `rank`. May be called from several threads.
@@ -29,12 +30,14 @@ class WaveLowering {
  private:
   const Wave& wave_;
   const ModelShape& model_;
+  std::int64_t own_message_bytes_ = 0;
   CommSchedule backward_;
   detail::ScheduleShares forward_shares_, backward_shares_;
 };
 
 /// All ranks' programs of one wave.
-std::vector<RankProgram> lower_wave(const Wave& wave, const ModelShape& model);
+std::vector<RankProgram> lower_wave(const Wave& wave, const ModelShape& model,
+                                    std::int64_t own_message_bytes = kOwnMessageBytes);
 /// The programs of all waves, [wave][rank].
 std::vector<std::vector<RankProgram>> lower_plan(const Plan& plan);
 /// For parallel_for over the ranks of `wave`: 1 where starting threads costs more than they save, else 0.

@@ -5,19 +5,21 @@
 #include <utility>
 
 #include "core/base/check.hpp"
+#include "core/lowering/step_messages.hpp"
 
 namespace strata::detail {
 
 RankLowering::RankLowering(const Wave& wave, const ModelShape& model, const ScheduleShares& forward,
-                           const ScheduleShares& backward, std::int32_t rank)
+                           const ScheduleShares& backward, std::int32_t rank, std::int64_t own_message_bytes)
     : forward_(forward),
       backward_(backward),
+      own_message_bytes_(own_message_bytes),
       rows_(wave, model, rank, std::max(forward.lane_count(), backward.lane_count())),
       outputs_(rows_),
       output_gradients_(rows_),
       gradients_(rows_),
       sender_(rows_, gradients_),
-      receiver_(rows_, outputs_, output_gradients_, gradients_),
+      receiver_(rows_, outputs_, output_gradients_, gradients_, own_message_bytes),
       attention_(rows_, output_gradients_) {}
 
 RankProgram RankLowering::lower() {
@@ -91,36 +93,12 @@ void RankLowering::emit_linear(double weight) {
 
 void RankLowering::exchange(const ScheduleStep& step, const StepShare& share, std::int32_t step_index) {
   if (share.sent.empty() && share.received.empty() && share.given.empty() && share.collected.empty()) return;
-  std::vector<Exchange> lanes(static_cast<std::size_t>(rows_.lane_count()));
-  CopyRows pack;
-  for (const SentSlice& slice : sender_.collect(step, share, pack)) {
-    Exchange& lane = lanes[static_cast<std::size_t>(slice.shape.lane)];
-    slice.each_target([&](std::int32_t peer) {
-      for (const std::int32_t buffer : slice.place.buffers) {
-        lane.sends.push_back({peer, buffer, slice.place.row, slice.shape.row_count});
-      }
-    });
-  }
-  for (const ReceivedSlice& slice : receiver_.collect(step, share, step_index)) {
-    Exchange& lane = lanes[static_cast<std::size_t>(slice.shape.lane)];
-    for (const std::int32_t buffer : slice.place.buffers) {
-      lane.receives.push_back({slice.source, buffer, slice.place.row, slice.shape.row_count});
-    }
-  }
-  ProgramBuilder& builder = rows_.builder();
-  if (!pack.copies.empty()) builder.emit(std::move(pack), kComputeStream);
-  for (std::int32_t lane = 0; lane < rows_.lane_count(); ++lane) {
-    Exchange& exchange = lanes[static_cast<std::size_t>(lane)];
-    if (exchange.sends.empty() && exchange.receives.empty()) continue;
-    exchange.step = step_index;
-    exchange.lane = lane;
-    const std::int32_t stream = lane_stream(lane);
-    if (step.collective == CollectiveKind::none) {
-      builder.emit(std::move(exchange), stream);
-    } else {
-      builder.emit(Collective{step.collective, std::move(exchange)}, stream);
-    }
-  }
+  StepMessages messages(rows_, step_index, own_message_bytes_);
+  const SentSlices sent = sender_.collect(step, share);
+  messages.add(sent);
+  const std::vector<ReceivedSlice> received = receiver_.collect(step, share, step_index);
+  messages.add(received);
+  messages.emit(step.collective);
 }
 
 }  // namespace strata::detail

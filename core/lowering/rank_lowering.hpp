@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The program of one rank, step by step. A step issues the copies that pack what is sent, one Exchange per
-// lane, and the attention of the step; what it receives is visible afterwards. Inside of lowering.
+// lane with the copies that unpack it, and the attention of the step; what it receives is visible afterwards.
+// Inside of lowering.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +20,7 @@ namespace strata::detail {
 class RankLowering {
  public:
   RankLowering(const Wave& wave, const ModelShape& model, const ScheduleShares& forward,
-               const ScheduleShares& backward, std::int32_t rank);
+               const ScheduleShares& backward, std::int32_t rank, std::int64_t own_message_bytes);
   /// The only call.
   RankProgram lower();
 
@@ -34,6 +35,7 @@ class RankLowering {
 
   const ScheduleShares& forward_;
   const ScheduleShares& backward_;
+  std::int64_t own_message_bytes_ = 0;
   RankRows rows_;
   PartialOutputs outputs_;
   OutputGradients output_gradients_;

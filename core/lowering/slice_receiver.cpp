@@ -87,6 +87,24 @@ void SliceReceiver::collect_output_gradients(const ScheduleStep& step, const Ste
   }
 }
 
+std::vector<std::pair<SliceShape, std::int32_t>> SliceReceiver::shares_of_sums(const ScheduleStep& step,
+                                                                               const StepShare& share) const {
+  std::vector<std::pair<SliceShape, std::int32_t>> shares;
+  for (const std::int32_t position : share.collected) {
+    const Reduction& reduction = step.reductions[static_cast<std::size_t>(position)];
+    const SliceShape shape = SliceShape::of(reduction, position);
+    each_rank(reduction.sources, [&](std::int32_t source) { shares.emplace_back(shape, source); });
+  }
+  const auto travels_alone = [&](const SliceShape& shape) {
+    const WireBuffer wire = wire_form(shape.tensor, rows_.model()).buffers.front();
+    return checked_product(shape.row_count, wire.row_bytes(shape.heads)) >= own_message_bytes_;
+  };
+  std::stable_sort(shares.begin(), shares.end(), [&](const auto& a, const auto& b) {
+    return a.second != b.second ? a.second < b.second : travels_alone(a.first) < travels_alone(b.first);
+  });
+  return shares;
+}
+
 std::vector<ReceivedSlice> SliceReceiver::collect(const ScheduleStep& step, const StepShare& share,
                                                   std::int32_t step_index) {
   std::vector<ReceivedSlice> slices;
@@ -99,11 +117,7 @@ std::vector<ReceivedSlice> SliceReceiver::collect(const ScheduleStep& step, cons
     if (transfer.tensor == TensorKind::d_o) continue;
     transfers.push_back(add(SliceShape::of(transfer, position), transfer.source));
   }
-  for (const std::int32_t position : share.collected) {
-    const Reduction& reduction = step.reductions[static_cast<std::size_t>(position)];
-    const SliceShape shape = SliceShape::of(reduction, position);
-    each_rank(reduction.sources, [&](std::int32_t source) { sums.push_back(add(shape, source)); });
-  }
+  for (const auto& [shape, source] : shares_of_sums(step, share)) sums.push_back(add(shape, source));
   create_buffers(0);
   for (Coming& coming : transfers) {
     land(step.transfers[static_cast<std::size_t>(coming.slice.shape.position)], step_index, coming);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "core/lowering/gradient_sums.hpp"
@@ -18,8 +19,12 @@ namespace strata::detail {
 class SliceReceiver {
  public:
   SliceReceiver(RankRows& rows, PartialOutputs& outputs, OutputGradients& output_gradients,
-                GradientSums& gradients)
-      : rows_(rows), outputs_(outputs), output_gradients_(output_gradients), gradients_(gradients) {}
+                GradientSums& gradients, std::int64_t own_message_bytes)
+      : rows_(rows),
+        outputs_(outputs),
+        output_gradients_(output_gradients),
+        gradients_(gradients),
+        own_message_bytes_(own_message_bytes) {}
   /// What `share` receives in `step_index`, with its place; rows are visible from the next step on.
   std::vector<ReceivedSlice> collect(const ScheduleStep& step, const StepShare& share,
                                      std::int32_t step_index);
@@ -44,6 +49,10 @@ class SliceReceiver {
   Coming add(const SliceShape& shape, std::int32_t source);
   /// Creates the buffers of the arrivals from `first` on.
   void create_buffers(std::size_t first);
+  /// Slices of the reductions that `share` collects, each with its source, in the order in which they lie:
+  /// what one source sends in one message lies together. No kernel wants another order, as it does of inputs.
+  std::vector<std::pair<SliceShape, std::int32_t>> shares_of_sums(const ScheduleStep& step,
+                                                                  const StepShare& share) const;
   const Arrival& place(Coming& coming) const;
   void land(const Transfer& transfer, std::int32_t step_index, Coming& coming);
   /// d_o, once the q of the step have their places: beside q where it can.
@@ -54,6 +63,7 @@ class SliceReceiver {
   PartialOutputs& outputs_;
   OutputGradients& output_gradients_;
   GradientSums& gradients_;
+  std::int64_t own_message_bytes_ = 0;
   std::vector<Arrival> arrivals_;  ///< of the current step
 };
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "core/lowering/wire_form.hpp"
 #include "core/schedule/comm_schedule.hpp"
@@ -32,11 +33,18 @@ struct SliceShape {
   }
 };
 
+/// The next rows of a slice, up to the place where the buffers that hold it change.
+struct SlicePiece {
+  Slice place;
+  std::int64_t row_count = 0;
+};
+
+/// A slice that leaves. Its buffers hold its heads, and may hold others.
 struct SentSlice {
   SliceShape shape;
   std::span<const RankRange> targets;  ///< empty: `target`
   std::int32_t target = -1;
-  Slice place;
+  std::size_t first_piece = 0, end_piece = 0;  ///< of SentSlices::pieces, in row order
 
   template <typename Visit>
   void each_target(Visit visit) const {
@@ -47,6 +55,12 @@ struct SentSlice {
   }
 };
 
+struct SentSlices {
+  std::vector<SentSlice> slices;
+  std::vector<SlicePiece> pieces;
+};
+
+/// A slice that arrives, and where it lands: in buffers with its heads.
 struct ReceivedSlice {
   SliceShape shape;
   std::int32_t source = 0;

@@ -26,6 +26,10 @@ struct WireBuffer {
   BufferRole role = BufferRole::q;
   ElementType type = ElementType::f32;
   std::int32_t width = 0;  ///< elements
+  /// Of one row.
+  std::int64_t row_bytes(HeadRange heads) const {
+    return std::int64_t{heads.count()} * width * element_bytes(type);
+  }
 };
 struct WireForm {
   std::array<WireBuffer, 3> buffers;

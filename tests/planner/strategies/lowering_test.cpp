@@ -8,6 +8,7 @@
 #include "planner/search/plan_batch.hpp"
 #include "planner/strategies/strategy_table.hpp"
 #include "tests/planner/realise/random_waves.hpp"
+#include "tests/support/message_counts.hpp"
 
 namespace strata::testing {
 namespace {
@@ -48,6 +49,9 @@ TEST(Lowering, GivesProgramsThatVerifyForEveryStrategyAndBackwardPolicy) {
             const auto violations = verify_programs(programs, std::string(strategy.name));
             ASSERT_TRUE(violations.empty())
                 << violations[0].rule << " " << violations[0].place << " " << violations[0].message;
+            for (const RankProgram& program : programs) {
+              ASSERT_EQ(test::too_many_messages(program), "") << strategy.name;
+            }
             ASSERT_EQ(computed_pairs(programs, Pass::forward), expected) << strategy.name;
             ASSERT_EQ(computed_pairs(programs, Pass::backward), expected) << strategy.name;
             ++lowered;
