@@ -15,7 +15,6 @@ constexpr std::int32_t kNever = std::numeric_limits<std::int32_t>::max();
 }  // namespace
 
 void GradientSums::split_by_origin(const TokenSpan& span) {
-  origins_.clear();
   runs_.clear();
   rows_.own().find_held(span, rows_.query_heads(), runs_);
   std::int64_t row = span.begin;
@@ -29,22 +28,28 @@ void GradientSums::split_by_origin(const TokenSpan& span) {
   if (row < span.end) origins_.push_back({{span.document, row, span.end}, Origin::relayed});
 }
 
-void GradientSums::add(const Reduction& reduction, std::int32_t step, std::int32_t source,
-                       const Slice& place) {
-  split_by_origin(reduction.span);
-  for (const OriginPart& part : origins_) {
-    arriving_.push_back({reduction.ready, step, source, reduction.tensor, part.span, reduction.heads,
-                         place.buffers.index[0], place.row + part.span.begin - reduction.span.begin,
-                         part.origin});
-  }
+void GradientSums::begin_arrivals(std::int32_t step) {
+  step_ = step;
+  expected_.clear();
+  origins_.clear();
 }
 
-void GradientSums::end_arrivals() {
-  std::stable_sort(arriving_.begin(), arriving_.end(),
-                   [](const Share& a, const Share& b) { return a.source < b.source; });
-  for (const Share& share : arriving_) next_ready_ = std::min(next_ready_, share.ready);
-  waiting_.insert(waiting_.end(), arriving_.begin(), arriving_.end());
-  arriving_.clear();
+void GradientSums::expect(const Reduction& reduction) {
+  const std::size_t first = origins_.size();
+  split_by_origin(reduction.span);
+  expected_.push_back({&reduction, first, origins_.size()});
+}
+
+void GradientSums::add(std::size_t index, std::int32_t source, const Slice& place) {
+  const Expected& expected = expected_[index];
+  const Reduction& reduction = *expected.reduction;
+  for (std::size_t i = expected.first_part; i < expected.end_part; ++i) {
+    const OriginPart& part = origins_[i];
+    waiting_.push_back({reduction.ready, step_, source, reduction.tensor, part.span, reduction.heads,
+                        place.buffers.index[0], place.row + part.span.begin - reduction.span.begin,
+                        part.origin});
+  }
+  next_ready_ = std::min(next_ready_, reduction.ready);
 }
 
 void GradientSums::emit_ready(std::int32_t step, Origin origin) {

@@ -22,10 +22,12 @@ class GradientSums {
 
   explicit GradientSums(RankRows& rows) : rows_(rows) {}
 
-  /// The share that `source` has of the reduction; it arrives in `step` at `place`.
-  void add(const Reduction& reduction, std::int32_t step, std::int32_t source, const Slice& place);
-  /// What was added in a step is summed by source, in canonical order where one source sent several.
-  void end_arrivals();
+  /// The reductions that the rank collects in `step`, which outlive the step.
+  void begin_arrivals(std::int32_t step);
+  void expect(const Reduction& reduction);
+  /// The share that `source` has of the expected reduction number `index`; it arrives at `place`. Sources
+  /// ascend, and of one source the reductions do: this is the order of sums.
+  void add(std::size_t index, std::int32_t source, const Slice& place);
   /// Adds what has arrived and is ready in `step`: what the rank passes on before it sends, its own
   /// afterwards.
   void emit_ready(std::int32_t step, Origin origin);
@@ -50,9 +52,13 @@ class GradientSums {
     TokenSpan span;
     Origin origin = Origin::own;
   };
+  struct Expected {
+    const Reduction* reduction = nullptr;
+    std::size_t first_part = 0, end_part = 0;  ///< of `origins_`
+  };
 
-  /// Sets `origins_` to the parts of `span` by origin, in row order: the only place that tells the rank's own
-  /// rows from those of others.
+  /// Appends the parts of `span` by origin, in row order, to `origins_`: the only place that tells the rank's
+  /// own rows from those of others.
   void split_by_origin(const TokenSpan& span);
   void add_share(const Share& share, AccumulateGradient& sum);
   /// Keeps rows [begin, end) of a share whose kv the rank does not hold until it sends them on.
@@ -61,9 +67,10 @@ class GradientSums {
   void append_own_sums(const Reduction& reduction, std::int32_t target, AccumulateGradient& sum);
 
   RankRows& rows_;
-  std::vector<Share> arriving_;  ///< in the current step
-  std::vector<Share> waiting_;   ///< by (step, source), the order of sums
-  std::int32_t next_ready_ = 0;  ///< no share that waits is ready before this step
+  std::int32_t step_ = 0;
+  std::vector<Expected> expected_;  ///< in the current step
+  std::vector<Share> waiting_;      ///< by (step, source), the order of sums
+  std::int32_t next_ready_ = 0;     ///< no share that waits is ready before this step
   std::map<std::pair<TensorKind, std::int32_t>, std::vector<Share>> passed_;  ///< by tensor and document
   std::vector<OriginPart> origins_;
   std::vector<HeldRun> runs_;

@@ -96,8 +96,7 @@ void RankLowering::exchange(const ScheduleStep& step, const StepShare& share, st
   StepMessages messages(rows_, step_index, own_message_bytes_);
   const SentSlices sent = sender_.collect(step, share);
   messages.add(sent);
-  const std::vector<ReceivedSlice> received = receiver_.collect(step, share, step_index);
-  messages.add(received);
+  messages.add(receiver_.collect(step, share, step_index));
   messages.emit(step.collective);
 }
 

@@ -3,10 +3,11 @@
 // share their buffers; d_o may land beside its q. Inside of lowering.
 #pragma once
 
+#include <compare>
 #include <cstdint>
-#include <utility>
 #include <vector>
 
+#include "core/base/bucket_sort.hpp"
 #include "core/lowering/gradient_sums.hpp"
 #include "core/lowering/output_gradients.hpp"
 #include "core/lowering/partial_outputs.hpp"
@@ -25,9 +26,10 @@ class SliceReceiver {
         output_gradients_(output_gradients),
         gradients_(gradients),
         own_message_bytes_(own_message_bytes) {}
-  /// What `share` receives in `step_index`, with its place; rows are visible from the next step on.
-  std::vector<ReceivedSlice> collect(const ScheduleStep& step, const StepShare& share,
-                                     std::int32_t step_index);
+  /// What `share` receives in `step_index`, with its place; rows are visible from the next step on. Holds
+  /// until the next call.
+  const std::vector<ReceivedSlice>& collect(const ScheduleStep& step, const StepShare& share,
+                                            std::int32_t step_index);
 
  private:
   struct Arrival {
@@ -38,33 +40,38 @@ class SliceReceiver {
     BufferList buffers;
     std::int32_t group = -1;  ///< of q, kv and d_o
   };
-
-  /// A slice whose place has its row, but not its buffers yet.
-  struct Coming {
-    ReceivedSlice slice;
-    std::size_t arrival = 0;
+  /// What one rank sends of one reduction, by position in StepShare::collected.
+  struct ShareOfSum {
+    std::int32_t source = 0, collected = 0;
+    auto operator<=>(const ShareOfSum&) const = default;
   };
 
-  /// A slice in the arrival with its lane, tensor and heads.
-  Coming add(const SliceShape& shape, std::int32_t source);
+  std::size_t find_arrival(const SliceShape& shape);
+  /// Appends a slice of the arrival with its lane, tensor and heads; it has no place yet.
+  ReceivedSlice& append(const SliceShape& shape, std::int32_t source);
+  /// Gives a slice the next rows of its arrival.
+  void take_rows(ReceivedSlice& slice);
   /// Creates the buffers of the arrivals from `first` on.
   void create_buffers(std::size_t first);
-  /// Slices of the reductions that `share` collects, each with its source, in the order in which they lie:
-  /// what one source sends in one message lies together. No kernel wants another order, as it does of inputs.
-  std::vector<std::pair<SliceShape, std::int32_t>> shares_of_sums(const ScheduleStep& step,
-                                                                  const StepShare& share) const;
-  const Arrival& place(Coming& coming) const;
-  void land(const Transfer& transfer, std::int32_t step_index, Coming& coming);
+  void set_buffers(ReceivedSlice& slice) const;
+  /// Sets the place of a slice of `transfer` and hands it on.
+  void land(const Transfer& transfer, std::int32_t step_index, ReceivedSlice& slice);
   /// d_o, once the q of the step have their places: beside q where it can.
-  void collect_output_gradients(const ScheduleStep& step, const StepShare& share, std::int32_t step_index,
-                                std::vector<ReceivedSlice>& slices);
+  void collect_output_gradients(const ScheduleStep& step, const StepShare& share, std::int32_t step_index);
+  /// Appends what reductions bring, by source: their places lack the buffers. What one source sends in one
+  /// message lies together; no kernel wants another order, as it does of inputs.
+  void append_sums(const ScheduleStep& step, const StepShare& share);
+  bool travels_alone(const SliceShape& shape) const;
 
   RankRows& rows_;
   PartialOutputs& outputs_;
   OutputGradients& output_gradients_;
   GradientSums& gradients_;
   std::int64_t own_message_bytes_ = 0;
-  std::vector<Arrival> arrivals_;  ///< of the current step
+  std::vector<Arrival> arrivals_;  ///< of the current step, as the others
+  std::vector<ReceivedSlice> slices_;
+  std::vector<ShareOfSum> shares_;
+  BucketSort<ShareOfSum> by_source_;
 };
 
 }  // namespace strata::detail

@@ -2,9 +2,11 @@
 #include "core/lowering/step_messages.hpp"
 
 #include <algorithm>
-#include <span>
-#include <tuple>
+#include <functional>
+#include <map>
 #include <utility>
+
+#include "core/base/bucket_sort.hpp"
 
 namespace strata::detail {
 
@@ -47,191 +49,186 @@ StepMessages::StepMessages(RankRows& rows, std::int32_t step, std::int64_t own_m
   }
 }
 
-/// Elements of one size follow each other, so that f32 after 16-bit rows is the only change of alignment;
-/// slices of one tensor and heads do, so that they can lie in one buffer; and these in canonical order.
-bool StepMessages::comes_before(const Segment& a, const Segment& b) {
-  const auto key = [](const Segment& segment) {
-    return std::tuple(segment.type == ElementType::f32, segment.shape->tensor, segment.number,
-                      segment.shape->heads, segment.shape->position);
-  };
-  return key(a) < key(b);
+std::uint64_t StepMessages::kind_of(const SliceShape& shape, const WireBuffer& wire, std::int32_t number) {
+  constexpr int kHeadBits = 16;
+  static_assert((kMaxQueryHeads >> kHeadBits) == 0);
+  const std::uint64_t is_f32 = wire.type == ElementType::f32 ? 1 : 0;
+  const auto tensor = static_cast<std::uint64_t>(shape.tensor);
+  const auto buffer = tensor * 3 + static_cast<std::uint64_t>(number);
+  const std::uint64_t heads = static_cast<std::uint64_t>(shape.heads.begin) << kHeadBits |
+                              static_cast<std::uint64_t>(shape.heads.end);
+  return ((is_f32 << 8) + buffer) << (2 * kHeadBits) | heads;
 }
 
-void StepMessages::append_segments(const SliceShape& shape, std::int32_t index,
-                                   std::vector<Segment>& segments) const {
-  std::size_t number = 0;
+void StepMessages::append_segments(const SliceShape& shape, std::int32_t slice) {
+  std::int32_t number = 0;
   for (const WireBuffer& wire : wire_form(shape.tensor, rows_.model())) {
-    segments.push_back({&shape, number++, wire.type,
-                        checked_product(shape.row_count, wire.row_bytes(shape.heads)), -1, 0, index});
+    Segment& segment = segments_.emplace_back();
+    segment.kind = kind_of(shape, wire, number);
+    segment.position = shape.position;
+    segment.slice = slice;
+    segment.heads = shape.heads;
+    segment.row_count = shape.row_count;
+    segment.row_bytes = wire.row_bytes(shape.heads);
+    segment.number = number++;
   }
 }
 
-template <typename Visit>
-void StepMessages::each_peer(std::vector<Link>& links, Visit visit) {
-  const auto before = [](const Link& a, const Link& b) {
-    return std::tie(a.lane, a.peer) < std::tie(b.lane, b.peer);
-  };
-  std::stable_sort(links.begin(), links.end(), before);
-  for (std::size_t first = 0, end = 0; first < links.size(); first = end) {
-    while (end < links.size() && !before(links[first], links[end])) ++end;
-    visit(links[first].lane, links[first].peer, std::span(links).subspan(first, end - first));
+void StepMessages::append_link(std::int32_t lane, std::int32_t peer, std::size_t segment) {
+  links_.push_back({lane * rank_count() + peer, static_cast<std::int32_t>(segment)});
+}
+
+template <typename Alone, typename Together>
+void StepMessages::each_message(Alone alone, Together together) {
+  const std::int32_t ways = rank_count() * rows_.lane_count();
+  BucketSort<Link>().sort(
+      links_, ways, [](const Link& link) { return link.way; }, std::less<>());
+  const auto before = [&](const Link& a, const Link& b) { return segment(a.segment) < segment(b.segment); };
+  Packet packet;
+  for (auto first = links_.begin(), end = first; first != links_.end(); first = end) {
+    const auto same_way = [&](const Link& link) { return link.way == first->way; };
+    end = std::find_if_not(first, links_.end(), same_way);
+    if (!std::is_sorted(first, end, before)) std::sort(first, end, before);
+    Lane& lane = lanes_[static_cast<std::size_t>(first->way / rank_count())];
+    const std::int32_t peer = first->way % rank_count();
+    packet.clear();
+    for (auto link = first; link != end; ++link) {
+      if (travels_alone(segment(link->segment))) {
+        alone(lane, peer, segment(link->segment));
+      } else {
+        packet.push_back(link->segment);
+      }
+    }
+    if (!packet.empty()) together(lane, peer, packet);
   }
 }
 
-bool StepMessages::is_adjacent(const Packet& packet, const std::vector<Segment>& segments) {
-  const Segment& first = segments[packet.front()];
+bool StepMessages::is_adjacent(const Packet& packet) const {
+  const Segment& first = segment(packet.front());
   std::int64_t row = first.row;
-  return first.buffer >= 0 && std::all_of(packet.begin(), packet.end(), [&](std::size_t index) {
-           const Segment& segment = segments[index];
-           const bool follows = segment.buffer == first.buffer && segment.row == row;
-           row += segment.shape->row_count;
+  return first.buffer >= 0 && std::all_of(packet.begin(), packet.end(), [&](std::int32_t index) {
+           const bool follows = segment(index).buffer == first.buffer && segment(index).row == row;
+           row += segment(index).row_count;
            return follows;
          });
 }
 
+ExchangePart StepMessages::part_in_place(std::int32_t peer, const Packet& packet) const {
+  const Segment &first = segment(packet.front()), &last = segment(packet.back());
+  return {peer, first.buffer, first.row, last.row + last.row_count - first.row};
+}
+
+ExchangePart StepMessages::part_of_bytes(std::int32_t peer, const Packet& packet,
+                                         std::int64_t first_byte) const {
+  std::int64_t bytes = 0;
+  for (const std::int32_t index : packet) bytes += segment(index).bytes();
+  return {peer, kBytes, first_byte, bytes};
+}
+
 void StepMessages::pack_alone(const SentSlices& sent, Segment& segment) {
-  const SentSlice& slice = sent.slices[static_cast<std::size_t>(segment.index)];
-  const WireBuffer wire = wire_form(segment.shape->tensor, rows_.model()).buffers[segment.number];
-  segment.buffer = rows_.builder().add_buffer(wire.role, wire.type, segment.shape->row_count,
-                                              segment.shape->heads, wire.width, false);
-  segment.row = 0;
+  const SentSlice& slice = sent.slices[static_cast<std::size_t>(segment.slice)];
+  const auto number = static_cast<std::size_t>(segment.number);
+  const WireBuffer wire = wire_form(slice.shape.tensor, rows_.model()).buffers[number];
+  segment.buffer =
+      rows_.builder().add_buffer(wire.role, wire.type, segment.row_count, segment.heads, wire.width, false);
   std::int64_t row = 0;
   for (std::size_t p = slice.first_piece; p < slice.end_piece; ++p) {
     const SlicePiece& piece = sent.pieces[p];
-    append_copy({piece.place.buffers.index[segment.number], segment.buffer, piece.place.row, row,
-                 piece.row_count, segment.shape->heads},
-                1, 1, 0, pack_.copies);
+    pack_.copies.push_back({piece.place.buffers.index[number], segment.buffer, piece.place.row, row,
+                            piece.row_count, segment.heads});
     row += piece.row_count;
   }
 }
 
-std::int64_t StepMessages::pack(const SentSlices& sent, const std::vector<Segment>& segments,
-                                const Packet& packet, Lane& lane) {
+std::int64_t StepMessages::pack(const SentSlices& sent, const Packet& packet, Lane& lane) const {
+  lane.packed_bytes = aligned(lane.packed_bytes);
   const std::int64_t begin = lane.packed_bytes;
   const std::size_t first = lane.pack.copies.size();
-  for (const std::size_t index : packet) {
-    const Segment& segment = segments[index];
-    const SentSlice& slice = sent.slices[static_cast<std::size_t>(segment.index)];
+  for (const std::int32_t index : packet) {
+    const Segment& each = segment(index);
+    const SentSlice& slice = sent.slices[static_cast<std::size_t>(each.slice)];
     for (std::size_t p = slice.first_piece; p < slice.end_piece; ++p) {
       const SlicePiece& piece = sent.pieces[p];
-      append_copy({piece.place.buffers.index[segment.number], kBytes, piece.place.row, lane.packed_bytes,
-                   piece.row_count, segment.shape->heads},
-                  1, segment.row_bytes(), first, lane.pack.copies);
-      lane.packed_bytes += piece.row_count * segment.row_bytes();
+      const std::int32_t source = piece.place.buffers.index[static_cast<std::size_t>(each.number)];
+      append_copy({source, kBytes, piece.place.row, lane.packed_bytes, piece.row_count, each.heads}, 1,
+                  each.row_bytes, first, lane.pack.copies);
+      lane.packed_bytes += piece.row_count * each.row_bytes;
     }
   }
   return begin;
 }
 
 void StepMessages::add(const SentSlices& sent) {
-  std::vector<Segment> segments;
+  segments_.clear();
+  links_.clear();
   for (std::size_t i = 0; i < sent.slices.size(); ++i) {
     const SentSlice& slice = sent.slices[i];
-    const std::size_t first = segments.size();
-    append_segments(slice.shape, static_cast<std::int32_t>(i), segments);
-    if (slice.end_piece - slice.first_piece != 1) continue;
-    const Slice& place = sent.pieces[slice.first_piece].place;
-    for (std::size_t s = first; s < segments.size(); ++s) {
-      const std::int32_t buffer = place.buffers.index[segments[s].number];
-      if (rows_.buffer(buffer).heads != slice.shape.heads) continue;
-      segments[s].buffer = buffer;
-      segments[s].row = place.row;
+    const std::size_t first = segments_.size();
+    append_segments(slice.shape, static_cast<std::int32_t>(i));
+    const bool one_piece = slice.end_piece - slice.first_piece == 1;
+    for (std::size_t s = first; s < segments_.size(); ++s) {
+      const Slice& place = sent.pieces[slice.first_piece].place;
+      const std::int32_t buffer = place.buffers.index[s - first];
+      if (one_piece && rows_.buffer(buffer).heads == slice.shape.heads) {
+        segments_[s].buffer = buffer;
+        segments_[s].row = place.row;
+      } else if (travels_alone(segments_[s])) {
+        pack_alone(sent, segments_[s]);
+      }
+      slice.each_target([&](std::int32_t peer) { append_link(slice.shape.lane, peer, s); });
     }
-  }
-  std::sort(segments.begin(), segments.end(), comes_before);
-  std::vector<Link> links;
-  for (std::size_t s = 0; s < segments.size(); ++s) {
-    Segment& segment = segments[s];
-    if (travels_alone(segment) && segment.buffer < 0) pack_alone(sent, segment);
-    sent.slices[static_cast<std::size_t>(segment.index)].each_target([&](std::int32_t peer) {
-      links.push_back({segment.shape->lane, peer, s});
-    });
   }
   std::map<Packet, std::int64_t> packed;  // peers that get the same rows share the bytes
-  each_peer(links, [&](std::int32_t number, std::int32_t peer, std::span<const Link> of_peer) {
-    Lane& lane = lanes_[static_cast<std::size_t>(number)];
-    std::vector<ExchangePart>& sends = lane.exchange.sends;
-    Packet packet;
-    std::int64_t rows = 0, bytes = 0;
-    for (const Link& link : of_peer) {
-      const Segment& segment = segments[link.segment];
-      if (travels_alone(segment)) {
-        sends.push_back({peer, segment.buffer, segment.row, segment.shape->row_count});
-        continue;
-      }
-      packet.push_back(link.segment);
-      rows += segment.shape->row_count;
-      bytes += segment.bytes;
-    }
-    if (packet.empty()) return;
-    if (is_adjacent(packet, segments)) {
-      sends.push_back({peer, segments[packet.front()].buffer, segments[packet.front()].row, rows});
-      return;
-    }
-    const auto [at, is_new] = packed.try_emplace(packet, 0);
-    if (is_new) {
-      lane.packed_bytes = aligned(lane.packed_bytes);
-      at->second = pack(sent, segments, packet, lane);
-    }
-    sends.push_back({peer, kBytes, at->second, bytes});
-  });
+  each_message(
+      [](Lane& lane, std::int32_t peer, const Segment& each) {
+        lane.exchange.sends.push_back({peer, each.buffer, each.row, each.row_count});
+      },
+      [&](Lane& lane, std::int32_t peer, const Packet& packet) {
+        if (is_adjacent(packet)) {
+          lane.exchange.sends.push_back(part_in_place(peer, packet));
+          return;
+        }
+        const auto [at, is_new] = packed.try_emplace(packet, 0);
+        if (is_new) at->second = pack(sent, packet, lane);
+        lane.exchange.sends.push_back(part_of_bytes(peer, packet, at->second));
+      });
 }
 
-std::int64_t StepMessages::unpack(const std::vector<Segment>& segments, const Packet& packet, Lane& lane) {
+std::int64_t StepMessages::unpack(const Packet& packet, Lane& lane) const {
   lane.unpacked_bytes = aligned(lane.unpacked_bytes);
   const std::int64_t begin = lane.unpacked_bytes;
   const std::size_t first = lane.unpack.copies.size();
-  for (const std::size_t index : packet) {
-    const Segment& segment = segments[index];
-    append_copy({kBytes, segment.buffer, lane.unpacked_bytes, segment.row, segment.shape->row_count,
-                 segment.shape->heads},
-                segment.row_bytes(), 1, first, lane.unpack.copies);
-    lane.unpacked_bytes += segment.bytes;
+  for (const std::int32_t index : packet) {
+    const Segment& each = segment(index);
+    append_copy({kBytes, each.buffer, lane.unpacked_bytes, each.row, each.row_count, each.heads},
+                each.row_bytes, 1, first, lane.unpack.copies);
+    lane.unpacked_bytes += each.bytes();
   }
   return begin;
 }
 
 void StepMessages::add(const std::vector<ReceivedSlice>& received) {
-  std::vector<Segment> segments;
+  segments_.clear();
+  links_.clear();
   for (std::size_t i = 0; i < received.size(); ++i) {
-    const std::size_t first = segments.size();
-    append_segments(received[i].shape, static_cast<std::int32_t>(i), segments);
-    for (std::size_t s = first; s < segments.size(); ++s) {
-      segments[s].buffer = received[i].place.buffers.index[segments[s].number];
-      segments[s].row = received[i].place.row;
+    const ReceivedSlice& slice = received[i];
+    const std::size_t first = segments_.size();
+    append_segments(slice.shape, static_cast<std::int32_t>(i));
+    for (std::size_t s = first; s < segments_.size(); ++s) {
+      segments_[s].buffer = slice.place.buffers.index[s - first];
+      segments_[s].row = slice.place.row;
+      append_link(slice.shape.lane, slice.source, s);
     }
   }
-  std::sort(segments.begin(), segments.end(), [](const Segment& a, const Segment& b) {
-    if (comes_before(a, b) || comes_before(b, a)) return comes_before(a, b);
-    return a.index < b.index;  // several sources of one reduction
-  });
-  std::vector<Link> links;
-  for (std::size_t s = 0; s < segments.size(); ++s) {
-    const ReceivedSlice& slice = received[static_cast<std::size_t>(segments[s].index)];
-    links.push_back({slice.shape.lane, slice.source, s});
-  }
-  each_peer(links, [&](std::int32_t number, std::int32_t peer, std::span<const Link> of_peer) {
-    Lane& lane = lanes_[static_cast<std::size_t>(number)];
-    std::vector<ExchangePart>& receives = lane.exchange.receives;
-    Packet packet;
-    std::int64_t rows = 0, bytes = 0;
-    for (const Link& link : of_peer) {
-      const Segment& segment = segments[link.segment];
-      if (travels_alone(segment)) {
-        receives.push_back({peer, segment.buffer, segment.row, segment.shape->row_count});
-        continue;
-      }
-      packet.push_back(link.segment);
-      rows += segment.shape->row_count;
-      bytes += segment.bytes;
-    }
-    if (packet.empty()) return;
-    if (is_adjacent(packet, segments)) {
-      receives.push_back({peer, segments[packet.front()].buffer, segments[packet.front()].row, rows});
-    } else {
-      receives.push_back({peer, kBytes, unpack(segments, packet, lane), bytes});
-    }
-  });
+  each_message(
+      [](Lane& lane, std::int32_t peer, const Segment& each) {
+        lane.exchange.receives.push_back({peer, each.buffer, each.row, each.row_count});
+      },
+      [&](Lane& lane, std::int32_t peer, const Packet& packet) {
+        lane.exchange.receives.push_back(is_adjacent(packet)
+                                             ? part_in_place(peer, packet)
+                                             : part_of_bytes(peer, packet, unpack(packet, lane)));
+      });
 }
 
 std::int32_t StepMessages::add_bytes(std::int64_t bytes) {

@@ -6,8 +6,9 @@
 // without knowing how the other holds its rows. Inside of lowering.
 #pragma once
 
+#include <compare>
+#include <cstddef>
 #include <cstdint>
-#include <map>
 #include <vector>
 
 #include "core/lowering/rank_rows.hpp"
@@ -28,45 +29,58 @@ class StepMessages {
  private:
   /// One buffer of a slice.
   struct Segment {
-    const SliceShape* shape = nullptr;
-    std::size_t number = 0;  ///< of the buffer in the tensor's wire form
-    ElementType type = ElementType::f32;
-    std::int64_t bytes = 0;
+    std::uint64_t kind = 0;     ///< first criterion of the order; kind_of
+    std::int32_t position = 0;  ///< second: of the slice in the step's transfers or reductions
+    std::int32_t slice = 0;     ///< in the list that is added
+    HeadRange heads;
+    std::int64_t row_count = 0, row_bytes = 0;
+    std::int32_t number = 0;   ///< of the buffer in the tensor's wire form
     std::int32_t buffer = -1;  ///< where it lies in one piece, with its heads only; -1: it does not
     std::int64_t row = 0;
-    std::int32_t index = 0;  ///< of the slice
 
-    std::int64_t row_bytes() const { return bytes / shape->row_count; }
+    std::int64_t bytes() const { return row_count * row_bytes; }
+    bool operator<(const Segment& other) const {
+      return kind != other.kind ? kind < other.kind : position < other.position;
+    }
   };
   /// A segment and one of its peers.
   struct Link {
-    std::int32_t lane = 0, peer = 0;
-    std::size_t segment = 0;
+    std::int32_t way = 0;  ///< lane and peer
+    std::int32_t segment = 0;
+    auto operator<=>(const Link&) const = default;
   };
-  /// Small segments for one peer, in order.
-  using Packet = std::vector<std::size_t>;
+  /// Segments for one peer that travel together, in order.
+  using Packet = std::vector<std::int32_t>;
   /// What one lane does.
   struct Lane {
     Exchange exchange;
-    CopyRows unpack;
+    CopyRows pack, unpack;
     std::int64_t packed_bytes = 0, unpacked_bytes = 0;  ///< of the two buffers of bytes
-    CopyRows pack;                                      ///< into the first of them
   };
 
-  static bool comes_before(const Segment& a, const Segment& b);
-  void append_segments(const SliceShape& shape, std::int32_t index, std::vector<Segment>& segments) const;
-  bool travels_alone(const Segment& segment) const { return segment.bytes >= own_message_bytes_; }
-  /// Calls visit(lane, peer, links) for the links with each lane and peer.
-  template <typename Visit>
-  static void each_peer(std::vector<Link>& links, Visit visit);
+  std::int32_t rank_count() const { return rows_.wave().placement.rank_count(); }
+  bool travels_alone(const Segment& segment) const { return segment.bytes() >= own_message_bytes_; }
+  const Segment& segment(std::int32_t index) const { return segments_[static_cast<std::size_t>(index)]; }
+  /// Elements of one size follow each other, so that f32 after 16-bit rows is the only change of alignment;
+  /// then buffers of one tensor and heads, which can lie in one buffer; `position` keeps canonical order.
+  static std::uint64_t kind_of(const SliceShape& shape, const WireBuffer& wire, std::int32_t number);
+  void append_segments(const SliceShape& shape, std::int32_t slice);
+  void append_link(std::int32_t lane, std::int32_t peer, std::size_t segment);
+  /// The messages of all links, sorted: calls alone(lane, peer, segment) for the segments that travel alone
+  /// and together(lane, peer, packet) for each packet.
+  template <typename Alone, typename Together>
+  void each_message(Alone alone, Together together);
   /// Whether the packet lies in one buffer, in order.
-  static bool is_adjacent(const Packet& packet, const std::vector<Segment>& segments);
+  bool is_adjacent(const Packet& packet) const;
+  /// A part that the packet makes in the buffer in which it lies.
+  ExchangePart part_in_place(std::int32_t peer, const Packet& packet) const;
+  /// A part in the lane's buffer of bytes.
+  ExchangePart part_of_bytes(std::int32_t peer, const Packet& packet, std::int64_t first_byte) const;
 
   void pack_alone(const SentSlices& sent, Segment& segment);
-  /// The first byte of the packet in the lane's buffer of packed bytes.
-  std::int64_t pack(const SentSlices& sent, const std::vector<Segment>& segments, const Packet& packet,
-                    Lane& lane);
-  static std::int64_t unpack(const std::vector<Segment>& segments, const Packet& packet, Lane& lane);
+  /// These return the packet's first byte in the lane's buffer of packed or unpacked bytes.
+  std::int64_t pack(const SentSlices& sent, const Packet& packet, Lane& lane) const;
+  std::int64_t unpack(const Packet& packet, Lane& lane) const;
   std::int32_t add_bytes(std::int64_t bytes);
   void emit(Lane& lane, CollectiveKind collective);
 
@@ -74,6 +88,8 @@ class StepMessages {
   std::int64_t own_message_bytes_ = 0;
   std::vector<Lane> lanes_;
   CopyRows pack_;  ///< of segments that travel alone
+  std::vector<Segment> segments_;
+  std::vector<Link> links_;
 };
 
 }  // namespace strata::detail

@@ -64,6 +64,7 @@ struct SentSlices {
 struct ReceivedSlice {
   SliceShape shape;
   std::int32_t source = 0;
+  std::int32_t arrival = -1;  ///< of SliceReceiver; -1: none
   Slice place;
 };
 

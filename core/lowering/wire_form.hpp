@@ -16,7 +16,7 @@ namespace strata::detail {
 /// hundreds of thousands of them.
 struct BufferList {
   std::array<std::int32_t, 3> index{};
-  std::size_t count = 0;
+  std::uint32_t count = 0;
   const std::int32_t* begin() const { return index.data(); }
   const std::int32_t* end() const { return index.data() + count; }
 };
