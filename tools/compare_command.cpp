@@ -9,10 +9,10 @@
 #include <optional>
 
 #include "core/base/counts.hpp"
+#include "core/base/human_units.hpp"
 #include "core/json/json_writer.hpp"
 #include "cost_models/bounds/lower_bound.hpp"
 #include "planner/report/explain.hpp"
-#include "planner/report/human_units.hpp"
 #include "planner/report/memory_text.hpp"
 #include "planner/search/waves.hpp"
 #include "planner/search/would_fit.hpp"

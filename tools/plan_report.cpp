@@ -7,10 +7,10 @@
 #include <optional>
 
 #include "core/base/counts.hpp"
+#include "core/base/human_units.hpp"
 #include "core/json/json_writer.hpp"
 #include "core/plan/plan_json.hpp"
 #include "planner/report/explain.hpp"
-#include "planner/report/human_units.hpp"
 #include "planner/report/memory_text.hpp"
 #include "tools/output.hpp"
 

@@ -6,6 +6,7 @@
 
 #include "core/base/check.hpp"
 #include "core/base/counts.hpp"
+#include "core/base/human_units.hpp"
 #include "core/json/json_writer.hpp"
 #include "core/lowering/lower.hpp"
 #include "core/plan/plan_json.hpp"
@@ -13,7 +14,6 @@
 #include "cost_models/cost/memory_cost.hpp"
 #include "cost_models/simulator/simulator.hpp"
 #include "planner/report/explain.hpp"
-#include "planner/report/human_units.hpp"
 #include "tools/command.hpp"
 #include "tools/plan_audit.hpp"
 #include "tools/plan_programs.hpp"
@@ -118,7 +118,8 @@ Command simulate_command() {
       output.document([&](JsonWriter& json) { write_verdict(json, audited); });
       return 1;
     }
-    const LoadedPlan loaded{audited.plan, lower_plan(audited.plan)};  // what the audit has proved
+    const LoadedPlan loaded{
+        audited.plan, lower_waves(audited.plan.waves, audited.plan.model)};  // what the audit has proved
     const CostProfile profile = profile_of(loaded.plan, options->audit.profile, options->any_device);
     SimulatorOptions settings;
     const std::int32_t layers =

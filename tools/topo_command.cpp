@@ -6,9 +6,9 @@
 #include <memory>
 
 #include "core/base/counts.hpp"
+#include "core/base/human_units.hpp"
 #include "core/json/json_writer.hpp"
 #include "core/problem/topology_json.hpp"
-#include "planner/report/human_units.hpp"
 #include "tools/command.hpp"
 
 namespace strata::tools {

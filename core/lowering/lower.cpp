@@ -88,10 +88,10 @@ std::vector<RankProgram> lower_wave(const Wave& wave, const ModelShape& model) {
   return programs;
 }
 
-std::vector<std::vector<RankProgram>> lower_plan(const Plan& plan) {
+std::vector<std::vector<RankProgram>> lower_waves(const std::vector<Wave>& waves, const ModelShape& model) {
   std::vector<std::vector<RankProgram>> programs;
-  programs.reserve(plan.waves.size());
-  for (const Wave& wave : plan.waves) programs.push_back(lower_wave(wave, plan.model));
+  programs.reserve(waves.size());
+  for (const Wave& wave : waves) programs.push_back(lower_wave(wave, model));
   return programs;
 }
 

@@ -6,8 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "core/plan/plan.hpp"
+#include "core/problem/model_shape.hpp"
 #include "core/program/rank_program.hpp"
+#include "core/schedule/wave.hpp"
 
 namespace strata {
 
@@ -19,7 +20,7 @@ RankProgram lower(const Wave& wave, const CommSchedule& backward, const ModelSha
 /// All ranks' programs of one wave (derives the backward schedule itself).
 std::vector<RankProgram> lower_wave(const Wave& wave, const ModelShape& model);
 /// The programs of all waves, [wave][rank].
-std::vector<std::vector<RankProgram>> lower_plan(const Plan& plan);
+std::vector<std::vector<RankProgram>> lower_waves(const std::vector<Wave>& waves, const ModelShape& model);
 /// For parallel_for over the ranks of `wave`: 1 where starting threads costs more than they save, else 0.
 std::int32_t lowering_threads(const Wave& wave);
 /// A digest of everything in the program, as "sha256:..."-style text; see core/base/digest.hpp.

@@ -8,8 +8,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/plan/plan.hpp"
+#include "core/problem/model_shape.hpp"
 #include "core/program/rank_program.hpp"
+#include "core/schedule/wave.hpp"
 
 namespace strata::detail {
 

@@ -12,9 +12,7 @@
 #include "core/problem/batch.hpp"
 #include "core/problem/model_shape.hpp"
 #include "core/problem/topology.hpp"
-#include "core/schedule/comm_schedule.hpp"
-#include "core/schedule/group_layout.hpp"
-#include "core/schedule/sequence_layout.hpp"
+#include "core/schedule/wave.hpp"
 
 namespace strata {
 
@@ -40,17 +38,6 @@ struct PlanOptions {
   std::vector<std::string> strategies;  ///< names asked for, in order; empty: auto
   std::uint64_t seed = 0;
   bool operator==(const PlanOptions&) const = default;
-};
-
-/// One micro-batch. `documents` are those of all groups, ascending; `lengths[i]` belongs to documents[i].
-struct Wave {
-  std::vector<std::int32_t> documents;
-  std::vector<std::int64_t> lengths;
-  std::vector<GroupLayout> groups;
-  SequenceLayout placement;
-  CommSchedule schedule;
-  BackwardPolicy backward;
-  bool operator==(const Wave&) const = default;
 };
 
 struct LevelBytes {
@@ -142,8 +129,5 @@ struct Plan {
 
 /// How the options cap memory: "none", "device" or "size".
 std::string_view memory_cap_kind(const PlanOptions& options);
-
-/// Tokens of the document at `document` of a wave, -1 when the wave does not hold it.
-std::int64_t document_length(const Wave& wave, std::int32_t document);
 
 }  // namespace strata

@@ -7,7 +7,8 @@
 
 #include <vector>
 
-#include "core/plan/plan.hpp"
+#include "core/problem/model_shape.hpp"
+#include "core/schedule/wave.hpp"
 
 namespace strata {
 

@@ -129,7 +129,7 @@ void audit_claims(const Plan& plan, const PlanRequest& request, bool profile_is_
                   const AuditOptions& options, Report& report) {
   audit_bounds(plan, request, profile_is_known, report);
   if (!options.programs) return;
-  const std::vector<std::vector<RankProgram>> programs = lower_plan(plan);
+  const std::vector<std::vector<RankProgram>> programs = lower_waves(plan.waves, plan.model);
   try {
     Prediction truth = plan.predicted;  // what needs no programs is proved by verify_plan
     const MemoryPrediction memory = predict_memory(programs, plan.model, plan.options, plan.topology);

@@ -7,7 +7,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "planner/strategies/strategy.hpp"
+#include "core/schedule/sequence_layout.hpp"
+#include "planner/realise/wave_request.hpp"
 
 namespace strata {
 

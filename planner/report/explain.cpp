@@ -7,7 +7,7 @@
 
 #include "core/base/check.hpp"
 #include "core/base/counts.hpp"
-#include "planner/report/human_units.hpp"
+#include "core/base/human_units.hpp"
 #include "planner/report/memory_text.hpp"
 #include "planner/report/wave_metrics.hpp"
 #include "planner/strategies/strategy_table.hpp"

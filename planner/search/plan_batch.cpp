@@ -6,12 +6,12 @@
 
 #include "core/base/checked.hpp"
 #include "core/base/counts.hpp"
+#include "core/base/human_units.hpp"
 #include "core/lowering/lower.hpp"
 #include "core/plan/plan_json.hpp"
 #include "core/verify/verify_programs.hpp"
 #include "core/verify/verify_schedule.hpp"
 #include "cost_models/cost/memory_cost.hpp"
-#include "planner/report/human_units.hpp"
 #include "planner/report/memory_text.hpp"
 #include "planner/search/prediction.hpp"
 #include "planner/search/would_fit.hpp"

@@ -6,7 +6,7 @@
 
 #include <gtest/gtest.h>
 
-#include "planner/report/human_units.hpp"
+#include "core/base/human_units.hpp"
 #include "planner/search/plan_batch.hpp"
 
 namespace strata::testing {

@@ -6,6 +6,7 @@
 
 #include <numeric>
 
+#include "core/base/check.hpp"
 #include "tests/planner/realise/random_waves.hpp"
 
 namespace strata::testing {
