@@ -27,16 +27,18 @@ struct PlanCommandOptions {
   bool prune = false;
 };
 
+constexpr std::int64_t kPermille = 1000;
+
 /// Of a thousand, how much of a candidate is behind it when a stage begins: waves are placed, verified and
 /// lowered one after another, and the second half is the simulation.
 std::int64_t permille_of_candidate(const StageBegins& begins) {
-  constexpr std::int64_t kCandidate = 1000, kWaveStages = 3;
-  if (begins.stage == PlanStage::simulate) return kCandidate / 2;
+  constexpr std::int64_t kWaveStages = 3;
+  if (begins.stage == PlanStage::simulate) return kPermille / 2;
   const std::int64_t stage = begins.stage == PlanStage::search   ? 0
                              : begins.stage == PlanStage::verify ? 1
                                                                  : 2;
   const auto done = static_cast<std::int64_t>(begins.wave) * kWaveStages + stage;
-  return done * kCandidate / 2 / (static_cast<std::int64_t>(begins.waves) * kWaveStages);
+  return done * kPermille / 2 / (static_cast<std::int64_t>(begins.waves) * kWaveStages);
 }
 
 std::string_view doing(PlanStage stage) {
@@ -56,11 +58,14 @@ std::string_view doing(PlanStage stage) {
 /// A strategy takes milliseconds, or minutes for a thousand ranks.
 PlanResult plan_with_progress(const PlanRequest& request, const Output& output) {
   const auto candidates = std::ssize(strategies_named(request.options.strategies));
-  Progress progress(output, "planning", 1000 * (candidates + 1));
-  return plan_batch(request, [&](const PlanProgress& at) {
-    progress.reach(1000 * static_cast<std::int64_t>(at.candidate) + permille_of_candidate(at.stage),
+  const std::int64_t total = kPermille * (candidates + 1);
+  Progress progress(output, "planning", total);
+  PlanResult result = plan_batch(request, [&](const PlanProgress& at) {
+    progress.reach(kPermille * static_cast<std::int64_t>(at.candidate) + permille_of_candidate(at.stage),
                    fmt::format("planning, {} {}", doing(at.stage.stage), at.strategy));
   });
+  progress.reach(total);
+  return result;
 }
 
 }  // namespace
@@ -74,8 +79,7 @@ Command plan_command() {
     declared.required("-o,--output FILE", options->output, "Plan file to write");
     declared.required("--batch FILE:LINE", options->batch,
                       "Recorded batches or lengths, read from the line on");
-    declared.flag("--prune", options->prune,
-                  "End a simulation where it is slower than the best so far: a bound, not a time");
+    declared.flag("--prune", options->prune, "Stop simulating what is slower than the best so far");
     options->batches.declare(declared);
     options->inputs.declare(declared);
   };
