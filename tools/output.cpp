@@ -93,6 +93,7 @@ void Progress::advance(std::int64_t units) {
 void Progress::reach(std::int64_t units, const std::string& what) {
   const std::lock_guard lock(mutex_);
   if (!what.empty() && what != what_) {
+    if (visible_ && drawn_percent_ >= 0) std::cerr << "\r\033[K";  // the next text may be shorter
     what_ = what;
     drawn_percent_ = -1;
   }
@@ -110,7 +111,7 @@ void Progress::show(std::int64_t units) {
 void Progress::draw() const {
   constexpr int kCells = 30;
   const int filled = std::clamp(drawn_percent_ * kCells / 100, 0, kCells);
-  std::cerr << fmt::format("\r\033[K{} [{}{}] {}%", what_, std::string(static_cast<std::size_t>(filled), '#'),
+  std::cerr << fmt::format("\r{} [{}{}] {}%", what_, std::string(static_cast<std::size_t>(filled), '#'),
                            std::string(static_cast<std::size_t>(kCells - filled), '.'), drawn_percent_)
             << std::flush;
 }
