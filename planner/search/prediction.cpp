@@ -12,7 +12,7 @@ std::optional<Prediction> predict_step_within(const std::vector<std::vector<Rank
   SimulatorOptions options;
   options.record = false;
   options.recompute = request.options.recompute;
-  options.stop_after = most;
+  if (most) options.stop_after = *most;
   Prediction predicted =
       simulate_step(programs, request.topology, request.model, request.profile, options).prediction;
   if (most && predicted.step_time > *most) return std::nullopt;  // perhaps stopped: an incomplete prediction
