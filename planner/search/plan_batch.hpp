@@ -66,7 +66,7 @@ struct PlanProgress {
 struct PlanResult {
   std::optional<Plan> plan;
   std::vector<Rejection> rejections;
-  double largest_extrapolated_share = 0;   ///< of any candidate
+  double largest_extrapolated_share = 0;   ///< of any candidate that was simulated to its end
   std::string most_extrapolated_strategy;  ///< the candidate that has it; the first of equals
   std::vector<std::string>
       would_fit;  ///< when memory was lacking: what to change (planner/search/would_fit.hpp)

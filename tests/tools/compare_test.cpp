@@ -60,6 +60,31 @@ TEST(Compare, StagesTakeNoMoreThanTheWholeAndFollowTheSchema) {
   EXPECT_EQ(checked.code, 0) << checked.out << checked.err;
 }
 
+TEST(Compare, TheBarOnlyGrowsAlsoWithManyThreads) {
+  const Workspace work;
+  std::string batches;
+  for (int step = 0; step < 12; ++step) {
+    batches += fmt::format("{{\"step\": {}, \"packs\": [[{}, 9]]}}\n", step, 1 + 600 * (step % 3));
+  }
+  work.write("b.jsonl", batches);
+  for (const std::string& command :
+       {std::string("compare --threads 4 --batches"), std::string("plan -o p.json --batch")}) {
+    const Finished shown =
+        work.script("script -qec '" STRATA_BINARY " " + command +
+                    " b.jsonl --topology cpu:2x2 --model tiny --strategies all' /dev/null");
+    if (shown.code == 127) GTEST_SKIP() << "no script(1) to make a terminal";
+    const std::regex share(R"(\] (\d+)%)");
+    int last = -1, seen = 0;
+    for (std::sregex_iterator at(shown.out.begin(), shown.out.end(), share), end; at != end; ++at, ++seen) {
+      const int percent = std::stoi((*at)[1]);
+      EXPECT_GE(percent, last);
+      last = percent;
+    }
+    EXPECT_EQ(last, 100) << shown.out;
+    EXPECT_GE(seen, 12);
+  }
+}
+
 TEST(Prune, ThePlanSaysWhatTheOthersExceedAndIsProved) {
   const Workspace work;
   work.write("b.jsonl", "{\"step\": 0, \"packs\": [[4000, 24, 72]]}\n");
