@@ -87,11 +87,15 @@ struct Bounds {
   bool operator==(const Bounds&) const = default;
 };
 
+/// A strategy that was considered, with one of three: its time, the reason against it, or how long its step
+/// takes at least.
 struct Candidate {
   std::string strategy;
-  std::optional<Duration> step_time;    ///< empty when rejected
+  std::optional<Duration> step_time;
   std::optional<std::string> rejected;  ///< the reason
-  bool settled = true;                  ///< of its time, as Prediction::settled; true when rejected
+  bool settled = true;                  ///< of its time, as Prediction::settled; true without one
+  /// The step takes longer than this, which another candidate does not; its simulation was ended here.
+  std::optional<Duration> slower_than = {};
   bool operator==(const Candidate&) const = default;
 };
 

@@ -134,13 +134,18 @@ void verify_candidates(const Plan& plan, Findings& findings) {
   for (std::size_t i = 0; i < plan.candidates.size(); ++i) {
     const Candidate& candidate = plan.candidates[i];
     const std::string place = fmt::format("candidates[{}]", i);
-    if (candidate.step_time.has_value() == candidate.rejected.has_value()) {
+    const int known = static_cast<int>(candidate.step_time.has_value()) +
+                      static_cast<int>(candidate.rejected.has_value()) +
+                      static_cast<int>(candidate.slower_than.has_value());
+    if (known != 1) {
       findings.add("candidates", place,
-                   fmt::format("{} needs either a step time or a reason against it", candidate.strategy));
+                   fmt::format("{} needs either a step time, a reason against it or a time that it exceeds",
+                               candidate.strategy));
     }
-    if (candidate.rejected && !candidate.settled) {
+    if (!candidate.step_time && !candidate.settled) {
       findings.add("candidates", place,
-                   fmt::format("{} is rejected, but has a time that is not settled", candidate.strategy));
+                   fmt::format("{} is {}, but has a time that is not settled", candidate.strategy,
+                               candidate.rejected ? "rejected" : "slower than another"));
     }
     if (candidate.strategy != plan.strategy) continue;
     ++chosen;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "core/plan/plan.hpp"
@@ -24,6 +25,9 @@ struct SimulatorOptions {
   bool record = true;      ///< keep the timeline's events; the search needs only the totals
   bool exact = false;      ///< simulate every layer
   bool batch_ends = true;  ///< of many flows that share, let those end together that end almost together
+  /// The simulation may stop where its clock passes this; what it returns is then not complete, but for a
+  /// step time beyond this.
+  std::optional<Duration> stop_after = {};
   /// A step of at most so many instructions and flows, all layers, is simulated in full anyway.
   std::int64_t free_events = kFreeEvents;
   /// More than so many, all layers, are never simulated, unless `exact`.

@@ -3,6 +3,7 @@
 // the lower bounds, so that equal inputs give equal claims.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "core/plan/plan.hpp"
@@ -14,6 +15,10 @@ namespace strata {
 /// Times, memory, bytes and imbalance of verified `programs` ([wave][rank]). Throws InputError for a step
 /// that is longer than the clock counts.
 Prediction predict_step(const std::vector<std::vector<RankProgram>>& programs, const PlanRequest& request);
+
+/// The same, or nothing when the step takes longer than `most`.
+std::optional<Prediction> predict_step_within(const std::vector<std::vector<RankProgram>>& programs,
+                                              const PlanRequest& request, std::optional<Duration> most);
 
 /// The request's batch is as masked_batch returns it.
 Bounds bounds_of(const PlanRequest& request, Duration step_time);
