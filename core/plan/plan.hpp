@@ -44,6 +44,9 @@ struct LevelBytes {
   Bytes device, node, network;
   bool operator==(const LevelBytes&) const = default;
   Bytes total() const { return device + node + network; }
+  Bytes& at(LinkLevel level) {
+    return level == LinkLevel::device ? device : level == LinkLevel::node ? node : network;
+  }
 };
 
 /// What one rank holds at the fullest moment of a step, term by term. Empty: left out, because an input does

@@ -17,7 +17,8 @@ namespace strata::detail {
 
 namespace {
 
-/// Payload of one row and head on the wire; comm_schedule.hpp states the formats.
+/// Payload of one row and head on the wire; comm_schedule.hpp states the formats. A second count, independent
+/// of wire_bytes on purpose: a slip in that one shows as a difference.
 std::int64_t row_bytes(TensorKind tensor, const ModelShape& model) {
   constexpr std::int64_t kFloat = 4;
   const std::int64_t element = element_bytes(model.element_type);
@@ -60,7 +61,8 @@ class Sums {
   const Total& kv() const { return kv_; }
   const Total& level(LinkLevel level) const { return levels_[static_cast<std::size_t>(level)]; }
 
-  /// Largest / mean of the pairs; 1 when there are none, NaN when they do not fit.
+  /// Largest / mean of the pairs; 1 when there are none, NaN when they do not fit. Independent of `imbalance`
+  /// (core/schedule/schedule_counts.hpp), as all sums here.
   double imbalance() const {
     Total sum;
     std::int64_t largest = 0;

@@ -73,7 +73,7 @@ class QuickProof {
     const auto& steps = wave_.schedule.steps;
     each(2 * steps.size() + 1, [&](std::size_t job, detail::Findings& findings) {
       if (job == 0) {
-        owners_.emplace(wave_.placement);
+        owners_.emplace(wave_.placement, wave_.documents);
         return;
       }
       const auto kind = job % 2 == 0 ? detail::RecordKind::moves : detail::RecordKind::tasks;

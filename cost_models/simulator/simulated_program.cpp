@@ -175,17 +175,9 @@ class WaveCompiler {
 
   void count_bytes(std::int32_t rank, const PeerTraffic& traffic) {
     if (traffic.sent_bytes == 0) return;
-    switch (routes_.between(rank, traffic.peer).level) {
-      case LinkLevel::network:
-        totals_.bytes_by_level.network += {traffic.sent_bytes};
-        return;
-      case LinkLevel::node:
-        totals_.bytes_by_level.node += {traffic.sent_bytes};
-        return;
-      case LinkLevel::device:
-        break;
-    }
-    totals_.bytes_by_level.device += {traffic.sent_bytes};
+    const LinkLevel level = routes_.between(rank, traffic.peer).level;
+    totals_.bytes_by_level.at(level) += {traffic.sent_bytes};
+    if (level != LinkLevel::device) return;
     const std::int64_t work = device_transfer_cost(traffic.sent_bytes, profile_).work_ns;
     add_time(totals_.device_work_ns[at(topology_.rank_device[at(rank)])], work);
     add_time(totals_.work_ns, work);

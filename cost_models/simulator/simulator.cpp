@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/base/check.hpp"
+#include "core/schedule/schedule_counts.hpp"
 #include "cost_models/simulator/simulator_engine.hpp"
 #include "cost_models/simulator/steady_layers.hpp"
 
@@ -15,16 +16,6 @@ namespace {
 
 /// So many layers are tried in turn, while they are at most half of all.
 constexpr std::array<std::int32_t, 2> kShortLayers = {8, 16};
-
-double imbalance(const std::vector<std::int64_t>& pairs) {
-  std::int64_t total = 0, largest = 0;
-  for (const std::int64_t count : pairs) {
-    total += count;
-    largest = std::max(largest, count);
-  }
-  if (total == 0) return 1;
-  return static_cast<double>(largest) * static_cast<double>(pairs.size()) / static_cast<double>(total);
-}
 
 /// No device gets through its work faster than all its units do.
 Duration device_floor(const ProgramTotals& totals, const Topology& topology, std::int32_t layers) {
