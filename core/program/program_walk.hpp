@@ -25,8 +25,8 @@ struct PassOutline {
   struct Item {
     std::int32_t stream = 0;
     std::int32_t step = -1, lane = -1;  ///< of an exchange; -1 for other instructions
-    std::size_t waits_end = 0;          ///< in `waits`; the item's begin is the end of the one before
-    std::size_t peers_end = 0;          ///< in `peers`
+    std::uint32_t waits_end = 0;        ///< in `waits`; the item's begin is the end of the one before
+    std::uint32_t peers_end = 0;        ///< in `peers`
   };
   std::int32_t lane_count = 1;
   std::vector<Item> items;          ///< [instruction]

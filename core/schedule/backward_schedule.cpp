@@ -334,13 +334,17 @@ CommSchedule derive_backward(const Wave& wave, const ModelShape& model) {
   const DocumentNumbers all = wave.documents.empty()
                                   ? DocumentNumbers{}
                                   : DocumentNumbers{wave.documents.front(), wave.documents.back() + 1};
-  CommSchedule schedule{wave.schedule.exchange,
-                        derive_gradient_moves(wave, model, OwnerTable(wave.placement, wave.documents), all)};
+  return complete_backward(
+      wave, derive_gradient_moves(wave, model, OwnerTable(wave.placement, wave.documents), all));
+}
+
+CommSchedule complete_backward(const Wave& wave, std::vector<ScheduleStep> gradient_moves) {
+  CommSchedule schedule{wave.schedule.exchange, std::move(gradient_moves)};
   const bool refetch = wave.backward.kv == BackwardKeep::refetch;
   for (std::size_t s = 0; s < wave.schedule.steps.size(); ++s) {
     repeat_step(wave.schedule.steps[s], refetch, schedule.steps[s]);
-    sort_canonically(schedule.steps[s]);
   }
+  for (ScheduleStep& step : schedule.steps) sort_canonically(step);
   return schedule;
 }
 

@@ -28,4 +28,7 @@ struct DocumentNumbers {
 std::vector<ScheduleStep> derive_gradient_moves(const Wave& wave, const ModelShape& model,
                                                 const OwnerTable& owners, DocumentNumbers documents);
 
+/// derive_backward from the gradient moves of all documents, which may stand in any order within a step.
+CommSchedule complete_backward(const Wave& wave, std::vector<ScheduleStep> gradient_moves);
+
 }  // namespace strata

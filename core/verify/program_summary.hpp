@@ -22,7 +22,7 @@ namespace strata {
 /// sizes in order. Equal programs are not at stake but equal lists.
 struct PeerFlow {
   std::int32_t step = 0, lane = 0, peer = 0;
-  std::int64_t count = 0;
+  std::int32_t count = 0;
   std::uint64_t sizes = 0;
   auto operator<=>(const PeerFlow&) const = default;
 };

@@ -9,7 +9,6 @@
 #include <numeric>
 
 #include "core/base/checked.hpp"
-#include "core/schedule/backward_schedule.hpp"
 #include "core/schedule/rank_set.hpp"
 #include "core/verify/verify_detail.hpp"
 
@@ -45,7 +44,7 @@ std::int64_t row_bytes(TensorKind tensor, const ModelShape& model) {
 /// Payload of one layer, forward and backward, and the forward pairs of every rank.
 class Sums {
  public:
-  explicit Sums(const Plan& plan)
+  Sums(const Plan& plan, const std::vector<CommSchedule>& backward)
       : model_(plan.model),
         routes_(plan.topology),
         pairs_(static_cast<std::size_t>(plan.topology.rank_count())) {
@@ -54,8 +53,8 @@ class Sums {
       add_traffic(wave.schedule);
       // Backward repeats the exchanges of forward where whole layers are computed again.
       if (plan.options.recompute == Recompute::full) add_traffic(wave.schedule);
-      add_traffic(derive_backward(wave, plan.model));
     }
+    for (const CommSchedule& schedule : backward) add_traffic(schedule);
   }
 
   const Total& kv() const { return kv_; }
@@ -220,8 +219,8 @@ void verify_times_and_memory(const Plan& plan, Findings& findings) {
 
 }  // namespace
 
-void verify_numbers(const Plan& plan, Findings& findings) {
-  const Sums sums(plan);
+void verify_numbers(const Plan& plan, const std::vector<CommSchedule>& backward, Findings& findings) {
+  const Sums sums(plan, backward);
   const auto compare = [&](const char* name, std::int64_t stated, const Total& actual) {
     if (actual.is(stated)) return;
     findings.add("predicted", fmt::format("predicted.{}", name),

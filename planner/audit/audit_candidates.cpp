@@ -2,7 +2,10 @@
 // The candidates of a plan: who was considered, and whether the others really lost.
 #include <algorithm>
 
+#include "core/base/checked.hpp"
+#include "cost_models/cost/memory_cost.hpp"
 #include "planner/audit/audit_detail.hpp"
+#include "planner/search/waves.hpp"
 #include "planner/strategies/strategy_table.hpp"
 
 namespace strata::audit {
@@ -98,14 +101,27 @@ void audit_winner(const Plan& plan, Report& report) {
   }
 }
 
+/// Whether the waves hold the documents of `others`, one by one.
+template <typename Other>
+bool split_alike(const std::vector<Wave>& waves, const std::vector<Other>& others) {
+  return std::equal(waves.begin(), waves.end(), others.begin(), others.end(),
+                    [](const Wave& a, const Other& b) { return a.documents == b.documents; });
+}
+
+/// Whether the planner's first way to split the documents is that of the plan, and fits: then it is its last
+/// one too. The waves are those of the strategy (audit_strategy), and what they need has been compared with
+/// the caps (audit_claims).
+bool is_first_split(const Plan& plan, const PlanRequest& request, const Report& report) {
+  if (report.is_open("strategy") || plan.predicted.peak_memory.count == kUncountable) return false;
+  const std::int64_t budget = most_tokens(request.model, request.options, request.topology);
+  return split_alike(plan.waves, split_into_waves(request.batch, budget));
+}
+
 /// Fixed packs are the waves. Free documents can be split otherwise than the strategy would.
 void audit_split(const Plan& plan, const PlanRequest& request, Report& report) {
-  if (plan.batch.fixed_packs) return;
+  if (plan.batch.fixed_packs || is_first_split(plan, request, report)) return;
   const StrategyOutcome outcome = plan_with(strategy_named(plan.strategy), request.batch, request);
-  const bool same =
-      std::equal(plan.waves.begin(), plan.waves.end(), outcome.waves.begin(), outcome.waves.end(),
-                 [](const Wave& a, const Wave& b) { return a.documents == b.documents; });
-  if (same) return;
+  if (split_alike(plan.waves, outcome.waves)) return;
   report.leave_open("waves",
                     fmt::format("'{}' would split the documents into waves otherwise", plan.strategy));
 }
