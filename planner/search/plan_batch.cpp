@@ -8,6 +8,7 @@
 #include "core/base/counts.hpp"
 #include "core/lowering/lower.hpp"
 #include "core/plan/plan_json.hpp"
+#include "core/program/program_digest.hpp"
 #include "core/verify/verify_programs.hpp"
 #include "core/verify/verify_schedule.hpp"
 #include "cost_models/cost/memory_cost.hpp"
