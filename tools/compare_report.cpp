@@ -7,9 +7,9 @@
 #include <map>
 
 #include "core/base/counts.hpp"
+#include "core/base/human_units.hpp"
 #include "core/json/json_writer.hpp"
 #include "planner/report/explain.hpp"
-#include "core/base/human_units.hpp"
 #include "planner/report/memory_text.hpp"
 #include "tools/plan_report.hpp"
 

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "core/problem/model_shape.hpp"
@@ -23,10 +22,5 @@ std::vector<RankProgram> lower_wave(const Wave& wave, const ModelShape& model);
 std::vector<std::vector<RankProgram>> lower_waves(const std::vector<Wave>& waves, const ModelShape& model);
 /// For parallel_for over the ranks of `wave`: 1 where starting threads costs more than they save, else 0.
 std::int32_t lowering_threads(const Wave& wave);
-/// A digest of everything in the program, as "sha256:..."-style text; see core/base/digest.hpp.
-std::string program_digest(const RankProgram& program);
-
-/// The digests of one wave's programs, [rank].
-std::vector<std::string> program_digests(const std::vector<RankProgram>& programs);
 
 }  // namespace strata

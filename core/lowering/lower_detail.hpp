@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inside of lowering: the builder that turns operations into instructions with their waits, the table of rows
-// a rank holds, and the arena. Not for use outside core/lowering/lower*.cpp.
+// Inside of lowering: the builder that turns operations into instructions with their waits, and gives buffers
+// their places. Not for use outside core/lowering.
 #pragma once
 
 #include <array>
-#include <cstddef>
 #include <cstdint>
 #include <vector>
 
+#include "core/lowering/arena.hpp"
 #include "core/problem/model_shape.hpp"
 #include "core/program/rank_program.hpp"
 #include "core/schedule/wave.hpp"
@@ -36,60 +36,35 @@ class ProgramBuilder {
   void assign_arena();
 
  private:
-  /// When a buffer is used within a pass.
-  struct Use {
-    std::int32_t first = -1;                  ///< instruction
-    std::vector<std::int32_t> reads, writes;  ///< [stream] -> last instruction, -1 for none
+  static constexpr std::int32_t kNone = -1;
+  /// The last instructions on one stream that use a buffer within a pass. A buffer has one for every stream
+  /// that uses it, which are few: a linked list.
+  struct StreamUse {
+    std::int32_t stream = 0;
+    std::int32_t read = kNone;
+    std::int32_t write = kNone;
+    std::int32_t next = kNone;  ///< in `stream_uses`
   };
-  struct Lifetime;
-  std::vector<Lifetime> lifetimes(Pass pass) const;
+  struct BufferUse {
+    std::int32_t first = kNone;  ///< instruction
+    std::int32_t list = kNone;   ///< in `stream_uses`
+  };
+  struct PassUses {
+    std::vector<BufferUse> buffers;
+    std::vector<StreamUse> stream_uses;
+  };
+  /// Adds what `access` waits for to `waits_`.
+  void wait_for_users(const PassUses& uses, const Access& access);
+  static void add_use(PassUses& uses, const Access& access, std::int32_t stream, std::int32_t instruction);
+  /// The scratch buffers of a pass, sorted by first use. `last_uses` holds the users that they refer to.
+  std::vector<Lifetime> lifetimes(const PassUses& uses, std::vector<LastUse>& last_uses) const;
   std::int64_t place_pass(Pass pass, std::int64_t base);
 
   RankProgram& program_;
   Pass pass_ = Pass::forward;
-  std::array<std::vector<Use>, 2> uses_;  ///< [pass][buffer]
+  std::array<PassUses, 2> uses_;  ///< [pass]
   std::vector<Access> accesses_;
-};
-
-/// A run of rows that lie in one group of buffers back to back.
-struct HeldRun {
-  std::int32_t group = 0;
-  std::int64_t row = 0;
-  TokenSpan span;
-
-  /// Whether `next` goes on where this run ends, in the document and in the buffers.
-  bool continues_in(const HeldRun& next) const {
-    return next.span.document == span.document && next.span.begin == span.end && next.group == group &&
-           next.row == row + span.length();
-  }
-};
-
-/// Which rows of documents a rank holds, and where: pieces by the head range they were received with.
-class HeldRows {
- public:
-  void add(HeadRange heads, const TokenSpan& span, std::int32_t group, std::int64_t row);
-  /// Sorts what was added since the last call and joins neighbours; needed before `resolve`.
-  void seal();
-  /// Appends the runs that make up `span` for `heads`, in token order, each as long as possible.
-  /// STRATA_CHECKs that every row is held.
-  void resolve(const TokenSpan& span, HeadRange heads, std::vector<HeldRun>& runs) const;
-  /// The same for the rows of `span` that are held; the others are left out.
-  void find_held(const TokenSpan& span, HeadRange heads, std::vector<HeldRun>& runs) const;
-  /// `heads` cut at the borders of what was received, so that `resolve` can serve each part from one head
-  /// range.
-  void head_parts(HeadRange heads, std::vector<HeadRange>& parts) const;
-
- private:
-  struct Variant {
-    HeadRange heads;
-    std::vector<HeldRun> pieces;
-    std::size_t sealed = 0;         ///< pieces before this one are sorted and joined
-    mutable std::size_t found = 0;  ///< where the last search ended: the next one is usually close
-
-    /// The first piece that ends after the first row of `span`.
-    std::size_t find(const TokenSpan& span) const;
-  };
-  std::vector<Variant> variants_;
+  Waits waits_;
 };
 
 }  // namespace strata::detail

@@ -9,7 +9,9 @@
 #include <optional>
 #include <vector>
 
+#include "core/lowering/held_rows.hpp"
 #include "core/lowering/lower_detail.hpp"
+#include "core/plan/plan.hpp"
 
 namespace strata::detail {
 

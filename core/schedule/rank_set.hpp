@@ -13,8 +13,8 @@
 
 namespace strata {
 
-/// A set of ranks that can hold a rank several times. It reads out as ranges, in time linear in the ranges and
-/// in a 64th of the ranks from the lowest to the highest that it has held since it was empty.
+/// A set of ranks that can hold a rank several times. It reads out as ranges, in time linear in the ranges
+/// and in a 64th of the ranks from the lowest to the highest that it has held since it was empty.
 class RankSet {
  public:
   explicit RankSet(std::int32_t rank_count);

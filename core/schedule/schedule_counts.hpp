@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What one record of a schedule moves or computes, and how evenly ranks are loaded: the one definition of each
-// that planner, lowering and simulator share. The verifier counts a second time, by itself, on purpose
+// What one record of a schedule moves or computes, and how evenly ranks are loaded: the one definition of
+// each that planner, lowering and simulator share. The verifier counts a second time, by itself, on purpose
 // (core/verify/verify_numbers.cpp).
 #pragma once
 

@@ -11,6 +11,7 @@
 #include "core/base/parallel_for.hpp"
 #include "core/lowering/lower.hpp"
 #include "core/plan/plan_json.hpp"
+#include "core/program/program_digest.hpp"
 #include "core/schedule/backward_schedule.hpp"
 #include "core/verify/program_summary.hpp"
 #include "core/verify/verify_detail.hpp"

@@ -33,8 +33,8 @@ namespace {
 std::size_t skip_to(std::span<const TokenSpan> spans, std::size_t at, std::int32_t document) {
   if (at + 1 < spans.size() && spans[at + 1].document >= document) return at + 1;  // as in most lists
   const auto from = spans.begin() + static_cast<std::ptrdiff_t>(at);
-  const auto found = std::partition_point(
-      from, spans.end(), [&](const TokenSpan& span) { return span.document < document; });
+  const auto found = std::partition_point(from, spans.end(),
+                                          [&](const TokenSpan& span) { return span.document < document; });
   return static_cast<std::size_t>(found - spans.begin());
 }
 

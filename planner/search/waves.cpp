@@ -95,7 +95,8 @@ class WaveRoom {
     capacity_ = std::max<std::size_t>(1, 2 * capacity_);
     most_.assign(2 * capacity_, kClosed);
     std::copy(rooms.begin(), rooms.end(), most_.begin() + static_cast<std::ptrdiff_t>(capacity_));
-    for (std::size_t node = capacity_; --node > 0;) most_[node] = std::max(most_[2 * node], most_[2 * node + 1]);
+    for (std::size_t node = capacity_; --node > 0;)
+      most_[node] = std::max(most_[2 * node], most_[2 * node + 1]);
   }
 
   std::size_t count_ = 0, capacity_ = 0;
