@@ -4,6 +4,7 @@
 
 #include "core/lowering/lower.hpp"
 #include "core/plan/plan_json.hpp"
+#include "core/program/program_digest.hpp"
 #include "core/verify/verify_programs.hpp"
 #include "planner/search/expect_valid.hpp"
 #include "planner/search/plan_batch.hpp"

@@ -161,7 +161,7 @@ Sample sample_of(std::string_view strategy, Axis axis, std::int32_t size, std::s
     audit = audit_plan(read_plan(in, "plan"), options);
   });
   for (const Violation& violation : audit.violations) ADD_FAILURE() << violation.message;
-  const Programs programs = lower_plan(*result.plan);
+  const Programs programs = lower_waves(result.plan->waves, result.plan->model);
   sample.work[2] = work_of(
       [&] { simulate_step(programs, request.topology, request.model, request.profile, SimulatorOptions{}); });
   sample.units = units_of(*result.plan) + messages_of(programs);
