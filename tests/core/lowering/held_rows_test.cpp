@@ -165,20 +165,23 @@ TEST(HeldRows, AnswersLikeATableOfAllRows) {
   }
 }
 
-TEST(HeldRows, JoinsWhatArrivesBackToFrontInManySteps) {
-  HeldRows held;
-  constexpr std::int32_t kSteps = 1000;
-  for (std::int32_t step = 0; step < kSteps; ++step) {
-    const std::int64_t begin = kSteps - 1 - step;
-    held.add({0, 1}, {0, begin, begin + 1}, 0, begin);
-    held.add({0, 1}, {1, begin, begin + 1}, 0, 2 * begin);
-    held.seal();
-    std::vector<HeldRun> runs;
-    held.resolve({0, begin, kSteps}, {0, 1}, runs);
-    ASSERT_EQ(runs, (std::vector<HeldRun>{{0, begin, {0, begin, kSteps}}}));
-    runs.clear();
-    held.resolve({1, begin, kSteps}, {0, 1}, runs);
-    ASSERT_EQ(runs.size(), static_cast<std::size_t>(step) + 1);
+TEST(HeldRows, JoinsWhatArrivesInManySteps) {
+  constexpr std::int64_t kSteps = 1000;
+  for (const bool back_to_front : {false, true}) {
+    HeldRows held;
+    for (std::int64_t step = 0; step < kSteps; ++step) {
+      const std::int64_t begin = back_to_front ? kSteps - 1 - step : step;
+      held.add({0, 1}, {1, begin, begin + 1}, 0, begin);
+      held.add({1, 2}, {1, begin, begin + 1}, 0, 2 * begin);  // these lie apart
+      held.seal();
+      const TokenSpan so_far{1, back_to_front ? begin : 0, back_to_front ? kSteps : begin + 1};
+      std::vector<HeldRun> runs;
+      held.resolve(so_far, {0, 1}, runs);
+      ASSERT_EQ(runs, (std::vector<HeldRun>{{0, so_far.begin, so_far}}));
+      runs.clear();
+      held.resolve(so_far, {1, 2}, runs);
+      ASSERT_EQ(runs.size(), static_cast<std::size_t>(step) + 1);
+    }
   }
 }
 
