@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "core/plan/plan.hpp"
-#include "core/problem/topology.hpp"
+#include "core/problem/route_table.hpp"
 #include "core/program/rank_program.hpp"
 #include "cost_models/profile/cost_profile.hpp"
 
