@@ -181,7 +181,13 @@ void FluidSystem::settle(std::int64_t now_ns) {
     component_is_plain_ = true;
     capped_.clear();
   };
-  for (const std::int32_t flow : changed_flows_) settle_component(flow);
+  for (const std::int32_t flow : changed_flows_) {
+    if (is_alone(flow)) {
+      settle_alone(flow, now_ns);
+    } else {
+      settle_component(flow);
+    }
+  }
   // A resource that could fill and no longer can frees its users, each of them a component of its own.
   for (const std::int32_t resource : changed_resources_) {
     resources_[at(resource)].changed = false;
@@ -189,6 +195,28 @@ void FluidSystem::settle(std::int64_t now_ns) {
   }
   changed_flows_.clear();
   changed_resources_.clear();
+}
+
+/// Whether nothing that the flow uses could be full.
+bool FluidSystem::is_alone(std::int32_t number) const {
+  const Flow& flow = flows_[at(number)];
+  for (std::int32_t i = flow.use_begin; i < flow.use_begin + flow.use_count; ++i) {
+    if (marks_[at(use_resources_[at(i)])].may_fill) return false;
+  }
+  return true;
+}
+
+/// What settling it as a component would do.
+void FluidSystem::settle_alone(std::int32_t number, std::int64_t now_ns) {
+  if (visits_[at(number)] >= visit_) return;
+  visits_[at(number)] = visit_;
+  ++done_.components;
+  ++done_.flows;
+  set_rate(number, flows_[at(number)].cap, now_ns);
+  Flow& flow = flows_[at(number)];
+  if (flow.announced) return;
+  flow.announced = true;
+  events_.push(end_ns_[at(number)], EventKind::flow_end, number, flow.generation);
 }
 
 void FluidSystem::solve_visited(std::int64_t now_ns) {

@@ -125,6 +125,8 @@ class FluidSystem {
   void visit_flow(std::int32_t flow);
   void visit_users(std::int32_t resource);
   void visit_uses(std::int32_t flow);
+  bool is_alone(std::int32_t flow) const;
+  void settle_alone(std::int32_t flow, std::int64_t now_ns);
   void solve_visited(std::int64_t now_ns);
   void solve_one(std::int32_t flow, std::int64_t now_ns);
   void solve_generally(std::int64_t now_ns);

@@ -221,7 +221,7 @@ Simulation simulate_step(const std::vector<std::vector<RankProgram>>& waves, con
     STRATA_CHECK(programs.size() == topology.rank_device.size(), "a wave has {} programs for {} ranks",
                  programs.size(), topology.rank_device.size());
     compiled.push_back(compile_wave(programs, topology, routes, model, profile,
-                                    {options.include_linear, options.recompute}, totals));
+                                    {options.include_linear, options.recompute, options.record}, totals));
   }
   const Duration floor = device_floor(totals, topology, layers);
   if (floor > options.stop_after) return stopped(floor, {});

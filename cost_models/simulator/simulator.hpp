@@ -117,8 +117,8 @@ struct Simulation {
 /// together end together, late by at most 1/256 of the duration of the first (fluid.hpp). The step is off by
 /// less than 1 %.
 ///
-/// Not among them are layers that take their course to the nanosecond as an earlier one of their pass did: they
-/// are counted instead of simulated, and nothing else shows it (simulator_repeats.cpp).
+/// Layers that take their course to the nanosecond as an earlier one of their pass did are counted instead of
+/// simulated. That is no shortcut: the results are the same (simulator_repeats.cpp).
 ///
 /// The step is never predicted shorter than the work of its busiest device.
 ///

@@ -139,7 +139,7 @@ void SimulatorEngine::begin_stages(std::int32_t rank) {
     if (state.left > 0) {
       state.waits.resize(at(state.left));
       for (std::size_t i = 0; i < state.waits.size(); ++i) state.waits[i] = state.pass->instructions[i].waits;
-      state.posted_ns.resize(at(state.left));
+      if (settings_.record) state.posted_ns.resize(at(state.left));
       state.exchanges.assign(state.pass->exchanges.size(), {});
       for (const std::int32_t instruction : state.pass->ready) ready_.push_back({rank, instruction});
       return;
@@ -188,7 +188,7 @@ void SimulatorEngine::run_ready() {
 void SimulatorEngine::post(Ready ready) {
   RankState& state = ranks_[at(ready.rank)];
   const SimulatedInstruction& instruction = state.pass->instructions[at(ready.instruction)];
-  state.posted_ns[at(ready.instruction)] = now_ns_;
+  if (settings_.record) state.posted_ns[at(ready.instruction)] = now_ns_;
   if (instruction.exchange >= 0) return post_exchange(ready.rank, instruction.exchange);
   if (instruction.work_ns == 0) return finish(ready.rank, ready.instruction);
   count_time(ready.rank);
@@ -364,8 +364,8 @@ void SimulatorEngine::record(std::int32_t rank, std::int32_t instruction) {
   event.posted_ns = state.posted_ns[at(instruction)];
   event.matched_ns = done.exchange < 0 ? event.posted_ns : state.exchanges[at(done.exchange)].matched_ns;
   event.end_ns = now_ns_;
-  event.bytes = done.bytes;
-  event.flops = done.flops;
+  event.bytes = state.pass->loads[at(instruction)].bytes;
+  event.flops = state.pass->loads[at(instruction)].flops;
   // Keys are (wave, layer, pass, rank, instruction), and a layer's events lie together.
   const std::int64_t place = wave_events_[at(state.wave)] +
                              event.layer * waves_[at(state.wave)].instructions + state.pass->first_event +
