@@ -83,7 +83,7 @@ struct WrappedHeader {
 const std::vector<WrappedHeader>& wrapped_headers() {
   static const std::vector<WrappedHeader> kWrapped = {
       {"nlohmann/", {}, {"core/json/json_document.cpp"}},
-      {"boost/", {}, {"core/problem/topology.cpp"}},
+      {"boost/", {}, {"core/problem/route_table.cpp"}},
       {"CLI/", {}, {"tools/command_line.cpp"}},
       {"mpi.h", {}, {"executor/job/mpi_job.cpp", "executor/job/mpi_transport.cpp"}},
       // Their order of iteration differs between machines; what reaches a plan must not.

@@ -10,6 +10,7 @@
 #include "core/base/check.hpp"
 #include "core/base/closest_name.hpp"
 #include "core/plan/plan_json.hpp"
+#include "core/problem/route_table.hpp"
 #include "executor/device/cuda_accelerator.hpp"
 #include "executor/job/mpi_job.hpp"
 #include "executor/nccl/nccl_network.hpp"

@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "core/base/checked.hpp"
+#include "core/problem/route_table.hpp"
 #include "core/schedule/rank_set.hpp"
 #include "core/verify/verify_detail.hpp"
 

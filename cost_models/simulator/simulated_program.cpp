@@ -79,6 +79,7 @@ class WaveCompiler {
                     SimulatedPass& out) {
     const RankProgram& program = programs_[at(rank)];
     out.instructions.resize(instructions.size());
+    if (options_.loads) out.loads.resize(instructions.size());
     connect(instructions, rank, out);
     const std::int32_t device = topology_.rank_device[at(rank)];
     const Device& machine = topology_.devices[at(device)];
@@ -89,12 +90,12 @@ class WaveCompiler {
       if (const Exchange* exchange = exchange_of(op)) {
         made.exchange = static_cast<std::int32_t>(out.exchanges.size());
         add_exchange(program, rank, static_cast<std::int32_t>(i), *exchange, first_forward, out);
-        made.bytes = sent_bytes(program, op).count;
+        if (options_.loads) out.loads[i].bytes = sent_bytes(program, op).count;
         continue;
       }
       const InstructionCost cost =
           instruction_cost(program, op, pass, model_, profile_, options_.include_linear);
-      made.flops = operation_flops(program, op).count;
+      if (options_.loads) out.loads[i].flops = operation_flops(program, op).count;
       if (first_forward) totals_.rank_pairs[at(rank)] += attention_pairs(op);
       set_work(cost, machine, made);
       add_time(totals_.device_work_ns[at(device)], made.work_ns);

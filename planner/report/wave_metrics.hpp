@@ -7,7 +7,7 @@
 
 #include "core/plan/plan.hpp"
 #include "core/problem/model_shape.hpp"
-#include "core/problem/topology.hpp"
+#include "core/problem/route_table.hpp"
 
 namespace strata {
 

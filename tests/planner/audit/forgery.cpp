@@ -8,6 +8,7 @@
 
 #include "core/lowering/lower.hpp"
 #include "core/plan/plan_json.hpp"
+#include "core/problem/route_table.hpp"
 #include "core/program/program_digest.hpp"
 #include "core/schedule/backward_schedule.hpp"
 #include "planner/report/wave_metrics.hpp"
