@@ -79,7 +79,10 @@ std::int32_t lowering_threads(const Wave& wave) {
 }
 
 std::vector<RankProgram> lower_wave(const Wave& wave, const ModelShape& model) {
-  const CommSchedule backward = derive_backward(wave, model);
+  return lower_wave(wave, derive_backward(wave, model), model);
+}
+
+std::vector<RankProgram> lower_wave(const Wave& wave, const CommSchedule& backward, const ModelShape& model) {
   const std::int32_t ranks = wave.placement.rank_count();
   std::vector<RankProgram> programs(static_cast<std::size_t>(ranks));
   parallel_for(ranks, lowering_threads(wave), [&](std::int64_t rank) {

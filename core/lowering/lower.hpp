@@ -18,6 +18,8 @@ inline constexpr std::int32_t kLoweringVersion = 3;
 RankProgram lower(const Wave& wave, const CommSchedule& backward, const ModelShape& model, std::int32_t rank);
 /// All ranks' programs of one wave (derives the backward schedule itself).
 std::vector<RankProgram> lower_wave(const Wave& wave, const ModelShape& model);
+/// The same with the wave's backward schedule, as derive_backward gives it.
+std::vector<RankProgram> lower_wave(const Wave& wave, const CommSchedule& backward, const ModelShape& model);
 /// The programs of all waves, [wave][rank].
 std::vector<std::vector<RankProgram>> lower_waves(const std::vector<Wave>& waves, const ModelShape& model);
 /// For parallel_for over the ranks of `wave`: 1 where starting threads costs more than they save, else 0.

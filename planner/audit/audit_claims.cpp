@@ -133,7 +133,7 @@ void audit_claims(const Plan& plan, const PlanRequest& request, bool profile_is_
     const MemoryPrediction memory = predict_memory(programs, plan.model, plan.options, plan.topology);
     set_memory(memory, truth);
     audit_cap(plan, memory, report);
-    if (options.times) truth = predict_step(programs, request);
+    if (options.times) truth = predict_step(programs, memory, request);
     compare(kPredicted, "predicted", options.times ? "the simulated waves give" : "the programs give",
             plan.predicted, truth, report);
   } catch (const InputError& error) {

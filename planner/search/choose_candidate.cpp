@@ -141,7 +141,7 @@ Candidate candidate_of(const Strategy& strategy, const StrategyOutcome& outcome)
 PlanResult plan_batch(const PlanRequest& asked, const std::function<void(const PlanProgress&)>& progress) {
   validate(asked);
   PlanRequest request = asked;
-  request.batch = masked_batch(asked.batch, asked.model, "batch");
+  request.batch = masked_batch(std::move(request.batch), request.model, "batch");
   return Contest(request, progress).result();
 }
 

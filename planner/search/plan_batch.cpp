@@ -49,13 +49,15 @@ StrategyOutcome lower_waves(const Strategy& strategy, const std::vector<WaveDocu
       return outcome;
     }
     Wave wave = run(PlanStage::search, [&] { return make_wave(strategy, wanted, request.options); });
+    CommSchedule backward;  // derived once: what is verified is what is lowered
     expect_valid(run(PlanStage::verify,
                      [&] {
                        return verify_wave(wave, request.model, wanted.rank_count, fmt::format("waves[{}]", i),
-                                          1);
+                                          1, &backward);
                      }),
                  strategy.name);
-    outcome.programs.push_back(run(PlanStage::lower, [&] { return lower_wave(wave, request.model); }));
+    outcome.programs.push_back(
+        run(PlanStage::lower, [&] { return lower_wave(wave, backward, request.model); }));
     outcome.waves.push_back(std::move(wave));
   }
   return outcome;
@@ -204,9 +206,9 @@ StrategyOutcome plan_with(const Strategy& strategy, const Batch& batch, const Pl
   try {
     outcome = fit_waves_timed(strategy, batch, request, clock);
     if (!outcome.rejection) {
-      const std::optional<Prediction> predicted =
-          clock.run({PlanStage::simulate, 0, outcome.waves.size()},
-                    [&] { return predict_step_within(outcome.programs, request, limits.stop_after); });
+      const std::optional<Prediction> predicted = clock.run(
+          {PlanStage::simulate, 0, outcome.waves.size()},
+          [&] { return predict_step_within(outcome.programs, outcome.memory, request, limits.stop_after); });
       if (predicted) {
         check_countable(*predicted);
         outcome.predicted = *predicted;

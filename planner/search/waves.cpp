@@ -36,7 +36,7 @@ void check_countable(const Batch& batch, const ModelShape& model, std::string_vi
 
 }  // namespace
 
-Batch masked_batch(const Batch& batch, const ModelShape& model, std::string_view where) {
+Batch masked_batch(Batch batch, const ModelShape& model, std::string_view where) {
   if (model.mask_kind == MaskKind::document_causal) {
     check_countable(batch, model, where);
     return batch;
@@ -45,11 +45,10 @@ Batch masked_batch(const Batch& batch, const ModelShape& model, std::string_view
     throw InputError(std::string(where), "free documents with the mask full_causal",
                      "fixed packs, each of which is one sequence under full_causal");
   }
-  Batch masked = batch;
-  for (auto& pack : masked.packs) pack = {std::accumulate(pack.begin(), pack.end(), std::int64_t{0})};
-  validate(masked, where);
-  check_countable(masked, model, where);
-  return masked;
+  for (auto& pack : batch.packs) pack = {std::accumulate(pack.begin(), pack.end(), std::int64_t{0})};
+  validate(batch, where);
+  check_countable(batch, model, where);
+  return batch;
 }
 
 namespace {

@@ -71,7 +71,8 @@ void put_times_right(Plan& plan) {
 void put_prediction_right(Plan& plan, const PlanRequest& request) {
   std::vector<std::vector<RankProgram>> programs;
   for (const Wave& wave : plan.waves) programs.push_back(lower_wave(wave, plan.model));
-  plan.predicted = predict_step(programs, request);
+  const MemoryPrediction memory = predict_memory(programs, plan.model, plan.options, plan.topology);
+  plan.predicted = predict_step(programs, memory, request);
   plan.bounds = bounds_of(request, plan.predicted.step_time);
   put_times_right(plan);
 }
