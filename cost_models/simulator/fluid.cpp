@@ -75,8 +75,8 @@ std::int32_t FluidSystem::start(double work, double cap, const std::vector<Resou
   if (free_.empty()) {
     number = static_cast<std::int32_t>(flows_.size());
     flows_.emplace_back();
-    end_ns_.push_back(0);
-    visits_.push_back(0);
+    start_ns_.push_back(-1);
+    use_room_.push_back(0);
   } else {
     number = free_.back();
     free_.pop_back();
@@ -85,7 +85,7 @@ std::int32_t FluidSystem::start(double work, double cap, const std::vector<Resou
   flow.work = work;
   flow.rate = 0;
   flow.announced = false;
-  flow.start_ns = -1;
+  start_ns_[at(number)] = -1;
   flow.cap = cap;
   add_uses(number, uses);
   changed_flows_.push_back(number);
@@ -94,16 +94,18 @@ std::int32_t FluidSystem::start(double work, double cap, const std::vector<Resou
 
 void FluidSystem::add_uses(std::int32_t number, const std::vector<ResourceUse>& uses) {
   Flow& flow = flows_[at(number)];
-  flow.use_count = static_cast<std::int32_t>(uses.size());
-  if (flow.use_count > flow.use_room) {  // the place it had stays empty: a number's room only grows
-    flow.use_room = flow.use_count;
+  const auto count = static_cast<std::int32_t>(uses.size());
+  flow.use_count = static_cast<std::int16_t>(count);
+  if (count > use_room_[at(number)]) {  // the place it had stays empty: a number's room only grows
+    use_room_[at(number)] = count;
     flow.use_begin = static_cast<std::int32_t>(uses_.size());
     uses_.resize(uses_.size() + uses.size());
     use_resources_.resize(uses_.size());
   }
   flow.plain = true;
-  for (std::int32_t i = 0; i < flow.use_count; ++i) {
+  for (std::int32_t i = 0; i < count; ++i) {
     const ResourceUse& use = uses[at(i)];
+    if (i < kNear) flow.near[at(i)] = use.resource;
     Resource& resource = resources_[at(use.resource)];
     const std::int64_t demand = units(flow.cap * use.weight);
     use_resources_[at(flow.use_begin + i)] = use.resource;
@@ -135,23 +137,26 @@ void FluidSystem::end(std::int32_t flow) {
 }
 
 void FluidSystem::visit_flow(std::int32_t flow) {
-  if (visits_[at(flow)] >= visit_) return;
-  visits_[at(flow)] = visit_;
+  if (flows_[at(flow)].visit >= visit_) return;
+  flows_[at(flow)].visit = visit_;
   component_.push_back(flow);
 }
 
 void FluidSystem::visit_users(std::int32_t resource) {
   marks_[at(resource)].visit = visit_;
   component_resources_.push_back(resource);
-  for (const User& user : resources_[at(resource)].users) visit_flow(user.flow);
+  const std::vector<User>& users = resources_[at(resource)].users;
+  for (std::size_t i = 0; i < users.size(); ++i) {
+    fetch_ahead(users, i);
+    visit_flow(users[i].flow);
+  }
 }
 
 void FluidSystem::visit_uses(std::int32_t flow) {
   const Flow& visited = flows_[at(flow)];
   component_is_plain_ = component_is_plain_ && visited.plain;
   bool held_by_cap = true;
-  for (std::int32_t i = visited.use_begin; i < visited.use_begin + visited.use_count; ++i) {
-    const std::int32_t resource = use_resources_[at(i)];
+  for (const std::int32_t resource : resources_of(visited)) {
     if (!marks_[at(resource)].may_fill) continue;
     held_by_cap = held_by_cap && visited.cap < resources_[at(resource)].capacity;
     if (marks_[at(resource)].visit != visit_) visit_users(resource);
@@ -161,7 +166,7 @@ void FluidSystem::visit_uses(std::int32_t flow) {
 
 /// Begins to count visits anew.
 void FluidSystem::forget_visits() {
-  std::fill(visits_.begin(), visits_.end(), 0);
+  for (Flow& flow : flows_) flow.visit = 0;
   for (Mark& mark : marks_) mark.visit = 0;
   visit_ = 2;
 }
@@ -200,23 +205,23 @@ void FluidSystem::settle(std::int64_t now_ns) {
 /// Whether nothing that the flow uses could be full.
 bool FluidSystem::is_alone(std::int32_t number) const {
   const Flow& flow = flows_[at(number)];
-  for (std::int32_t i = flow.use_begin; i < flow.use_begin + flow.use_count; ++i) {
-    if (marks_[at(use_resources_[at(i)])].may_fill) return false;
+  for (const std::int32_t resource : resources_of(flow)) {
+    if (marks_[at(resource)].may_fill) return false;
   }
   return true;
 }
 
 /// What settling it as a component would do.
 void FluidSystem::settle_alone(std::int32_t number, std::int64_t now_ns) {
-  if (visits_[at(number)] >= visit_) return;
-  visits_[at(number)] = visit_;
+  if (flows_[at(number)].visit >= visit_) return;
+  flows_[at(number)].visit = visit_;
   ++done_.components;
   ++done_.flows;
   set_rate(number, flows_[at(number)].cap, now_ns);
   Flow& flow = flows_[at(number)];
   if (flow.announced) return;
   flow.announced = true;
-  events_.push(end_ns_[at(number)], EventKind::flow_end, number, flow.generation);
+  events_.push(flow.end_ns, EventKind::flow_end, number, flow.generation);
 }
 
 void FluidSystem::solve_visited(std::int64_t now_ns) {
@@ -265,33 +270,35 @@ void FluidSystem::set_rate(std::int32_t flow, double rate, std::int64_t now_ns) 
     changed.work =
         std::max(0.0, changed.work - changed.rate * static_cast<double>(now_ns - changed.since_ns));
   }
-  if (changed.start_ns < 0) changed.start_ns = now_ns;
+  if (start_ns_[at(flow)] < 0) start_ns_[at(flow)] = now_ns;
   changed.since_ns = now_ns;
   changed.rate = rate;
   changed.announced = false;
   ++changed.generation;
   const double left = changed.work / rate * (1 - kForgivenShare) - kForgivenNs;
   // kLongestNs as in whole_ns
-  end_ns_[at(flow)] =
+  changed.end_ns =
       left <= 0 ? now_ns : now_ns + (left < static_cast<double>(kLongestNs) ? ceiled(left) : kLongestNs);
 }
 
 /// Only the flows of a component that end first: their end settles all the others of the component anew.
 void FluidSystem::announce_first() {
   std::int32_t first = component_.front();
+  std::int64_t first_ns = flows_[at(first)].end_ns;
   for (const std::int32_t flow : component_) {
-    if (end_ns_[at(flow)] < end_ns_[at(first)]) first = flow;
+    if (flows_[at(flow)].end_ns >= first_ns) continue;
+    first = flow;
+    first_ns = flows_[at(flow)].end_ns;
   }
-  std::int64_t together_ns = end_ns_[at(first)];
+  std::int64_t together_ns = first_ns;
   if (batch_ends_ && component_.size() > kManyFlows) {
-    together_ns += (together_ns - flows_[at(first)].start_ns) / kBatchedShare;
+    together_ns += (first_ns - start_ns_[at(first)]) / kBatchedShare;
   }
   for (const std::int32_t number : component_) {
-    if (end_ns_[at(number)] > together_ns) continue;
     Flow& flow = flows_[at(number)];
-    if (flow.announced) continue;
+    if (flow.end_ns > together_ns || flow.announced) continue;
     flow.announced = true;
-    end_ns_[at(number)] = together_ns;
+    flow.end_ns = together_ns;
     events_.push(together_ns, EventKind::flow_end, number, flow.generation);
   }
 }
@@ -320,7 +327,7 @@ void FluidSystem::append_flow(std::int32_t number, std::int64_t now_ns,
   const Flow& flow = flows_[at(number)];
   for (const double value : {flow.work, flow.rate, flow.cap})
     state.push_back(std::bit_cast<std::int64_t>(value));
-  for (const std::int64_t ns : {flow.start_ns, flow.since_ns, end_ns_[at(number)]})
+  for (const std::int64_t ns : {start_ns_[at(number)], flow.since_ns, flow.end_ns})
     state.push_back(ns - now_ns);
   state.push_back(flow.announced ? 1 : 0);
   for (std::int32_t i = flow.use_begin; i < flow.use_begin + flow.use_count; ++i) {
@@ -331,10 +338,10 @@ void FluidSystem::append_flow(std::int32_t number, std::int64_t now_ns,
 
 void FluidSystem::shift(std::int64_t by_ns) {
   for (Flow& flow : flows_) {
-    flow.start_ns += by_ns;
     flow.since_ns += by_ns;
+    flow.end_ns += by_ns;
   }
-  for (std::int64_t& end : end_ns_) end += by_ns;
+  for (std::int64_t& start : start_ns_) start += by_ns;
 }
 
 }  // namespace strata

@@ -18,7 +18,9 @@
 // (tests/planner/search/simulator_shortcuts_test.cpp).
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "cost_models/simulator/event_queue.hpp"
@@ -71,15 +73,19 @@ class FluidSystem {
   void shift(std::int64_t by_ns);
 
  private:
-  struct Flow {
+  static constexpr std::int16_t kNear = 2;
+  /// What settling asks of a flow, in one line of the cache: large systems do not fit into it.
+  struct alignas(64) Flow {
     double work = 0;  // left at `since_ns`
     double rate = 0;
     double cap = 0;
-    std::int64_t start_ns = -1;  // of its first rate
     std::int64_t since_ns = 0;
+    std::int64_t end_ns = 0;
+    std::uint32_t visit = 0;  // visit_: of a component; visit_ + 1: its rate is found
     std::uint32_t generation = 0;
-    std::int32_t use_begin = 0;  // in use_resources_ and uses_
-    std::int32_t use_count = 0, use_room = 0;
+    std::array<std::int32_t, kNear> near{};  // the resources, if these are all
+    std::int32_t use_begin = 0;              // in use_resources_ and uses_
+    std::int16_t use_count = 0;
     bool announced = false;  // its end is, or was, in the queue
     bool plain = true;       // all weights are 1
   };
@@ -117,6 +123,17 @@ class FluidSystem {
     std::int32_t resource = 0;
   };
 
+  std::span<const std::int32_t> resources_of(const Flow& flow) const {
+    const auto count = static_cast<std::size_t>(flow.use_count);
+    if (flow.use_count <= kNear) return {flow.near.data(), count};
+    return {use_resources_.data() + flow.use_begin, count};
+  }
+  /// Lets the cache fetch a flow that comes after users[i]: those of one resource lie all over the memory.
+  void fetch_ahead(const std::vector<User>& users, std::size_t i) const {
+    constexpr std::size_t kAhead = 8;
+    if (i + kAhead < users.size())
+      __builtin_prefetch(&flows_[static_cast<std::size_t>(users[i + kAhead].flow)], 1);
+  }
   void mark(std::int32_t resource);
   void update_may_fill(std::int32_t resource);
   std::int64_t units(double rate);
@@ -149,8 +166,8 @@ class FluidSystem {
   std::vector<Mark> marks_;        // [resource]
   std::vector<Filling> fillings_;  // [resource]
   std::vector<Flow> flows_;
-  std::vector<std::int64_t> end_ns_;   // [flow]
-  std::vector<std::uint32_t> visits_;  // [flow] visit_: of a component; visit_ + 1: its rate is found
+  std::vector<std::int64_t> start_ns_;  // [flow] of its first rate; -1: none yet
+  std::vector<std::int32_t> use_room_;  // [flow] uses that fit at its use_begin
   std::vector<std::int32_t> use_resources_;
   std::vector<Use> uses_;
   std::vector<std::int32_t> free_;

@@ -53,7 +53,7 @@ void FluidSystem::fill(std::int64_t now_ns) {
   const auto by_cap = [&](std::int32_t a, std::int32_t b) { return flows_[at(a)].cap < flows_[at(b)].cap; };
   if (!std::is_sorted(capped_.begin(), capped_.end(), by_cap))
     std::sort(capped_.begin(), capped_.end(), by_cap);
-  const auto is_frozen = [&](std::int32_t flow) { return visits_[at(flow)] > visit_; };
+  const auto is_frozen = [&](std::int32_t flow) { return flows_[at(flow)].visit > visit_; };
   double level = 0;
   std::size_t next = 0;
   for (std::size_t open = component_.size(); open > 0;) {
@@ -82,20 +82,20 @@ std::size_t FluidSystem::fill_up_to(double level, std::int64_t now_ns) {
 std::size_t FluidSystem::freeze_users(std::int32_t resource, double level, std::int64_t now_ns) {
   fillings_[at(resource)].key = -1;  // its own level does not matter any more
   std::size_t frozen = 0;
-  for (const User& user : resources_[at(resource)].users) {
-    if (visits_[at(user.flow)] > visit_) continue;
-    freeze(user.flow, level, now_ns);
+  const std::vector<User>& users = resources_[at(resource)].users;
+  for (std::size_t i = 0; i < users.size(); ++i) {
+    fetch_ahead(users, i);
+    if (flows_[at(users[i].flow)].visit > visit_) continue;
+    freeze(users[i].flow, level, now_ns);
     ++frozen;
   }
   return frozen;
 }
 
 void FluidSystem::freeze(std::int32_t flow, double rate, std::int64_t now_ns) {
-  visits_[at(flow)] = visit_ + 1;
+  flows_[at(flow)].visit = visit_ + 1;
   set_rate(flow, rate, now_ns);
-  const std::int32_t begin = flows_[at(flow)].use_begin, end = begin + flows_[at(flow)].use_count;
-  for (std::int32_t i = begin; i < end; ++i) {
-    const std::int32_t resource = use_resources_[at(i)];
+  for (const std::int32_t resource : resources_of(flows_[at(flow)])) {
     Filling& filling = fillings_[at(resource)];
     if (filling.growing == 0) continue;
     filling.left = std::max(0.0, filling.left - rate);
