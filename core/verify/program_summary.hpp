@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What verification finds in one rank's program on its own, and what it must remember of it to compare it
-// with the other ranks'. With it lint lowers, digests and checks rank by rank and drops each program while it
-// is still in the cache. Inside of verify_programs; not for use elsewhere but where a wave is lowered for
-// lint.
+// with the other ranks'. With it lint lowers, digests and checks rank by rank, each program while it is still
+// in the cache. Inside of verify_programs; not for use elsewhere but where a wave is lowered for lint.
 #pragma once
 
 #include <array>
