@@ -15,7 +15,7 @@
 
 #include "core/lowering/held_rows.hpp"
 #include "core/lowering/lower.hpp"
-#include "core/lowering/lower_detail.hpp"
+#include "core/lowering/program_builder.hpp"
 #include "core/program/program_digest.hpp"
 #include "core/schedule/backward_schedule.hpp"
 #include "planner/search/plan_batch.hpp"
@@ -64,9 +64,10 @@ using Case = Lowerable (*)(const char* strategy, const benchmark::State& state);
 /// The programs of the first, a middle and the last rank.
 std::vector<RankProgram> sample(const Lowerable& lowerable) {
   std::vector<RankProgram> programs;
+  const WaveLowering lowering(lowerable.wave, lowerable.backward, lowerable.model);
   const std::int32_t last = lowerable.wave.placement.rank_count() - 1;
   for (const std::int32_t rank : {0, last / 2, last}) {
-    programs.push_back(lower(lowerable.wave, lowerable.backward, lowerable.model, rank));
+    programs.push_back(lowering.lower(rank));
   }
   return programs;
 }

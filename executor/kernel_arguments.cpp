@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/base/check.hpp"
+#include "core/program/messages.hpp"
 
 namespace strata {
 
@@ -87,6 +88,7 @@ std::byte* buffer_data(const RankProgram& program, std::int32_t buffer, std::byt
 std::byte* slice_data(const RankProgram& program, std::int32_t index, std::int64_t row, HeadRange heads,
                       std::byte* arena) {
   const Buffer& buffer = buffer_of(program, index);
+  if (buffer.is_message()) return arena + buffer.arena_offset + row;
   STRATA_CHECK(contains(buffer.heads, heads), "rank {}: heads {}..{} of b{} with {}..{}", program.rank,
                heads.begin, heads.end, index, buffer.heads.begin, buffer.heads.end);
   return arena + buffer.arena_offset + row * buffer.row_bytes() +
@@ -131,9 +133,13 @@ void check_rows(const RankProgram& program, std::int32_t index, std::int64_t row
 void check_copy(const RankProgram& program, const RowCopy& copy) {
   const Buffer& source = buffer_of(program, copy.source);
   const Buffer& target = buffer_of(program, copy.target);
-  STRATA_CHECK(source.type == target.type && source.width == target.width,
-               "rank {}: copy between unlike buffers b{} and b{}", program.rank, copy.source, copy.target);
-  check_rows(program, copy.source, copy.source_row, copy.row_count);
+  const bool alike = source.is_message() || target.is_message()
+                         ? source.is_message() != target.is_message()
+                         : source.type == target.type && source.width == target.width;
+  STRATA_CHECK(alike, "rank {}: copy between unlike buffers b{} and b{}", program.rank, copy.source,
+               copy.target);
+  check_rows(program, copy.source, copy.source_row, rows_touched(program, copy, copy.source));
+  check_rows(program, copy.target, copy.target_row, rows_touched(program, copy, copy.target));
 }
 
 void check_blocks(const RankProgram& program, const Attention& op) { check_all_blocks(program, op); }

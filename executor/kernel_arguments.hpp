@@ -21,7 +21,7 @@ std::vector<kernels::AttentionBlock> kernel_blocks(const std::vector<AttentionBl
 const Buffer& buffer_of(const RankProgram& program, std::int32_t index);
 /// Start of a buffer, null for index -1.
 std::byte* buffer_data(const RankProgram& program, std::int32_t buffer, std::byte* arena);
-/// Where head `heads.begin` of row `row` starts.
+/// Where head `heads.begin` of row `row` starts; of a message, byte `row`.
 std::byte* slice_data(const RankProgram& program, std::int32_t index, std::int64_t row, HeadRange heads,
                       std::byte* arena);
 kernels::QueryRows query_rows(const RankProgram& program, const QueryBuffers& query, std::byte* arena);
@@ -29,7 +29,7 @@ kernels::KeyRows key_rows(const RankProgram& program, const KeyBuffers& key, std
 
 /// Rows [row, row + count) lie in buffer `index`.
 void check_rows(const RankProgram& program, std::int32_t index, std::int64_t row, std::int64_t count);
-/// Source and target are alike and the source holds the rows.
+/// Source and target are alike, or one of them is a message, and both hold the rows.
 void check_copy(const RankProgram& program, const RowCopy& copy);
 /// Every block lies in its buffers. `op` is an Attention or an AttentionBackward.
 void check_blocks(const RankProgram& program, const Attention& op);

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "core/base/check.hpp"
+#include "core/program/messages.hpp"
 #include "core/verify/verify_schedule.hpp"
 #include "executor/kernel_arguments.hpp"
 
@@ -24,16 +25,24 @@ class ItemBuilder {
   /// `make` returns the task for `rows` rows that start `offset` rows into the range.
   template <typename Make>
   void add(std::int32_t buffer, std::int64_t row, std::int64_t count, const Make& make) {
+    add_wide(buffer, row, count, 1, make);
+  }
+
+  /// The same for `count` units of `width` rows each, which stay whole.
+  template <typename Make>
+  void add_wide(std::int32_t buffer, std::int64_t row, std::int64_t count, std::int64_t width,
+                const Make& make) {
     const Buffer& target = buffer_of(program_, buffer);
-    check_rows(program_, buffer, row, count);
+    check_rows(program_, buffer, row, count * width);
     const std::int64_t cell_rows =
         std::max<std::int64_t>(1, kItemBytes / std::max<std::int64_t>(1, target.row_bytes()));
     for (std::int64_t done = 0; done < count;) {
-      const std::int64_t cell = (row + done) / cell_rows;
-      const std::int64_t rows = std::min(count - done, (cell + 1) * cell_rows - (row + done));
-      cells_.push_back({buffer, cell, rows * target.row_bytes()});
-      items_.tasks.push_back(make(done, rows));
-      done += rows;
+      const std::int64_t at = row + done * width;
+      const std::int64_t cell = at / cell_rows;
+      const std::int64_t units = std::min(count - done, ((cell + 1) * cell_rows - at + width - 1) / width);
+      cells_.push_back({buffer, cell, units * width * target.row_bytes()});
+      items_.tasks.push_back(make(done, units));
+      done += units;
     }
   }
 
@@ -80,19 +89,23 @@ RowItems copy_items(const RankProgram& program, const CopyRows& copy, std::byte*
   ItemBuilder builder(program);
   for (const RowCopy& range : copy.copies) {
     check_copy(program, range);
-    const Buffer& source = buffer_of(program, range.source);
-    const Buffer& target = buffer_of(program, range.target);
-    builder.add(range.target, range.target_row, range.row_count, [&](std::int64_t offset, std::int64_t rows) {
+    const CopyBytes bytes = copy_bytes(program, range);
+    std::byte* const target = slice_data(program, range.target, range.target_row, range.heads, arena);
+    const std::byte* const source = slice_data(program, range.source, range.source_row, range.heads, arena);
+    const auto make = [&](std::int64_t offset, std::int64_t rows) {
       CopyTask task;
-      task.target = slice_data(program, range.target, range.target_row + offset, range.heads, arena);
-      task.source = slice_data(program, range.source, range.source_row + offset, range.heads, arena);
-      task.target_stride = target.row_bytes();
-      task.source_stride = source.row_bytes();
-      task.row_bytes = std::int64_t{range.heads.count()} * target.width * element_bytes(target.type);
+      task.target = target + offset * bytes.target_stride;
+      task.source = source + offset * bytes.source_stride;
+      task.target_stride = bytes.target_stride;
+      task.source_stride = bytes.source_stride;
+      task.row_bytes = bytes.row_bytes;
       task.streamed = streamed;
       task.rows = rows;
       return task;
-    });
+    };
+    const bool into_message = buffer_of(program, range.target).is_message();
+    builder.add_wide(range.target, range.target_row, range.row_count, into_message ? bytes.row_bytes : 1,
+                     make);
   }
   return builder.finish();
 }

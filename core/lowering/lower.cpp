@@ -1,60 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/lowering/lower.hpp"
 
-#include <algorithm>
-
 #include "core/base/check.hpp"
-#include "core/base/digest.hpp"
 #include "core/base/parallel_for.hpp"
-#include "core/lowering/lower_rank.hpp"
+#include "core/lowering/rank_lowering.hpp"
 #include "core/schedule/backward_schedule.hpp"
 
 namespace strata {
 
-namespace detail {
-
-namespace {
-
-std::int32_t lane_count(const CommSchedule& forward, const CommSchedule& backward) {
-  std::int32_t lanes = 1;
-  for (const CommSchedule* schedule : {&forward, &backward}) {
-    for (const ScheduleStep& step : schedule->steps) {
-      for (const Transfer& transfer : step.transfers) lanes = std::max(lanes, transfer.lane + 1);
-      for (const Reduction& reduction : step.reductions) lanes = std::max(lanes, reduction.lane + 1);
-    }
-  }
-  return lanes;
-}
-
-}  // namespace
-
-RankLowering::RankLowering(const Wave& wave, const CommSchedule& backward, const ModelShape& model,
-                           std::int32_t rank)
+WaveLowering::WaveLowering(const Wave& wave, const CommSchedule& backward, const ModelShape& model,
+                           std::int64_t own_message_bytes)
     : wave_(wave),
-      backward_(backward),
       model_(model),
-      rank_(rank),
-      local_rows_(wave.placement.token_count(rank)),
-      builder_(program_) {
-  program_.rank = rank;
-  program_.element_type = model.element_type;
-  program_.lane_count = lane_count(wave.schedule, backward);
-}
+      own_message_bytes_(own_message_bytes),
+      forward_shares_(wave.schedule.steps, wave.placement.rank_count()),
+      backward_shares_(backward.steps, wave.placement.rank_count()) {}
 
-RankProgram RankLowering::lower() {
-  lower_forward();
-  lower_backward();
-  builder_.assign_arena();
-  return std::move(program_);
-}
-
-}  // namespace detail
-
-RankProgram lower(const Wave& wave, const CommSchedule& backward, const ModelShape& model,
-                  std::int32_t rank) {
-  STRATA_CHECK(rank >= 0 && rank < wave.placement.rank_count(), "rank {} of {} cannot be lowered", rank,
-               wave.placement.rank_count());
-  return detail::RankLowering(wave, backward, model, rank).lower();
+RankProgram WaveLowering::lower(std::int32_t rank) const {
+  STRATA_CHECK(rank >= 0 && rank < wave_.placement.rank_count(), "rank {} of {} cannot be lowered", rank,
+               wave_.placement.rank_count());
+  return detail::RankLowering(wave_, model_, forward_shares_, backward_shares_, rank, own_message_bytes_)
+      .lower();
 }
 
 namespace {
@@ -78,15 +44,18 @@ std::int32_t lowering_threads(const Wave& wave) {
   return lowering_cost(wave) < kWorthThreads ? 1 : 0;
 }
 
-std::vector<RankProgram> lower_wave(const Wave& wave, const ModelShape& model) {
-  return lower_wave(wave, derive_backward(wave, model), model);
+std::vector<RankProgram> lower_wave(const Wave& wave, const ModelShape& model,
+                                    std::int64_t own_message_bytes) {
+  return lower_wave(wave, derive_backward(wave, model), model, own_message_bytes);
 }
 
-std::vector<RankProgram> lower_wave(const Wave& wave, const CommSchedule& backward, const ModelShape& model) {
+std::vector<RankProgram> lower_wave(const Wave& wave, const CommSchedule& backward, const ModelShape& model,
+                                    std::int64_t own_message_bytes) {
+  const WaveLowering lowering(wave, backward, model, own_message_bytes);
   const std::int32_t ranks = wave.placement.rank_count();
   std::vector<RankProgram> programs(static_cast<std::size_t>(ranks));
   parallel_for(ranks, lowering_threads(wave), [&](std::int64_t rank) {
-    programs[static_cast<std::size_t>(rank)] = lower(wave, backward, model, static_cast<std::int32_t>(rank));
+    programs[static_cast<std::size_t>(rank)] = lowering.lower(static_cast<std::int32_t>(rank));
   });
   return programs;
 }

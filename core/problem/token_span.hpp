@@ -36,6 +36,11 @@ struct HeadRange {
   constexpr std::int32_t count() const { return end - begin; }
 };
 
+/// The heads two ranges share; none (count() <= 0) when they share none.
+constexpr HeadRange intersect(const HeadRange& a, const HeadRange& b) {
+  return {std::max(a.begin, b.begin), std::min(a.end, b.end)};
+}
+
 constexpr bool contains(const HeadRange& outer, const HeadRange& inner) {
   return outer.begin <= inner.begin && inner.end <= outer.end;
 }

@@ -9,6 +9,7 @@
 
 #include "core/base/check.hpp"
 #include "core/base/overloaded.hpp"
+#include "core/program/messages.hpp"
 
 namespace strata {
 
@@ -28,36 +29,50 @@ void append_access(std::vector<Access>& out, std::size_t first, const Access& ac
   out.push_back(access);
 }
 
+/// Rows [row, row + count) of a buffer.
+struct RowRange {
+  std::int32_t buffer = 0;
+  std::int64_t row = 0;
+  std::int64_t count = 0;
+};
+
 /// One entry for every run of consecutive ranges in the same buffer, the usual case by far.
-template <typename Range, typename Buffer, typename Row>
-void append_runs(const std::vector<Range>& ranges, const Buffer& buffer_of, const Row& row_of, bool write,
+template <typename Record, typename Range>
+void append_runs(const std::vector<Record>& records, const Range& range_of, bool write,
                  std::vector<Access>& out) {
   const std::size_t first = out.size();
-  for (auto range = ranges.begin(); range != ranges.end();) {
-    const std::int32_t buffer = buffer_of(*range);
-    std::int64_t begin = row_of(*range), end = begin + range->row_count;
-    for (++range; range != ranges.end() && buffer_of(*range) == buffer; ++range) {
-      begin = std::min(begin, row_of(*range));
-      end = std::max(end, row_of(*range) + range->row_count);
+  for (auto record = records.begin(); record != records.end();) {
+    const RowRange range = range_of(*record);
+    std::int64_t begin = range.row, end = begin + range.count;
+    for (++record; record != records.end(); ++record) {
+      const RowRange next = range_of(*record);
+      if (next.buffer != range.buffer) break;
+      begin = std::min(begin, next.row);
+      end = std::max(end, next.row + next.count);
     }
-    append_access(out, first, {buffer, begin, end - begin, write});
+    append_access(out, first, {range.buffer, begin, end - begin, write});
   }
 }
 
 void exchange_accesses(const Exchange& exchange, std::vector<Access>& out) {
-  const auto buffer = [](const ExchangePart& part) { return part.buffer; };
-  const auto row = [](const ExchangePart& part) { return part.row; };
-  append_runs(exchange.sends, buffer, row, false, out);
-  append_runs(exchange.receives, buffer, row, true, out);
+  const auto range = [](const ExchangePart& part) { return RowRange{part.buffer, part.row, part.row_count}; };
+  append_runs(exchange.sends, range, false, out);
+  append_runs(exchange.receives, range, true, out);
 }
 
-void copy_accesses(const std::vector<RowCopy>& copies, std::vector<Access>& out) {
+void copy_accesses(const RankProgram& program, const std::vector<RowCopy>& copies, std::vector<Access>& out) {
   append_runs(
-      copies, [](const RowCopy& copy) { return copy.source; },
-      [](const RowCopy& copy) { return copy.source_row; }, false, out);
+      copies,
+      [&](const RowCopy& copy) {
+        return RowRange{copy.source, copy.source_row, rows_touched(program, copy, copy.source)};
+      },
+      false, out);
   append_runs(
-      copies, [](const RowCopy& copy) { return copy.target; },
-      [](const RowCopy& copy) { return copy.target_row; }, true, out);
+      copies,
+      [&](const RowCopy& copy) {
+        return RowRange{copy.target, copy.target_row, rows_touched(program, copy, copy.target)};
+      },
+      true, out);
 }
 
 /// The accesses of a list of blocks or ranges that each have one in every role. Neighbours in the list mostly
@@ -155,6 +170,8 @@ std::string_view to_string(BufferRole role) {
       return "dq_acc";
     case BufferRole::dkv_acc:
       return "dkv_acc";
+    case BufferRole::message:
+      return "message";
   }
   STRATA_CHECK(false, "buffer role {} has no name", static_cast<int>(role));
 }
@@ -212,7 +229,7 @@ void append_accesses(const RankProgram& program, const Operation& op, std::vecto
   std::visit(Overloaded{
                  [&](const Exchange& exchange) { exchange_accesses(exchange, out); },
                  [&](const Collective& collective) { exchange_accesses(collective.exchange, out); },
-                 [&](const CopyRows& copy) { copy_accesses(copy.copies, out); },
+                 [&](const CopyRows& copy) { copy_accesses(program, copy.copies, out); },
                  [&](const Attention& attention) {
                    attention_accesses(attention.queries, attention.keys, attention.blocks, false, out);
                  },
@@ -220,7 +237,7 @@ void append_accesses(const RankProgram& program, const Operation& op, std::vecto
                    attention_accesses(attention.queries, attention.keys, attention.blocks, true, out);
                  },
                  [&](const MergePartials& merge) { merge_accesses(merge, out); },
-                 [&](const AccumulateGradient& sum) { copy_accesses(sum.additions, out); },
+                 [&](const AccumulateGradient& sum) { copy_accesses(program, sum.additions, out); },
                  [&](const TokenWork& work) {
                    whole(work.source, false);
                    whole(work.other, false);
@@ -295,6 +312,11 @@ std::string to_text(const RankProgram& program) {
   std::string text = fmt::format("rank {}: arena {} bytes\n", program.rank, program.arena.count);
   for (std::size_t i = 0; i < program.buffers.size(); ++i) {
     const Buffer& buffer = program.buffers[i];
+    if (buffer.is_message()) {
+      fmt::format_to(std::back_inserter(text), "  b{} message of {} bytes at {}\n", i, buffer.rows,
+                     buffer.arena_offset);
+      continue;
+    }
     fmt::format_to(std::back_inserter(text), "  b{} {} [{}, {}-{}, {}] {} at {}{}\n", i,
                    to_string(buffer.role), buffer.rows, buffer.heads.begin, buffer.heads.end, buffer.width,
                    to_string(buffer.type), buffer.arena_offset, buffer.persistent ? " persistent" : "");

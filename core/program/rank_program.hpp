@@ -19,7 +19,8 @@
 namespace strata {
 
 /// What a buffer holds. The first row of names are the rank's own tensors (inputs q, kv, d_o; results o, lse,
-/// dq, dkv); the same names serve received rows. `*_acc` are f32 running values.
+/// dq, dkv); the same names serve received rows. `*_acc` are f32 running values. A message is bytes on their
+/// way to or from one peer or several: rows of other buffers, copied in or out.
 enum class BufferRole : std::uint8_t {
   q,
   kv,
@@ -32,14 +33,16 @@ enum class BufferRole : std::uint8_t {
   o_acc,
   lse_acc,
   dq_acc,
-  dkv_acc
+  dkv_acc,
+  message  // bytes: rows of one byte each
 };
 std::string_view to_string(BufferRole role);
 constexpr bool counts_kv_heads(BufferRole role) {
   return role == BufferRole::kv || role == BufferRole::dkv || role == BufferRole::dkv_acc;
 }
 
-/// A dense [rows, heads.count(), width] array at a fixed place of the rank's arena.
+/// A dense [rows, heads.count(), width] array at a fixed place of the rank's arena. A message has rows of one
+/// byte; its type, heads and width say nothing.
 struct Buffer {
   BufferRole role = BufferRole::q;
   ElementType type = ElementType::f32;
@@ -50,12 +53,21 @@ struct Buffer {
   std::int64_t arena_offset = 0;  ///< bytes, multiple of kArenaAlignment
   bool operator==(const Buffer&) const = default;
 
-  std::int64_t row_bytes() const { return std::int64_t{heads.count()} * width * element_bytes(type); }
+  bool is_message() const { return role == BufferRole::message; }
+  std::int64_t row_bytes() const { return is_message() ? 1 : bytes_of_heads(heads); }
+  /// Bytes of the heads `some` of one row.
+  std::int64_t bytes_of_heads(HeadRange some) const {
+    return std::int64_t{some.count()} * width * element_bytes(type);
+  }
   Bytes bytes() const { return {checked_product(rows, row_bytes())}; }
 };
 inline constexpr std::int64_t kArenaAlignment = 256;
 
-/// Rows of one buffer that go to, or come from, one peer.
+/// In one exchange the rows for one peer travel as one message, but for those of one buffer and slice of at
+/// least so many bytes: these may travel alone.
+inline constexpr std::int64_t kOwnMessageBytes = std::int64_t{256} << 10;
+
+/// One message: rows of one buffer that go to, or come from, one peer.
 struct ExchangePart {
   std::int32_t peer = 0;
   std::int32_t buffer = 0;
@@ -81,7 +93,9 @@ struct Collective {
   bool operator==(const Collective&) const = default;
 };
 
-/// Heads `heads` of `rows` rows from one buffer to another; both hold them. Element types are equal.
+/// Heads `heads` of `row_count` rows from one buffer to another; both hold them. Element types are equal.
+/// One of the two may be a message: there the rows lie dense, heads by heads, from byte `source_row` or
+/// `target_row` on.
 struct RowCopy {
   std::int32_t source = 0;
   std::int32_t target = 0;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/verify/program_order.hpp"
+#include "core/verify/verify_messages.hpp"
 
 namespace strata {
 
@@ -26,12 +27,14 @@ class ProgramChecker {
     for (const Pass pass : {Pass::forward, Pass::backward}) {
       accesses[static_cast<std::size_t>(pass)] = check_structure(pass);
     }
+    std::vector<MessageLayouts> layouts;
+    if (violations_.empty()) layouts = check_messages();
     summary.structure = std::exchange(violations_, {});
     if (!summary.structure.empty()) return summary;
     for (const Pass pass : {Pass::forward, Pass::backward}) {
       PassSummary& own = summary.passes[static_cast<std::size_t>(pass)];
       own.outline = outline_of(program_, pass, rank_count_);
-      collect_flows(pass, own);
+      collect_flows(pass, layouts[static_cast<std::size_t>(pass)], own);
       detail::check_order(program_, pass, accesses[static_cast<std::size_t>(pass)],
                           [&](std::string rule, std::size_t instruction, std::string message) {
                             report(std::move(rule), pass, instruction, std::move(message));
@@ -74,6 +77,8 @@ class ProgramChecker {
           report("wait_order", pass, i, fmt::format("waits for {}, which is not earlier", wait));
         }
       }
+      const bool computes =
+          exchange_of(instruction.op) == nullptr && !std::holds_alternative<CopyRows>(instruction.op);
       append_accesses(program_, instruction.op, accesses.list);
       accesses.ends.push_back(accesses.list.size());
       for (const Access& access : accesses.of(i)) {
@@ -86,19 +91,34 @@ class ProgramChecker {
                              access.row + access.row_count, access.buffer, rows));
           break;
         }
+        if (computes && program_.buffers[static_cast<std::size_t>(access.buffer)].is_message()) {
+          report("message", pass, i, fmt::format("computes with message {}", access.buffer));
+          break;
+        }
       }
     }
     return accesses;
   }
 
-  void collect_flows(Pass pass, PassSummary& summary) {
+  /// [pass]
+  std::vector<MessageLayouts> check_messages() {
+    std::vector<MessageLayouts> layouts;
+    for (const Pass pass : {Pass::forward, Pass::backward}) {
+      layouts.emplace_back(program_, pass);
+      const auto& fault = layouts.back().fault();
+      if (fault) report(fault->rule, pass, fault->instruction, fault->message);
+    }
+    return layouts;
+  }
+
+  void collect_flows(Pass pass, const MessageLayouts& layouts, PassSummary& summary) {
     const auto& instructions = program_.instructions(pass);
     by_peer_.resize(rank_count_);
     for (std::size_t i = 0; i < instructions.size(); ++i) {
       const Exchange* exchange = exchange_of(instructions[i].op);
       if (exchange == nullptr) continue;
-      if (!append_flows(*exchange, exchange->sends, summary.sends) ||
-          !append_flows(*exchange, exchange->receives, summary.receives)) {
+      if (!append_flows(*exchange, exchange->sends, layouts, summary.sends) ||
+          !append_flows(*exchange, exchange->receives, layouts, summary.receives)) {
         summary.unknown_peer = static_cast<std::int32_t>(i);
         return;
       }
@@ -110,20 +130,13 @@ class ProgramChecker {
 
   /// False when a peer does not exist.
   bool append_flows(const Exchange& exchange, const std::vector<ExchangePart>& parts,
-                    std::vector<PeerFlow>& flows) {
-    std::int32_t buffer = -1;
-    std::int64_t row_bytes = 0;
+                    const MessageLayouts& layouts, std::vector<PeerFlow>& flows) {
     for (const ExchangePart& part : parts) {
       if (part.peer < 0 || static_cast<std::size_t>(part.peer) >= rank_count_) return false;
       PeerFlow& flow = by_peer_[static_cast<std::size_t>(part.peer)];
       if (flow.count == 0) named_.push_back(part.peer);
-      if (part.buffer != buffer) {
-        buffer = part.buffer;
-        row_bytes = program_.buffers[static_cast<std::size_t>(buffer)].row_bytes();
-      }
-      const std::int64_t bytes = part.row_count * row_bytes;
-      flow.sizes = (flow.sizes ^ static_cast<std::uint64_t>(bytes)) * 0x9e3779b97f4a7c15ULL + 1;
-      flow.sizes ^= flow.sizes >> 31;
+      flow.rows = (flow.rows ^ layouts.digest(part)) * 0x9e3779b97f4a7c15ULL + 1;
+      flow.rows ^= flow.rows >> 31;
       ++flow.count;
     }
     if (!std::is_sorted(named_.begin(), named_.end())) std::sort(named_.begin(), named_.end());

@@ -17,12 +17,12 @@
 
 namespace strata {
 
-/// What one exchange sends to, or receives from, one peer: how many parts, and a running digest of their
-/// sizes in order. Equal programs are not at stake but equal lists.
+/// What one exchange sends to, or receives from, one peer: how many parts, and a running digest of the rows
+/// of each in order (MessageLayouts::digest). Equal programs are not at stake but equal lists.
 struct PeerFlow {
   std::int32_t step = 0, lane = 0, peer = 0;
   std::int32_t count = 0;
-  std::uint64_t sizes = 0;
+  std::uint64_t rows = 0;
   auto operator<=>(const PeerFlow&) const = default;
 };
 
@@ -35,7 +35,7 @@ struct PassSummary {
 struct ProgramSummary {
   std::int32_t rank = 0;
   std::array<PassSummary, 2> passes;  ///< [Pass]; empty where there are structure violations
-  std::vector<Violation> structure;   ///< buffers, streams, waits, rows
+  std::vector<Violation> structure;   ///< buffers, streams, waits, rows, messages
   std::vector<Violation> order;       ///< reads before writes, shared arena bytes
 
   const PassSummary& pass(Pass which) const { return passes[static_cast<std::size_t>(which)]; }

@@ -182,6 +182,7 @@ struct LoweredWave {
 LoweredWave lower_and_check(const Plan& plan, std::size_t w, const CommSchedule& backward, bool keep,
                             std::size_t limit) {
   const Wave& wave = plan.waves[w];
+  const WaveLowering lowering(wave, backward, plan.model);
   const auto ranks = static_cast<std::size_t>(wave.placement.rank_count());
   const std::string place = wave_place(w);
   LoweredWave lowered{std::vector<RankProgram>(keep ? ranks : 0),
@@ -191,7 +192,7 @@ LoweredWave lower_and_check(const Plan& plan, std::size_t w, const CommSchedule&
   std::vector<Bytes> arenas(ranks);
   parallel_for(std::ssize(arenas), lowering_threads(wave), [&](std::int64_t rank) {
     const auto r = static_cast<std::size_t>(rank);
-    RankProgram program = lower(wave, backward, plan.model, static_cast<std::int32_t>(rank));
+    RankProgram program = lowering.lower(static_cast<std::int32_t>(rank));
     lowered.digests[r] = program_digest(program);
     lowered.summaries[r] = summarize_program(program, ranks, place, limit);
     arenas[r] = program.arena;

@@ -91,10 +91,10 @@ class SummaryVerifier {
     for (std::size_t r = 0; r < summaries_.size(); ++r) {
       const auto rank = static_cast<std::int32_t>(r);
       for (const PeerFlow& flow : summaries_[r].pass(pass).sends) {
-        sends.emplace_back(flow.step, flow.lane, rank, flow.peer, flow.sizes, flow.count);
+        sends.emplace_back(flow.step, flow.lane, rank, flow.peer, flow.rows, flow.count);
       }
       for (const PeerFlow& flow : summaries_[r].pass(pass).receives) {
-        receives.emplace_back(flow.step, flow.lane, flow.peer, rank, flow.sizes, flow.count);
+        receives.emplace_back(flow.step, flow.lane, flow.peer, rank, flow.rows, flow.count);
       }
     }
     std::sort(sends.begin(), sends.end());
@@ -102,7 +102,7 @@ class SummaryVerifier {
     const std::size_t common = std::min(sends.size(), receives.size());
     std::size_t at = 0;
     while (at < common && sends[at] == receives[at]) ++at;
-    const auto& [step, lane, source, target, sizes, count] = at < sends.size() ? sends[at] : receives[at];
+    const auto& [step, lane, source, target, rows, count] = at < sends.size() ? sends[at] : receives[at];
     violations_.push_back({"matching", fmt::format("{}.programs.{}", place_, to_string(pass)),
                            fmt::format("step {} lane {}: what rank {} sends rank {} is not what it expects",
                                        step, lane, source, target)});

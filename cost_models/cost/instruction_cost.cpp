@@ -19,7 +19,7 @@ const Buffer& buffer_at(const RankProgram& program, std::int32_t index) {
 
 /// Bytes of `rows` rows of `heads` heads.
 std::int64_t row_bytes(const Buffer& buffer, std::int64_t rows, HeadRange heads) {
-  return rows * heads.count() * buffer.width * element_bytes(buffer.type);
+  return rows * buffer.bytes_of_heads(heads);
 }
 
 InstructionCost row_cost(const RowRate& rate, std::int64_t ranges, std::int64_t bytes,
@@ -41,8 +41,10 @@ InstructionCost copy_cost(const RankProgram& program, const std::vector<RowCopy>
   if (copies.empty()) return {};
   std::int64_t bytes = 0;
   for (const RowCopy& copy : copies) {
-    bytes += row_bytes(buffer_at(program, copy.source), copy.row_count, copy.heads) +
-             (1 + target_reads) * row_bytes(buffer_at(program, copy.target), copy.row_count, copy.heads);
+    const Buffer& source = buffer_at(program, copy.source);
+    const Buffer& target = buffer_at(program, copy.target);
+    bytes +=
+        (2 + target_reads) * row_bytes(source.is_message() ? target : source, copy.row_count, copy.heads);
   }
   return row_cost(rate, static_cast<std::int64_t>(copies.size()), bytes, profile);
 }

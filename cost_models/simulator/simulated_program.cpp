@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/base/check.hpp"
+#include "core/program/messages.hpp"
 #include "cost_models/cost/transfer_cost.hpp"
 
 namespace strata {
@@ -84,12 +85,13 @@ class WaveCompiler {
     const std::int32_t device = topology_.rank_device[at(rank)];
     const Device& machine = topology_.devices[at(device)];
     const bool first_forward = pass == Pass::forward && !again;
+    if (first_forward) totals_.kv_bytes += sent_kv_bytes(program);
     for (std::size_t i = 0; i < instructions.size(); ++i) {
       SimulatedInstruction& made = out.instructions[i];
       const Operation& op = instructions[i].op;
       if (const Exchange* exchange = exchange_of(op)) {
         made.exchange = static_cast<std::int32_t>(out.exchanges.size());
-        add_exchange(program, rank, static_cast<std::int32_t>(i), *exchange, first_forward, out);
+        add_exchange(program, rank, static_cast<std::int32_t>(i), *exchange, out);
         if (options_.loads) out.loads[i].bytes = sent_bytes(program, op).count;
         continue;
       }
@@ -151,7 +153,7 @@ class WaveCompiler {
   }
 
   void add_exchange(const RankProgram& program, std::int32_t rank, std::int32_t instruction,
-                    const Exchange& exchange, bool counts_kv, SimulatedPass& out) {
+                    const Exchange& exchange, SimulatedPass& out) {
     SimulatedExchange made;
     made.instruction = instruction;
     made.step = exchange.step;
@@ -167,11 +169,6 @@ class WaveCompiler {
     }
     made.peer_end = static_cast<std::int32_t>(out.peers.size());
     out.exchanges.push_back(made);
-    if (!counts_kv) return;
-    for (const ExchangePart& part : exchange.sends) {
-      const Buffer& buffer = program.buffers[at(part.buffer)];
-      if (buffer.role == BufferRole::kv) totals_.kv_bytes += {part.row_count * buffer.row_bytes()};
-    }
   }
 
   void count_bytes(std::int32_t rank, const PeerTraffic& traffic) {

@@ -6,6 +6,7 @@
 
 #include "core/base/check.hpp"
 #include "core/base/overloaded.hpp"
+#include "core/program/messages.hpp"
 #include "executor/kernel_arguments.hpp"
 #include "kernels/cuda/attention_lists.hpp"
 #include "kernels/functors/add_lists.hpp"
@@ -39,14 +40,13 @@ Launches copies(const RankProgram& program, const CopyRows& op, std::byte* arena
   std::vector<kernels::CopyRange> ranges;
   for (const RowCopy& copy : op.copies) {
     check_copy(program, copy);
-    check_rows(program, copy.target, copy.target_row, copy.row_count);
-    const Buffer& target = buffer_of(program, copy.target);
+    const CopyBytes bytes = copy_bytes(program, copy);
     kernels::CopyRange& range = ranges.emplace_back();
     range.target = slice_data(program, copy.target, copy.target_row, copy.heads, arena);
     range.source = slice_data(program, copy.source, copy.source_row, copy.heads, arena);
-    range.target_stride = target.row_bytes();
-    range.source_stride = buffer_of(program, copy.source).row_bytes();
-    range.row_bytes = std::int64_t{copy.heads.count()} * target.width * element_bytes(target.type);
+    range.target_stride = bytes.target_stride;
+    range.source_stride = bytes.source_stride;
+    range.row_bytes = bytes.row_bytes;
     range.rows = copy.row_count;
   }
   return single<kernels::CopyFunctor>(std::move(ranges), lists);
@@ -58,7 +58,6 @@ Launches sums(const RankProgram& program, const AccumulateGradient& op, std::byt
   std::vector<kernels::Addition> additions;
   for (const RowCopy& copy : op.additions) {
     check_copy(program, copy);
-    check_rows(program, copy.target, copy.target_row, copy.row_count);
     const Buffer& target = buffer_of(program, copy.target);
     const Buffer& source = buffer_of(program, copy.source);
     STRATA_CHECK(target.type == ElementType::f32 && contains(target.heads, copy.heads),

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Links between ranks of different processes as MPI messages, straight from and into the arenas: a message
-// per large part (a contiguous message between two processes of a machine is one copy; through a datatype it
-// goes in small fragments) and one with a derived datatype for the small parts of a link. Sends are
-// synchronous, so that a program that works only because MPI has buffers waits here too.
+// for every part, in order. Sends are synchronous, so that a program that works only because MPI has buffers
+// waits here too.
 #include <fmt/format.h>
 #include <mpi.h>
 
@@ -16,17 +15,12 @@ namespace strata {
 namespace {
 
 constexpr std::string_view kWhat = "exchanging rows";
-/// Block lengths of a datatype are int.
-constexpr std::int64_t kBlockBytes = std::int64_t{1} << 30;
+/// Counts of MPI are int.
+constexpr std::int64_t kMessageBytes = std::int64_t{1} << 30;
 
-/// Parts of at least so many bytes are messages of their own. Both ends list the same parts.
-constexpr std::int64_t kOwnMessageBytes = 32 * 1024;
-
-/// One message of a link's local end.
 struct Message {
-  std::byte* data = nullptr;  ///< of one block; null: `type` holds the addresses
-  int count = 0;
-  MPI_Datatype type = MPI_BYTE;
+  std::byte* data = nullptr;
+  int bytes = 0;
 };
 
 /// The messages [begin, end) of a link, all to or from one process with one tag.
@@ -38,59 +32,15 @@ struct LinkMessages {
   bool send = false;
 };
 
-struct Block {
-  std::byte* data = nullptr;
-  std::int64_t bytes = 0;
-};
-
-std::byte* memory_of(const CopyChunk& chunk, bool send) {
-  return send ? const_cast<std::byte*>(chunk.source) : chunk.target;
-}
-
-/// The small parts, with neighbours joined.
-std::vector<Block> small_blocks(std::span<const CopyChunk> parts, bool send) {
-  std::vector<Block> blocks;
-  for (const CopyChunk& part : parts) {
-    if (part.bytes == 0 || part.bytes >= kOwnMessageBytes) continue;
-    std::byte* data = memory_of(part, send);
-    const bool follows = !blocks.empty() && blocks.back().data + blocks.back().bytes == data &&
-                         blocks.back().bytes + part.bytes <= kBlockBytes;
-    if (!follows) blocks.push_back({data, 0});
-    blocks.back().bytes += part.bytes;
-  }
-  return blocks;
-}
-
-Message one_block(const Block& block) { return {block.data, static_cast<int>(block.bytes), MPI_BYTE}; }
-
-Message many_blocks(const std::vector<Block>& blocks) {
-  std::vector<int> lengths;
-  std::vector<MPI_Aint> places;
-  for (const Block& block : blocks) {
-    lengths.push_back(static_cast<int>(block.bytes));
-    check_mpi(MPI_Get_address(block.data, &places.emplace_back()), kWhat);
-  }
-  Message message;
-  message.count = 1;
-  check_mpi(MPI_Type_create_hindexed(static_cast<int>(blocks.size()), lengths.data(), places.data(), MPI_BYTE,
-                                     &message.type),
-            kWhat);
-  check_mpi(MPI_Type_commit(&message.type), kWhat);
-  return message;
-}
-
-/// Large parts in order, then the small ones together; at least one message, for ends have to meet.
+/// Every part, cut where it is too long for MPI; at least one message, for ends have to meet.
 void append_messages(std::span<const CopyChunk> parts, bool send, std::vector<Message>& messages) {
   const std::size_t before = messages.size();
   for (const CopyChunk& part : parts) {
-    if (part.bytes < kOwnMessageBytes) continue;
-    for (std::int64_t done = 0; done < part.bytes; done += kBlockBytes) {
-      messages.push_back(one_block({memory_of(part, send) + done, std::min(kBlockBytes, part.bytes - done)}));
+    std::byte* const data = send ? const_cast<std::byte*>(part.source) : part.target;
+    for (std::int64_t done = 0; done < part.bytes; done += kMessageBytes) {
+      messages.push_back({data + done, static_cast<int>(std::min(kMessageBytes, part.bytes - done))});
     }
   }
-  const std::vector<Block> small = small_blocks(parts, send);
-  if (small.size() == 1) messages.push_back(one_block(small.front()));
-  if (small.size() > 1) messages.push_back(many_blocks(small));
   if (messages.size() == before) messages.emplace_back();
 }
 
@@ -119,24 +69,15 @@ class MpiTransport final : public Transport {
     statuses_.resize(most);
   }
 
-  ~MpiTransport() override {
-    for (Message& message : messages_) {
-      if (message.type != MPI_BYTE) MPI_Type_free(&message.type);
-    }
-  }
-  MpiTransport(const MpiTransport&) = delete;
-  MpiTransport& operator=(const MpiTransport&) = delete;
-
   void post(const LinkNumber& number) override {
     LinkMessages& link = link_of(number);
     MPI_Comm lane = lanes_[static_cast<std::size_t>(link.lane)];
     for (std::int64_t i = link.begin; i < link.end; ++i) {
       const Message& message = messages_[static_cast<std::size_t>(i)];
-      void* data = message.data == nullptr ? MPI_BOTTOM : message.data;
       MPI_Request request = MPI_REQUEST_NULL;
       const int code =
-          link.send ? MPI_Issend(data, message.count, message.type, link.peer, link.tag, lane, &request)
-                    : MPI_Irecv(data, message.count, message.type, link.peer, link.tag, lane, &request);
+          link.send ? MPI_Issend(message.data, message.bytes, MPI_BYTE, link.peer, link.tag, lane, &request)
+                    : MPI_Irecv(message.data, message.bytes, MPI_BYTE, link.peer, link.tag, lane, &request);
       check_mpi(code, kWhat);
       requests_.push_back(request);
       numbers_.push_back(number);

@@ -7,11 +7,13 @@
 
 #include "core/base/check.hpp"
 #include "core/lowering/lower.hpp"
+#include "core/program/messages.hpp"
 #include "core/verify/verify_programs.hpp"
 #include "core/verify/verify_schedule.hpp"
 #include "executor/check_detail.hpp"
 #include "executor/cpu/cpu_executor.hpp"
 #include "tests/support/brute_force_schedule.hpp"
+#include "tests/support/message_counts.hpp"
 
 namespace strata::test {
 
@@ -49,6 +51,26 @@ std::string compare(const RandomSchedule& schedule, const RunResult& result, std
   return report.passed() ? "" : report.to_text();
 }
 
+/// Lowers so that rows of one buffer and slice of at least `own_message_bytes` travel alone: with 1 byte this
+/// is the long way, a message for every slice and buffer. Programs with more messages or other bytes than
+/// `expected`, or other results, are a fault.
+std::string fault_of_messages(const RandomSchedule& schedule, const Execution& expected,
+                              const RunResult& result, std::uint64_t seed, std::int64_t own_message_bytes,
+                              const ScheduleRunner& run) {
+  Execution execution = expected;
+  std::vector<RankProgram>& programs = execution.waves.front().programs;
+  programs = lower_wave(schedule.wave, schedule.model, own_message_bytes);
+  for (const Violation& violation : verify_programs(programs, "programs", 1)) return text(violation);
+  for (std::size_t rank = 0; rank < programs.size(); ++rank) {
+    std::string many = too_many_messages(programs[rank], own_message_bytes);
+    if (!many.empty()) return many;
+    const RankProgram& other = expected.waves.front().programs[rank];
+    if (sent_by_peer(programs[rank]) != sent_by_peer(other)) return "other messages have other bytes";
+    if (sent_kv_bytes(programs[rank]) != sent_kv_bytes(other)) return "other messages have other kv";
+  }
+  return run(execution, seed).results == result.results ? "" : "other messages give other bits";
+}
+
 /// What is wrong with a schedule that lint accepts, or nothing.
 std::string fault_of(const RandomSchedule& schedule, std::uint64_t seed, const ScheduleRunner& run) {
   const auto faults = faults_of_meaning(schedule.wave, schedule.model, schedule.rank_count);
@@ -62,8 +84,15 @@ std::string fault_of(const RandomSchedule& schedule, std::uint64_t seed, const S
     const std::int64_t pairs = pairs_too_many(schedule, programs, pass);
     if (pairs != 0) return fmt::format("{}: {} pairs too many", to_string(pass), pairs);
   }
+  for (const RankProgram& program : programs) {
+    std::string many = too_many_messages(program);
+    if (!many.empty()) return many;
+  }
   const RunResult result = run(execution, seed);
-  return compare(schedule, result, seed);
+  std::string fault = compare(schedule, result, seed);
+  if (!fault.empty() || seed % 2 != 0) return fault;
+  const std::int64_t some = std::int64_t{1} << (seed / 2 % 10);
+  return fault_of_messages(schedule, execution, result, seed, some, run);
 }
 
 }  // namespace

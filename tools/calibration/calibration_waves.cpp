@@ -71,6 +71,7 @@ std::int32_t WaveWriter::add_buffer(std::int32_t rank, BufferRole role, ElementT
     case BufferRole::lse:
     case BufferRole::lse_acc:
     case BufferRole::delta:
+    case BufferRole::message:
       buffer.width = 1;
       break;
   }

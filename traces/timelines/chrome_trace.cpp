@@ -15,6 +15,7 @@
 #include "core/base/atomic_file.hpp"
 #include "core/base/check.hpp"
 #include "core/json/json_writer.hpp"
+#include "core/program/messages.hpp"
 
 namespace strata {
 
@@ -51,8 +52,7 @@ std::int64_t moved_bytes(const RankProgram& program, const Operation& op) {
   if (copies == nullptr) return sent_bytes(program, op).count;
   std::int64_t bytes = 0;
   for (const RowCopy& copy : *copies) {
-    const Buffer& source = program.buffers[static_cast<std::size_t>(copy.source)];
-    bytes += copy.row_count * copy.heads.count() * source.width * element_bytes(source.type);
+    bytes += copy.row_count * copy_bytes(program, copy).row_bytes;
   }
   return bytes;
 }

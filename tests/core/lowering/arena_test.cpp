@@ -9,7 +9,7 @@
 #include <map>
 
 #include "core/lowering/lower.hpp"
-#include "core/lowering/lower_detail.hpp"
+#include "core/lowering/program_builder.hpp"
 #include "tests/core/lowering/all_pairs_arena.hpp"
 #include "tests/support/dice.hpp"
 #include "tests/support/random_schedules.hpp"

@@ -92,6 +92,87 @@ TEST(VerifyPrograms, FindsBuffersThatShareBytesWhileAlive) {
       "arena");
 }
 
+/// Rank 0 sends keys of documents 0 and 2, between which it holds document 1; rank 1 has a place for both.
+std::vector<RankProgram> packed_programs() {
+  Wave wave;
+  wave.documents = {0, 1, 2};
+  wave.lengths = {4, 2, 4};
+  wave.groups = {{{0, 1}, {{"ring", 2}}, {0, 1, 2}}};
+  wave.placement.spans = {{{0, 0, 2}, {1, 0, 2}, {2, 0, 2}}, {{0, 2, 4}, {2, 2, 4}}};
+  wave.schedule.steps.resize(2);
+  for (const std::int32_t document : {0, 2}) {
+    const TokenSpan low{document, 0, 2}, high{document, 2, 4};
+    wave.schedule.steps[0].transfers.push_back({0, {{1, 2}}, TensorKind::kv, low, {0, 1}, 0, 1});
+    wave.schedule.steps[0].tasks.push_back({0, low, low, {0, 2}});
+    wave.schedule.steps[0].tasks.push_back({1, high, high, {0, 2}});
+    wave.schedule.steps[1].tasks.push_back({1, high, low, {0, 2}});
+  }
+  wave.schedule.steps[0].tasks.push_back({0, {1, 0, 2}, {1, 0, 2}, {0, 2}});
+  for (ScheduleStep& step : wave.schedule.steps) sort_canonically(step);
+  ModelShape model;
+  model.hidden = model.ffn = 8;
+  model.query_heads = 2;
+  model.head_dim = model.value_head_dim = 4;
+  model.element_type = ElementType::f32;
+  return lower_wave(wave, model);
+}
+
+TEST(VerifyPrograms, KnowsTheRowsThatAMessageIsMadeOf) {
+  const auto honest = packed_programs();
+  const auto is_copy = [](const Instruction& instruction) {
+    return std::holds_alternative<CopyRows>(instruction.op);
+  };
+  const auto& forward = honest[0].forward;
+  const auto at = std::find_if(forward.begin(), forward.end(), is_copy);
+  ASSERT_NE(at, forward.end()) << to_text(honest[0]);
+  const auto index = static_cast<std::size_t>(at - forward.begin());
+  const auto& copies = std::get<CopyRows>(at->op).copies;
+  ASSERT_EQ(copies.size(), 2U);
+  const std::int32_t message = copies[0].target;
+  ASSERT_TRUE(honest[0].buffers[static_cast<std::size_t>(message)].is_message());
+  EXPECT_EQ(std::get<Exchange>(forward[first_exchange(honest[0])].op).sends.size(), 1U);
+  const auto rule = [&](const std::function<void(std::vector<RankProgram>&, std::vector<RowCopy>&)>& damage) {
+    auto programs = honest;
+    damage(programs, std::get<CopyRows>(programs[0].forward[index].op).copies);
+    const auto violations = verify_programs(programs, "waves[0]");
+    return violations.empty() ? "" : violations.front().rule;
+  };
+  EXPECT_EQ(rule([](auto&, auto&) {}), "");
+  EXPECT_EQ(rule([](auto&, auto& c) { c.pop_back(); }), "message");
+  EXPECT_EQ(rule([](auto&, auto& c) { c[1].target_row -= 1; }), "message");
+  EXPECT_EQ(rule([](auto&, auto& c) { c[0].row_count = 1; }), "message");
+  EXPECT_EQ(rule([](auto&, auto& c) { c[1].row_count = 99; }), "rows");
+  EXPECT_EQ(rule([](auto&, auto& c) { c[0].heads = {0, 2}; }), "copy");
+  EXPECT_EQ(rule([&](auto&, auto& c) { c[0].source = message; }), "copy");
+  // Unlike rows that take as many bytes.
+  EXPECT_EQ(rule([](auto& p, auto& c) {
+              Buffer& kv = p[0].buffers[static_cast<std::size_t>(c[0].source)];
+              kv.type = ElementType::bf16;
+              kv.width *= 2;
+            }),
+            "matching");
+  EXPECT_EQ(rule([&](auto& p, auto&) {
+              for (Instruction& instruction : p[0].forward) {
+                auto* attention = std::get_if<Attention>(&instruction.op);
+                if (attention != nullptr) attention->keys[0].kv = message;
+              }
+            }),
+            "message");
+  EXPECT_EQ(rule([](auto& p, auto&) {
+              auto& exchange = std::get<Exchange>(p[0].forward[first_exchange(p[0])].op);
+              exchange.sends[0].row_count -= 1;
+            }),
+            "message");
+}
+
+TEST(VerifyPrograms, FindsACopyBetweenUnlikeBuffers) {
+  EXPECT_EQ(first_rule([](auto& p) {
+              const LocalBuffers& local = p[0].local;
+              p[0].forward.push_back({CopyRows{{{local.q, local.kv, 0, 0, 1, {0, 1}}}}, kComputeStream, {}});
+            }),
+            "copy");
+}
+
 TEST(VerifyPrograms, FindsACycleAcrossRanks) {
   auto programs = ring_programs();
   // Two more exchanges, posted in opposite order on the two ranks of one lane.

@@ -6,7 +6,7 @@
 
 #include "core/base/check.hpp"
 #include "core/base/checked.hpp"
-#include "core/lowering/lower_detail.hpp"
+#include "core/lowering/program_builder.hpp"
 
 namespace strata::detail {
 
