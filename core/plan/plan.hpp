@@ -78,6 +78,9 @@ struct Prediction {
   bool operator==(const Prediction&) const = default;
 };
 
+/// Largest / mean of what ranks have to do; 1 when none has anything. The verifier counts it by itself.
+double imbalance(const std::vector<std::int64_t>& loads);
+
 /// Which bound binds; lower_bound.hpp (cost_models) says what each is. Every bound that exists is one of
 /// these.
 enum class ActiveBound : std::uint8_t { compute, chain };

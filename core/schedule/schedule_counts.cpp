@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/schedule/schedule_counts.hpp"
 
-#include <algorithm>
-#include <numeric>
-
 #include "core/base/check.hpp"
 #include "core/base/checked.hpp"
 
@@ -48,13 +45,6 @@ Bytes slice_bytes(TensorKind tensor, const TokenSpan& span, HeadRange heads, con
 
 std::int64_t task_pairs(const AttentionTask& task, const Mask& mask) {
   return pair_count(mask, task.query, task.key) * task.heads.count();
-}
-
-double imbalance(const std::vector<std::int64_t>& loads) {
-  const std::int64_t total = std::accumulate(loads.begin(), loads.end(), std::int64_t{0});
-  if (total == 0) return 1;
-  const std::int64_t largest = *std::max_element(loads.begin(), loads.end());
-  return static_cast<double>(largest) * static_cast<double>(loads.size()) / static_cast<double>(total);
 }
 
 }  // namespace strata

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What one record of a schedule moves or computes, and how evenly ranks are loaded: the one definition of
-// each that planner, lowering and simulator share. The verifier counts a second time, by itself, on purpose
-// (core/verify/verify_numbers.cpp).
+// What one record of a schedule moves or computes: the one definition of each. The verifier counts a second
+// time, by itself, on purpose (core/verify/verify_numbers.cpp).
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "core/base/units.hpp"
 #include "core/problem/mask.hpp"
@@ -40,8 +38,5 @@ Bytes slice_bytes(TensorKind tensor, const TokenSpan& span, HeadRange heads, con
 
 /// Allowed pairs x query heads that a task computes.
 std::int64_t task_pairs(const AttentionTask& task, const Mask& mask);
-
-/// Largest / mean of what ranks have to do; 1 when none has anything.
-double imbalance(const std::vector<std::int64_t>& loads);
 
 }  // namespace strata

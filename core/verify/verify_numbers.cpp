@@ -62,7 +62,7 @@ class Sums {
   const Total& level(LinkLevel level) const { return levels_[static_cast<std::size_t>(level)]; }
 
   /// Largest / mean of the pairs; 1 when there are none, NaN when they do not fit. Independent of `imbalance`
-  /// (core/schedule/schedule_counts.hpp), as all sums here.
+  /// (core/plan/plan.hpp), as all sums here.
   double imbalance() const {
     Total sum;
     std::int64_t largest = 0;

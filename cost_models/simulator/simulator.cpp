@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "core/base/check.hpp"
-#include "core/schedule/schedule_counts.hpp"
 #include "cost_models/simulator/simulator_engine.hpp"
 #include "cost_models/simulator/steady_layers.hpp"
 
