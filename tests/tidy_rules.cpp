@@ -20,24 +20,58 @@ constexpr int kMaxFunctionLines = 70;
 constexpr int kMaxFileLines = 500;
 constexpr int kMaxCudaFileLines = 700;
 
+/// What the files of a folder may include, as folders; a folder stands for all that lies in it.
 struct Layer {
   std::string_view folder;
   std::vector<std::string_view> may_include;
 };
 
-// The table of ARCHITECTURE.md. `tools`, `tests` and `benchmarks` may include everything.
+// The table of ARCHITECTURE.md. Every folder may include itself; the longest folder that a path lies in
+// rules.
 const std::vector<Layer>& layers() {
   static const std::vector<Layer> kLayers = {
-      {"core", {"core"}},
-      {"cost_models", {"cost_models", "core"}},
-      {"planner", {"planner", "core", "cost_models"}},
-      {"kernels", {"kernels"}},
-      {"executor", {"executor", "core", "kernels"}},
-      {"traces", {"traces", "core"}},
-      {"tools", {"tools", "core", "cost_models", "planner", "kernels", "executor", "traces"}},
+      {"core/base", {}},
+      {"core/json", {"core/base"}},
+      {"core/problem", {"core/base", "core/json"}},
+      {"core/schedule", {"core/base", "core/problem"}},
+      {"core/program", {"core/base", "core/json", "core/problem"}},
+      {"core/lowering", {"core/base", "core/problem", "core/schedule", "core/program"}},
+      {"core/plan", {"core/base", "core/json", "core/problem", "core/schedule"}},
+      {"core/verify", {"core"}},
+      {"cost_models/profile", {"core/base", "core/json", "core/problem", "core/program"}},
+      {"cost_models/cost",
+       {"cost_models/profile", "core/base", "core/problem", "core/schedule", "core/program", "core/plan"}},
+      {"cost_models/simulator",
+       {"cost_models/profile", "cost_models/cost", "core/base", "core/problem", "core/program", "core/plan"}},
+      {"cost_models/bounds",
+       {"cost_models/profile", "cost_models/cost", "core/base", "core/problem", "core/schedule",
+        "core/plan"}},
+      {"planner/realise", {"core/base", "core/problem", "core/schedule"}},
+      {"planner/strategies", {"planner/realise", "core/base", "core/problem", "core/schedule"}},
+      {"planner/report",
+       {"planner/strategies", "cost_models/profile", "core/base", "core/problem", "core/schedule",
+        "core/plan"}},
+      {"planner/search", {"planner/realise", "planner/strategies", "planner/report", "cost_models", "core"}},
+      {"planner/audit", {"planner/realise", "planner/strategies", "planner/search", "cost_models", "core"}},
+      {"kernels", {}},
+      {"executor", {"core", "kernels"}},
+      {"traces/lengths", {"core/base", "core/json", "core/problem"}},
+      {"traces/timelines", {"core/base", "core/json", "core/problem", "core/program"}},
+      {"tools", {"core", "cost_models", "planner", "kernels", "executor", "traces"}},
+      {"tests", {""}},
+      {"benchmarks", {""}},
   };
   return kLayers;
 }
+
+/// Folders that consist of rooms: a source that lies in none of them belongs to nobody.
+constexpr std::array<std::string_view, 4> kFoldersOfRooms = {"core", "cost_models", "planner", "traces"};
+
+/// Words of the domain, in the singular. Folders that serve every domain do not name them.
+constexpr std::array<std::string_view, 16> kDomainWords = {
+    "rank",  "token",   "wave", "transfer", "schedule", "strategy", "program",   "topology",
+    "model", "profile", "plan", "batch",    "lane",     "exchange", "attention", "multicast"};
+constexpr std::array<std::string_view, 2> kFoldersWithoutDomain = {"core/base", "core/json"};
 
 struct WrappedHeader {
   std::string_view prefix;
@@ -49,7 +83,7 @@ struct WrappedHeader {
 const std::vector<WrappedHeader>& wrapped_headers() {
   static const std::vector<WrappedHeader> kWrapped = {
       {"nlohmann/", {}, {"core/json/json_document.cpp"}},
-      {"boost/", {}, {"core/problem/topology.cpp"}},
+      {"boost/", {}, {"core/problem/route_table.cpp"}},
       {"CLI/", {}, {"tools/command_line.cpp"}},
       {"mpi.h", {}, {"executor/job/mpi_job.cpp", "executor/job/mpi_transport.cpp"}},
       // Their order of iteration differs between machines; what reaches a plan must not.
@@ -70,6 +104,22 @@ bool is_fragment(std::string_view path) { return path.ends_with(".inl"); }
 bool is_source(std::string_view path) { return path.ends_with(".cpp") || path.ends_with(".cu"); }
 
 std::string_view folder_of(std::string_view path) { return path.substr(0, path.find('/')); }
+
+/// Whether `path` lies in `folder`, at any depth; everything lies in "".
+bool lies_in(std::string_view path, std::string_view folder) {
+  return folder.empty() ||
+         (path.starts_with(folder) && path.size() > folder.size() && path[folder.size()] == '/');
+}
+
+/// The layer that rules over `path`; null where none does.
+const Layer* layer_of(std::string_view path) {
+  const Layer* found = nullptr;
+  for (const Layer& layer : layers()) {
+    if (lies_in(path, layer.folder) && (!found || layer.folder.size() > found->folder.size())) found = &layer;
+  }
+  return found;
+}
+
 std::string_view without_extension(std::string_view path) { return path.substr(0, path.rfind('.')); }
 
 struct Include {
@@ -248,9 +298,7 @@ SourceFile source_file(std::string path, std::string_view text) {
 
 std::vector<Finding> check_layering(const SourceFile& file) {
   std::vector<Finding> findings;
-  const std::string_view folder = folder_of(file.path);
-  const auto layer = std::find_if(layers().begin(), layers().end(),
-                                  [&](const Layer& each) { return each.folder == folder; });
+  const Layer* const layer = layer_of(file.path);
   for_each_include(file, [&](int line, const Include& include) {
     if (!include.quoted) return;
     const std::string_view target = folder_of(include.path);
@@ -258,14 +306,51 @@ std::vector<Finding> check_layering(const SourceFile& file) {
       findings.push_back({file.path, line, fmt::format("start \"{}\" with its folder", include.path)});
       return;
     }
-    const bool test_code = target == "tests" || target == "benchmarks";
-    const bool ours = test_code || std::any_of(layers().begin(), layers().end(),
-                                               [&](const Layer& each) { return each.folder == target; });
-    if (layer == layers().end() || !ours || contains(layer->may_include, target)) return;
+    const bool ours = std::any_of(layers().begin(), layers().end(),
+                                  [&](const Layer& each) { return folder_of(each.folder) == target; });
+    if (layer == nullptr || !ours || lies_in(include.path, layer->folder)) return;
+    const bool allowed = std::any_of(layer->may_include.begin(), layer->may_include.end(),
+                                     [&](std::string_view folder) { return lies_in(include.path, folder); });
+    if (allowed) return;
     findings.push_back(
         {file.path, line,
-         fmt::format("{} may not include {}: move the code or pass a value", folder, include.path)});
+         fmt::format("{} may not include {}: move the code or pass a value", layer->folder, include.path)});
   });
+  return findings;
+}
+
+std::vector<Finding> check_rooms(const SourceFile& file) {
+  if (!is_header(file.path) && !is_fragment(file.path) && !is_source(file.path)) return {};
+  const bool has_rooms = std::find(kFoldersOfRooms.begin(), kFoldersOfRooms.end(), folder_of(file.path)) !=
+                         kFoldersOfRooms.end();
+  if (!has_rooms || layer_of(file.path) != nullptr) return {};
+  return {{file.path, 1, fmt::format("move it into a room of {} (ARCHITECTURE.md)", folder_of(file.path))}};
+}
+
+std::vector<Finding> check_domain_words(const SourceFile& file) {
+  const bool without = std::any_of(kFoldersWithoutDomain.begin(), kFoldersWithoutDomain.end(),
+                                   [&](std::string_view folder) { return lies_in(file.path, folder); });
+  if (!without) return {};
+  std::vector<Finding> findings;
+  std::string word;
+  int word_line = 0;
+  const auto end_word = [&] {
+    const std::string_view singular =
+        std::string_view(word).substr(0, word.size() - (word.ends_with('s') ? 1 : 0));
+    if (std::find(kDomainWords.begin(), kDomainWords.end(), singular) != kDomainWords.end()) {
+      findings.push_back(
+          {file.path, word_line, fmt::format("'{}' is a word of the domain: move the code up", word)});
+    }
+    word.clear();
+  };
+  CodeScanner(file).scan([&](int line, char c) {
+    const bool capital = std::isupper(static_cast<unsigned char>(c)) != 0;
+    if (line != word_line || capital || std::isalpha(static_cast<unsigned char>(c)) == 0) end_word();
+    word_line = line;
+    if (std::isalpha(static_cast<unsigned char>(c)) != 0)
+      word += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  });
+  end_word();
   return findings;
 }
 

@@ -27,6 +27,10 @@ struct Finding {
 
 /// Includes of our own files follow the layering table and name the folder.
 std::vector<Finding> check_layering(const SourceFile& file);
+/// Every source of a folder that consists of rooms lies in one of them.
+std::vector<Finding> check_rooms(const SourceFile& file);
+/// The code of core/base and core/json names nothing of the domain; comments and messages may.
+std::vector<Finding> check_domain_words(const SourceFile& file);
 /// JSON, CLI11 and Boost stay inside the few .cpp files that wrap them; hash containers stay out of the
 /// planner.
 std::vector<Finding> check_wrapped_headers(const SourceFile& file);

@@ -88,6 +88,8 @@ TEST(TidyTree, HasTheFilesThatTheRulesAreAbout) {
 }
 
 TEST(TidyTree, FollowsTheLayeringTable) { expect_clean(check_layering); }
+TEST(TidyTree, KeepsEverySourceInARoom) { expect_clean(check_rooms); }
+TEST(TidyTree, KeepsTheDomainOutOfBaseAndJson) { expect_clean(check_domain_words); }
 TEST(TidyTree, KeepsWrappedHeadersInTheirWrappers) { expect_clean(check_wrapped_headers); }
 TEST(TidyTree, IncludesEveryHeaderFirstInItsOwnSource) { expect_clean(check_own_header_first); }
 TEST(TidyTree, KeepsFilesAndLinesShort) { expect_clean(check_lengths); }
@@ -99,25 +101,69 @@ TEST(TidyTree, HasNoDeadFiles) {
   EXPECT_TRUE(findings.empty()) << describe(findings);
 }
 
+/// Findings for a file at `path` that includes `header`.
+std::size_t layering_findings(const char* path, std::string_view header) {
+  return check_layering(source_file(path, fmt::format("#include \"{}\"\n", header))).size();
+}
+
 TEST(TidyRules, LayeringRejectsAnUpwardInclude) {
-  const auto findings = check_layering(source_file("core/a.cpp", "\n#include \"planner/b.hpp\"\n"));
-  EXPECT_EQ(describe(findings),
-            "core/a.cpp:2: core may not include planner/b.hpp: move the code or pass a value\n");
-  EXPECT_EQ(check_layering(source_file("kernels/a.cpp", "#include \"core/b.hpp\"\n")).size(), 1U);
-  EXPECT_EQ(check_layering(source_file("executor/a.cpp", "#include \"planner/b.hpp\"\n")).size(), 1U);
-  EXPECT_EQ(check_layering(source_file("tools/a.cpp", "#include \"tests/b.hpp\"\n")).size(), 1U);
+  const auto findings =
+      check_layering(source_file("core/plan/a.cpp", "\n#include \"planner/search/b.hpp\"\n"));
+  EXPECT_EQ(
+      describe(findings),
+      "core/plan/a.cpp:2: core/plan may not include planner/search/b.hpp: move the code or pass a value\n");
+  EXPECT_EQ(layering_findings("kernels/a.cpp", "core/base/b.hpp"), 1U);
+  EXPECT_EQ(layering_findings("executor/a.cpp", "planner/search/b.hpp"), 1U);
+  EXPECT_EQ(layering_findings("tools/a.cpp", "tests/b.hpp"), 1U);
+}
+
+TEST(TidyRules, EveryRoomHasItsRule) {
+  EXPECT_EQ(layering_findings("core/base/a.hpp", "core/problem/batch.hpp"), 1U);
+  EXPECT_EQ(layering_findings("core/json/a.hpp", "core/problem/batch.hpp"), 1U);
+  EXPECT_EQ(layering_findings("core/problem/a.hpp", "core/schedule/wave.hpp"), 1U);
+  EXPECT_EQ(layering_findings("core/program/a.hpp", "core/schedule/wave.hpp"), 1U);
+  EXPECT_EQ(layering_findings("core/schedule/a.hpp", "core/program/rank_program.hpp"), 1U);
+  EXPECT_EQ(layering_findings("core/lowering/a.hpp", "core/plan/plan.hpp"), 1U);
+  EXPECT_EQ(layering_findings("core/plan/a.hpp", "core/verify/verify_schedule.hpp"), 1U);
+  EXPECT_EQ(layering_findings("cost_models/simulator/a.hpp", "core/lowering/lower.hpp"), 1U);
+  EXPECT_EQ(layering_findings("cost_models/bounds/a.hpp", "cost_models/simulator/simulator.hpp"), 1U);
+  EXPECT_EQ(layering_findings("planner/realise/a.hpp", "cost_models/profile/cost_profile.hpp"), 1U);
+  EXPECT_EQ(layering_findings("planner/strategies/a.hpp", "core/program/rank_program.hpp"), 1U);
+  EXPECT_EQ(layering_findings("planner/report/a.hpp", "planner/search/plan_batch.hpp"), 1U);
+  EXPECT_EQ(layering_findings("traces/lengths/a.hpp", "traces/timelines/b.hpp"), 1U);
 }
 
 TEST(TidyRules, LayeringRejectsAPathWithoutItsFolder) {
-  EXPECT_EQ(check_layering(source_file("core/a.cpp", "#include \"units.hpp\"\n")).size(), 1U);
-  EXPECT_EQ(check_layering(source_file("core/a.cpp", "#include \"../core/units.hpp\"\n")).size(), 1U);
+  EXPECT_EQ(layering_findings("core/base/a.cpp", "units.hpp"), 1U);
+  EXPECT_EQ(layering_findings("core/base/a.cpp", "../base/units.hpp"), 1U);
 }
 
 TEST(TidyRules, LayeringAcceptsWhatTheTableAllows) {
-  EXPECT_TRUE(check_layering(source_file("planner/a.cpp", "#include \"cost_models/b.hpp\"\n")).empty());
+  EXPECT_EQ(layering_findings("core/base/a.cpp", "core/base/b.hpp"), 0U);
+  EXPECT_EQ(layering_findings("core/verify/a.cpp", "core/lowering/lower.hpp"), 0U);
+  EXPECT_EQ(layering_findings("planner/search/a.cpp", "cost_models/simulator/b.hpp"), 0U);
+  EXPECT_EQ(layering_findings("tests/a.cpp", "planner/search/b.hpp"), 0U);
   EXPECT_TRUE(check_layering(source_file("kernels/a.cpp", "#include \"hwy/highway.h\"\n#include <core/x>\n"))
                   .empty());
-  EXPECT_TRUE(check_layering(source_file("tests/a.cpp", "#include \"planner/b.hpp\"\n")).empty());
+}
+
+TEST(TidyRules, ASourceOutsideTheRoomsIsFound) {
+  EXPECT_EQ(check_rooms(source_file("core/a.cpp", "")).size(), 1U);
+  EXPECT_EQ(check_rooms(source_file("planner/attic/a.hpp", "")).size(), 1U);
+  EXPECT_TRUE(check_rooms(source_file("core/base/a.cpp", "")).empty());
+  EXPECT_TRUE(check_rooms(source_file("core/CMakeLists.txt", "")).empty());
+  EXPECT_TRUE(check_rooms(source_file("kernels/a.cpp", "")).empty());
+}
+
+TEST(TidyRules, AWordOfTheDomainIsFoundInCodeOnly) {
+  const auto findings_of = [](const char* path, const char* text) {
+    return check_domain_words(source_file(path, text)).size();
+  };
+  EXPECT_EQ(findings_of("core/base/a.cpp", "int rank = 0;\n"), 1U);
+  EXPECT_EQ(findings_of("core/base/a.cpp", "int first_ranks = 0;\n"), 1U);
+  EXPECT_EQ(findings_of("core/json/a.cpp", "struct TopologyReader;\n"), 1U);
+  EXPECT_EQ(findings_of("core/base/a.cpp", "// the rank\nauto text = \"rank\"; int franking = 0;\n"), 0U);
+  EXPECT_EQ(findings_of("core/problem/a.cpp", "int rank = 0;\n"), 0U);
 }
 
 TEST(TidyRules, WrappedHeadersAreRejectedInHeadersAndElsewhere) {

@@ -34,6 +34,9 @@ class Options {
                       const std::string& implied, const std::string& help) = 0;
 };
 
+/// What --threads may ask for.
+inline constexpr std::int64_t kMostThreads = 4096;
+
 struct Command {
   std::string name;
   std::string summary;

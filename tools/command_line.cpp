@@ -198,7 +198,7 @@ constexpr std::string_view kFooter =
     "\n"
     "strata COMMAND --help lists the options of a command.\n"
     "Exit codes: 0 fine; 1 a check failed; 2 bad input or usage; 3 no feasible plan;\n"
-    "4 a device failed or the deadline passed; 70 a bug in Strata.";
+    "4 a device failed or the deadline passed; 70 a bug in Strata; 130 interrupted (128 + signal).";
 
 class HelpText : public CLI::Formatter {
  public:

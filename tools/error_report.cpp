@@ -12,6 +12,7 @@
 #include "core/base/check.hpp"
 #include "core/base/version.hpp"
 #include "core/base/visible_text.hpp"
+#include "executor/device_error.hpp"
 #include "tools/no_plan.hpp"
 
 namespace strata::tools {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The machines that executed a plan, as its timeline records them: a plan made for two hosts may have run
-// with all ranks on one, and is then predicted as such.
+// The machines that executed a plan, as its timeline records them. They may be other machines than the plan
+// was made for: a plan for two hosts may have run with all its ranks on one. `validate` predicts the run on
+// the machines that executed it.
 #pragma once
 
 #include <string>
@@ -12,24 +13,28 @@
 
 namespace strata::tools {
 
-/// Where a timeline is predicted, and what to tell the reader about it, in a line.
+/// The topology that a measured timeline is compared on, and a line that tells the reader which it is.
 struct ExecutionTopology {
   Topology topology;
   std::string description;
 };
 
-/// All ranks of the timeline on one device with its cores.
+/// One device that holds all ranks of the timeline and has as many cores as the timeline's head states.
 Topology one_device_topology(const Timeline& timeline);
 
-/// One device: the above. Several: the plan's topology, whose links the prediction then takes; with the
-/// cores of the run where its devices served the ranks of the plan's devices, as the plan states them where
-/// each served the ranks of a whole node. The ranks must be as many as the plan's. Throws InputError naming
-/// `where` when the header is inconsistent or neither is the case.
+/// The topology on which `timeline` is predicted. `planned` is the plan's; both must have equally many ranks.
+/// - The run used one device: one_device_topology.
+/// - The devices of the run held the ranks that the devices of the plan hold: `planned`, with the run's
+/// cores.
+/// - The devices of the run each held the ranks of a whole node of the plan: `planned`, as it is.
+/// Links are always the plan's: a timeline does not state any. Throws InputError naming `where` in every
+/// other case, and when the timeline's head contradicts itself.
 ExecutionTopology execution_topology(const Timeline& timeline, const Topology& planned,
                                      const std::string& where);
 
-/// Throws InputError naming `where` unless the timeline is one of these programs ([wave][rank]): as many
-/// ranks, every event one of their instructions, and exactly the layers and repeats that its head states.
+/// Throws InputError naming `where` unless the timeline is a run of `programs` ([wave][rank]). A run has the
+/// programs' number of ranks. Every event of it is one of their instructions. It has exactly the layers and
+/// repeats that its head states.
 void check_measured(const Timeline& timeline, const std::vector<std::vector<RankProgram>>& programs,
                     const std::string& where);
 

@@ -77,12 +77,31 @@ Progress::Progress(const Output& output, std::string what, std::int64_t total)
       total_(total),
       visible_(!output.quiet && total > 1 && isatty(STDERR_FILENO) != 0) {}
 
-Progress::~Progress() {
+Progress::~Progress() { clear(); }
+
+void Progress::clear() {
+  const std::lock_guard lock(mutex_);
   if (visible_ && drawn_percent_ >= 0) std::cerr << "\r\033[K" << std::flush;
+  visible_ = false;
 }
 
-void Progress::reach(std::int64_t units) {
-  done_ = units;
+void Progress::advance(std::int64_t units) {
+  const std::lock_guard lock(mutex_);
+  show(done_ + units);
+}
+
+void Progress::reach(std::int64_t units, const std::string& what) {
+  const std::lock_guard lock(mutex_);
+  if (!what.empty() && what != what_) {
+    if (visible_ && drawn_percent_ >= 0) std::cerr << "\r\033[K";  // the next text may be shorter
+    what_ = what;
+    drawn_percent_ = -1;
+  }
+  show(units);
+}
+
+void Progress::show(std::int64_t units) {
+  done_ = std::max(done_, units);
   const int now = static_cast<int>(total_ > 0 ? done_ * 100 / total_ : 100);
   if (!visible_ || now == drawn_percent_) return;
   drawn_percent_ = now;

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,18 +44,24 @@ class Table {
 };
 
 /// A bar on stderr while `total` units of work are done; silent when stderr is no terminal or --quiet.
+/// Several threads may use one. It never goes back.
 class Progress {
  public:
   Progress(const Output& output, std::string what, std::int64_t total);
+  /// As clear().
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
-  void advance(std::int64_t units = 1) { reach(done_ + units); }
-  /// That `units` are done.
-  void reach(std::int64_t units);
+  void advance(std::int64_t units = 1);
+  /// That `units` are done, and from here on, unless empty, what is being done.
+  void reach(std::int64_t units, const std::string& what = "");
+  /// Takes the bar away for good: what is printed from here on stands alone.
+  void clear();
 
  private:
+  void show(std::int64_t units);
   void draw() const;
+  std::mutex mutex_;  ///< of everything below
   std::string what_;
   std::int64_t total_ = 0, done_ = 0;
   int drawn_percent_ = -1;

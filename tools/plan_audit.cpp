@@ -52,6 +52,7 @@ AuditedPlan audit_file(const std::string& path, const AuditInputs& inputs, bool 
   options.programs = !inputs.schedule_only;
   options.times = !inputs.no_simulate && !inputs.schedule_only;
   options.candidates = !inputs.no_candidates;
+  options.keep_programs = inputs.keep_programs;
   if (!inputs.profile.empty()) options.profile = read_profile_file(inputs.profile);
   if (own_profile) expect_own_profile(path, plan, inputs, options);
   Progress progress(output, "verifying", std::ssize(plan.candidates));

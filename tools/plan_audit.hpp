@@ -15,6 +15,7 @@ struct AuditInputs {
   std::string profile;
   std::int64_t limit = 100;
   bool schedule_only = false, no_simulate = false, no_candidates = false;
+  bool keep_programs = false;  ///< no option of a user
 
   /// --profile, --no-simulate and --no-candidates.
   void declare(Options& options);

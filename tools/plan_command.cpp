@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 
+#include "core/base/check.hpp"
 #include "core/json/json_writer.hpp"
 #include "core/plan/plan_json.hpp"
 #include "planner/search/waves.hpp"
@@ -23,12 +24,48 @@ struct PlanCommandOptions {
   PlanInputs inputs;
   BatchInputs batches;
   std::string batch, output;
+  bool prune = false;
 };
+
+constexpr std::int64_t kPermille = 1000;
+
+/// Of a thousand, how much of a candidate is behind it when a stage begins: waves are placed, verified and
+/// lowered one after another, and the second half is the simulation.
+std::int64_t permille_of_candidate(const StageBegins& begins) {
+  constexpr std::int64_t kWaveStages = 3;
+  if (begins.stage == PlanStage::simulate) return kPermille / 2;
+  const std::int64_t stage = begins.stage == PlanStage::search   ? 0
+                             : begins.stage == PlanStage::verify ? 1
+                                                                 : 2;
+  const auto done = static_cast<std::int64_t>(begins.wave) * kWaveStages + stage;
+  return done * kPermille / 2 / (static_cast<std::int64_t>(begins.waves) * kWaveStages);
+}
+
+std::string_view doing(PlanStage stage) {
+  switch (stage) {
+    case PlanStage::search:
+      return "placing";
+    case PlanStage::verify:
+      return "verifying";
+    case PlanStage::lower:
+      return "lowering";
+    case PlanStage::simulate:
+      return "simulating";
+  }
+  STRATA_CHECK(false, "stage {} has no name", static_cast<int>(stage));
+}
 
 /// A strategy takes milliseconds, or minutes for a thousand ranks.
 PlanResult plan_with_progress(const PlanRequest& request, const Output& output) {
-  Progress progress(output, "planning", std::ssize(strategies_named(request.options.strategies)));
-  return plan_batch(request, [&] { progress.advance(); });
+  const auto candidates = std::ssize(strategies_named(request.options.strategies));
+  const std::int64_t total = kPermille * (candidates + 1);
+  Progress progress(output, "planning", total);
+  PlanResult result = plan_batch(request, [&](const PlanProgress& at) {
+    progress.reach(kPermille * static_cast<std::int64_t>(at.candidate) + permille_of_candidate(at.stage),
+                   fmt::format("planning, {} {}", doing(at.stage.stage), at.strategy));
+  });
+  progress.reach(total);
+  return result;
 }
 
 }  // namespace
@@ -42,6 +79,7 @@ Command plan_command() {
     declared.required("-o,--output FILE", options->output, "Plan file to write");
     declared.required("--batch FILE:LINE", options->batch,
                       "Recorded batches or lengths, read from the line on");
+    declared.flag("--prune", options->prune, "Stop simulating what is slower than the best so far");
     options->batches.declare(declared);
     options->inputs.declare(declared);
   };
@@ -49,6 +87,11 @@ Command plan_command() {
     const PlanInputs& inputs = options->inputs;
     const ModelReading model = inputs.read_model();
     PlanRequest request = inputs.request(output, model);
+    request.prune = options->prune;
+    if (request.prune && inputs.strict) {
+      throw InputError("--prune", "--strict",
+                       "one of the two: --strict judges every candidate, --prune leaves some unknown");
+    }
     expect_writable({options->output}, {file_of_reference(options->batch), inputs.topology,
                                         model_file(inputs.model), inputs.profile});
     LoadedBatches loaded = options->batches.load(options->batch, "--batch");

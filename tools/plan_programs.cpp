@@ -8,6 +8,7 @@
 #include "core/base/check.hpp"
 #include "core/lowering/lower.hpp"
 #include "core/plan/plan_json.hpp"
+#include "core/program/program_digest.hpp"
 #include "core/verify/verify_schedule.hpp"
 #include "tools/inputs.hpp"
 

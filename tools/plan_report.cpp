@@ -7,10 +7,10 @@
 #include <optional>
 
 #include "core/base/counts.hpp"
+#include "core/base/human_units.hpp"
 #include "core/json/json_writer.hpp"
 #include "core/plan/plan_json.hpp"
 #include "planner/report/explain.hpp"
-#include "planner/report/human_units.hpp"
 #include "planner/report/memory_text.hpp"
 #include "tools/output.hpp"
 
@@ -41,6 +41,7 @@ void write_candidate(JsonWriter& json, const Candidate& candidate, bool tied) {
   }
   json.member("settled", candidate.settled);
   json.member("tied", tied);
+  if (candidate.slower_than) json.member("slower_than_ns", candidate.slower_than->ns);
   json.close();
 }
 
@@ -94,13 +95,15 @@ std::vector<std::string> plan_summary(const Plan& plan) {
   std::vector<Candidate> ranked = plan.candidates;
   std::stable_sort(ranked.begin(), ranked.end(), [](const Candidate& a, const Candidate& b) {
     if (a.step_time.has_value() != b.step_time.has_value()) return a.step_time.has_value();
+    if (a.slower_than.has_value() != b.slower_than.has_value()) return a.slower_than.has_value();
     return a.step_time && *a.step_time < *b.step_time;
   });
   bool ties = false;
   Table table({"strategy", "step time", "vs best", "verdict"});
   for (const Candidate& candidate : ranked) {
     if (!candidate.step_time) {
-      table.add({candidate.strategy, "-", "-", "rejected"});
+      table.add({candidate.strategy, "-", "-",
+                 candidate.slower_than ? "slower: more than " + human(*candidate.slower_than) : "rejected"});
       continue;
     }
     const double ratio = static_cast<double>(candidate.step_time->ns) /
@@ -116,9 +119,8 @@ std::vector<std::string> plan_summary(const Plan& plan) {
   }
   const Prediction& predicted = plan.predicted;
   for (const Candidate& candidate : ranked) {
-    if (!candidate.step_time)
-      lines.push_back(
-          wrapped(fmt::format("{} is rejected: {}", candidate.strategy, candidate.rejected.value_or("")), 2));
+    if (candidate.rejected)
+      lines.push_back(wrapped(fmt::format("{} is rejected: {}", candidate.strategy, *candidate.rejected), 2));
   }
   lines.push_back(fmt::format("{}: step {}, {} above the lower bound of {}, which is set by {}",
                               plan.strategy, human(predicted.step_time), percent(plan.bounds.gap),

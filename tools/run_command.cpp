@@ -16,12 +16,12 @@
 
 #include "core/base/check.hpp"
 #include "core/base/counts.hpp"
+#include "core/base/human_units.hpp"
 #include "core/json/json_writer.hpp"
 #include "core/program/timeline_json.hpp"
 #include "executor/check.hpp"
 #include "executor/cpu/cpu_executor.hpp"
 #include "kernels/cpu_features.hpp"
-#include "planner/report/human_units.hpp"
 #include "tools/command.hpp"
 #include "tools/error_report.hpp"
 #include "tools/job/process_job.hpp"

@@ -7,6 +7,7 @@
 #include "core/base/counts.hpp"
 #include "executor/device/cuda_accelerator.hpp"
 #include "executor/device/device_executor.hpp"
+#include "executor/device_error.hpp"
 #include "executor/kernel_arguments.hpp"
 #include "tools/error_report.hpp"
 

@@ -10,16 +10,17 @@
 #include "core/base/check.hpp"
 #include "core/base/closest_name.hpp"
 #include "core/plan/plan_json.hpp"
+#include "core/problem/route_table.hpp"
 #include "executor/device/cuda_accelerator.hpp"
 #include "executor/job/mpi_job.hpp"
 #include "executor/nccl/nccl_network.hpp"
+#include "tools/command.hpp"
 
 namespace strata::tools {
 
 namespace {
 
 constexpr std::int64_t kMost = 1'000'000;
-constexpr std::int64_t kMostThreads = 4096;
 
 LevelBytes bytes_by_level(const LoadedPlan& loaded, std::int32_t layers) {
   const RouteTable routes(loaded.plan.topology);

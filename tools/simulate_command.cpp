@@ -6,14 +6,13 @@
 
 #include "core/base/check.hpp"
 #include "core/base/counts.hpp"
+#include "core/base/human_units.hpp"
 #include "core/json/json_writer.hpp"
-#include "core/lowering/lower.hpp"
 #include "core/plan/plan_json.hpp"
 #include "core/program/timeline_json.hpp"
 #include "cost_models/cost/memory_cost.hpp"
 #include "cost_models/simulator/simulator.hpp"
 #include "planner/report/explain.hpp"
-#include "planner/report/human_units.hpp"
 #include "tools/command.hpp"
 #include "tools/plan_audit.hpp"
 #include "tools/plan_programs.hpp"
@@ -113,12 +112,14 @@ Command simulate_command() {
       throw InputError("--layers", std::to_string(options->layers), fmt::format("0 to {}", kMostLayers));
     }
     expect_writable({options->timeline, options->trace}, {options->plan, options->audit.profile});
-    const AuditedPlan audited = audit_file(options->plan, options->audit, false, output);
+    options->audit.keep_programs = true;
+    AuditedPlan audited = audit_file(options->plan, options->audit, false, output);
     if (!report_violations(audited, output)) {
       output.document([&](JsonWriter& json) { write_verdict(json, audited); });
       return 1;
     }
-    const LoadedPlan loaded{audited.plan, lower_plan(audited.plan)};  // what the audit has proved
+    // What the audit has proved.
+    const LoadedPlan loaded{std::move(audited.plan), std::move(audited.audit.programs)};
     const CostProfile profile = profile_of(loaded.plan, options->audit.profile, options->any_device);
     SimulatorOptions settings;
     const std::int32_t layers =

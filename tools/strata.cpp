@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The program: runs the command and turns what it throws into one line and an exit code. 0 fine; 1 a check
-// failed; 2 bad input or usage; 3 no feasible plan; 4 device or transport failure; 70 a bug in Strata.
+// failed; 2 bad input or usage; 3 no feasible plan; 4 device or transport failure; 70 a bug in Strata; 128 +
+// signal after a signal, which `compare` alone answers with what is done (interruption.hpp).
 #include <chrono>
 #include <csignal>
 #include <iostream>

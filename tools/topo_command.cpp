@@ -6,9 +6,10 @@
 #include <memory>
 
 #include "core/base/counts.hpp"
+#include "core/base/human_units.hpp"
 #include "core/json/json_writer.hpp"
+#include "core/problem/route_table.hpp"
 #include "core/problem/topology_json.hpp"
-#include "planner/report/human_units.hpp"
 #include "tools/command.hpp"
 
 namespace strata::tools {
@@ -55,11 +56,12 @@ Command topo_command() {
     Table levels({"from rank 0 to", "level", "latency", "bandwidth GB/s"});
     LinkLevel last = LinkLevel::device;
     for (std::int32_t rank = 1; rank < topology.rank_count(); ++rank) {
-      const Route& route = routes.between(0, rank);
+      const Route route = routes.between(0, rank);
       if (rank > 1 && route.level == last) continue;
       last = route.level;
-      levels.add({fmt::format("rank {}", rank), level_of(route), human(route.latency),
-                  route.links.empty() ? "-" : fmt::format("{:.1f}", route.bandwidth.value / 1e9)});
+      levels.add(
+          {fmt::format("rank {}", rank), level_of(route), human(route.latency),
+           route.level == LinkLevel::device ? "-" : fmt::format("{:.1f}", route.bandwidth.value / 1e9)});
     }
     if (topology.rank_count() > 1) output.line(levels.text());
     output.line("ranks by level (. same device, n inside a node, N over the network)");

@@ -22,9 +22,6 @@ InputError::InputError(std::string where, std::string found, std::string expecte
       found_(std::move(found)),
       expected_(std::move(expected)) {}
 
-DeviceError::DeviceError(int rank, const std::string& message)
-    : std::runtime_error(rank < 0 ? message : fmt::format("rank {}: {}", rank, message)), rank_(rank) {}
-
 void throw_internal_error(const char* condition, const char* file, int line, const std::string& sentence) {
   std::string_view path(file);
   if (const auto slash = path.find_last_of('/'); slash != std::string_view::npos) {

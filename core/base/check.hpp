@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The error kinds of Strata and how each leaves the program: bad input (exit 2), a device or transport
-// that failed (exit 4), a bug in Strata (exit 70). "No plan" is a value (Rejection), not an exception.
+// Errors that every part may throw, and how each leaves the program: bad input (exit 2), a bug (exit 70).
 #pragma once
 
 #include <fmt/format.h>
@@ -23,8 +22,8 @@ class InputError : public std::runtime_error {
   std::string where_, found_, expected_;
 };
 
-/// A size that 64 bits do not count follows from what the user gave. A planner makes it the Rejection of one
-/// strategy.
+/// A size that 64 bits do not count follows from what the user gave. Who tries several
+/// ways takes it as a reason against one of them.
 class UncountableError : public InputError {
  public:
   using InputError::InputError;
@@ -34,23 +33,6 @@ class UncountableError : public InputError {
 class InternalError : public std::logic_error {
  public:
   using std::logic_error::logic_error;
-};
-
-/// A device or a transport failed on `rank` (-1: not tied to one rank).
-class DeviceError : public std::runtime_error {
- public:
-  DeviceError(int rank, const std::string& message);
-  int rank() const { return rank_; }
-
- private:
-  int rank_;
-};
-
-/// Why a strategy, or every strategy, cannot serve a request. A value: the planner collects them.
-struct Rejection {
-  std::string strategy;
-  std::string reason;
-  bool operator==(const Rejection&) const = default;
 };
 
 [[noreturn]] void throw_internal_error(const char* condition, const char* file, int line,

@@ -7,31 +7,37 @@
 #include <cstdint>
 #include <exception>
 #include <mutex>
-#include <thread>
 
 #include "core/base/thread_team.hpp"
 
 namespace strata {
 
-/// Calls `job(i)` for i in [0, count), starting them in ascending order, on `threads` threads (0: one per
-/// hardware thread), the caller included; on fewer where the system gives no more. Rethrows the first
-/// exception after all threads have stopped.
+/// Calls `job(i)` for i in [0, count), starting them in ascending order, on `threads` threads (0: as many as
+/// are available here), the caller included; on fewer where the system gives no more. A job has an equal
+/// share of the threads for what it starts in turn: 1 where there are as many jobs as threads. Jobs that
+/// begin after one has thrown are left out. Rethrows, after all threads have stopped, what the job of the
+/// least number threw: the exception that a single thread would have met.
 template <typename Job>
 void parallel_for(std::int64_t count, std::int32_t threads, const Job& job) {
+  const std::int64_t available = threads > 0 ? threads : available_threads();
+  const std::int64_t workers = std::min(available, count);
   std::atomic<std::int64_t> next{0};
   std::mutex mutex;
   std::exception_ptr error;
+  std::int64_t failed = count;
   const auto work = [&] {
-    try {
-      for (std::int64_t i = next++; i < count; i = next++) job(i);
-    } catch (...) {
-      const std::lock_guard lock(mutex);
-      if (!error) error = std::current_exception();
-      next = count;
+    const ThreadShare share(available / std::max<std::int64_t>(1, workers));
+    for (std::int64_t i = next++; i < count; i = next++) {
+      try {
+        job(i);
+      } catch (...) {
+        const std::lock_guard lock(mutex);
+        if (i < failed) error = std::current_exception();
+        failed = std::min(failed, i);
+        next = count;
+      }
     }
   };
-  const std::int64_t hardware = std::max(1U, std::thread::hardware_concurrency());
-  const std::int64_t workers = std::min<std::int64_t>(threads > 0 ? threads : hardware, count);
   ThreadTeam others;
   for (std::int64_t i = 1; i < workers && others.start(work); ++i) {
   }

@@ -3,6 +3,7 @@
 // on memory): whoever starts them learns how many there are, and why not more, and decides.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <thread>
@@ -30,6 +31,23 @@ class ThreadTeam {
  private:
   std::vector<std::thread> threads_;
   std::string failure_;
+};
+
+/// How many threads work that begins on this thread may use: the hardware's, or the share of a job that runs
+/// beside others (ThreadShare). At least 1.
+std::int64_t available_threads();
+
+/// While it lives, work that begins on this thread may use `threads` threads. Jobs that run side by side
+/// share the hardware so: what they start in turn does not multiply.
+class ThreadShare {
+ public:
+  explicit ThreadShare(std::int64_t threads);
+  ~ThreadShare();
+  ThreadShare(const ThreadShare&) = delete;
+  ThreadShare& operator=(const ThreadShare&) = delete;
+
+ private:
+  std::int64_t before_;
 };
 
 }  // namespace strata

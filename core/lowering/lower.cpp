@@ -8,13 +8,13 @@
 
 namespace strata {
 
-WaveLowering::WaveLowering(const Wave& wave, const ModelShape& model, std::int64_t own_message_bytes)
+WaveLowering::WaveLowering(const Wave& wave, const CommSchedule& backward, const ModelShape& model,
+                           std::int64_t own_message_bytes)
     : wave_(wave),
       model_(model),
       own_message_bytes_(own_message_bytes),
-      backward_(derive_backward(wave, model)),
       forward_shares_(wave.schedule.steps, wave.placement.rank_count()),
-      backward_shares_(backward_.steps, wave.placement.rank_count()) {}
+      backward_shares_(backward.steps, wave.placement.rank_count()) {}
 
 RankProgram WaveLowering::lower(std::int32_t rank) const {
   STRATA_CHECK(rank >= 0 && rank < wave_.placement.rank_count(), "rank {} of {} cannot be lowered", rank,
@@ -46,7 +46,12 @@ std::int32_t lowering_threads(const Wave& wave) {
 
 std::vector<RankProgram> lower_wave(const Wave& wave, const ModelShape& model,
                                     std::int64_t own_message_bytes) {
-  const WaveLowering lowering(wave, model, own_message_bytes);
+  return lower_wave(wave, derive_backward(wave, model), model, own_message_bytes);
+}
+
+std::vector<RankProgram> lower_wave(const Wave& wave, const CommSchedule& backward, const ModelShape& model,
+                                    std::int64_t own_message_bytes) {
+  const WaveLowering lowering(wave, backward, model, own_message_bytes);
   const std::int32_t ranks = wave.placement.rank_count();
   std::vector<RankProgram> programs(static_cast<std::size_t>(ranks));
   parallel_for(ranks, lowering_threads(wave), [&](std::int64_t rank) {
@@ -55,10 +60,10 @@ std::vector<RankProgram> lower_wave(const Wave& wave, const ModelShape& model,
   return programs;
 }
 
-std::vector<std::vector<RankProgram>> lower_plan(const Plan& plan) {
+std::vector<std::vector<RankProgram>> lower_waves(const std::vector<Wave>& waves, const ModelShape& model) {
   std::vector<std::vector<RankProgram>> programs;
-  programs.reserve(plan.waves.size());
-  for (const Wave& wave : plan.waves) programs.push_back(lower_wave(wave, plan.model));
+  programs.reserve(waves.size());
+  for (const Wave& wave : waves) programs.push_back(lower_wave(wave, model));
   return programs;
 }
 

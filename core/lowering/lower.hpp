@@ -3,25 +3,27 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "core/lowering/schedule_shares.hpp"
-#include "core/plan/plan.hpp"
+#include "core/problem/model_shape.hpp"
 #include "core/program/rank_program.hpp"
+#include "core/schedule/wave.hpp"
 
 namespace strata {
 
 /// Changes whenever the same schedule lowers to different programs or digests; stored in plans.
 inline constexpr std::int32_t kLoweringVersion = 4;
 
-/// What lowering knows of a whole wave: its backward schedule, and what of both passes concerns which rank.
-/// Made once; then the program of a rank costs what that rank sends, receives and computes.
+/// What lowering knows of a whole wave: what of both passes concerns which rank. Made once; then the program
+/// of a rank costs what that rank sends, receives and computes.
 class WaveLowering {
  public:
-  /// `wave` and `model` must outlive it. `wave` must pass verify_schedule; STRATA_CHECK otherwise. Rows of
-  /// one buffer and slice of at least `own_message_bytes` travel alone; plans mean the default.
-  WaveLowering(const Wave& wave, const ModelShape& model, std::int64_t own_message_bytes = kOwnMessageBytes);
+  /// All arguments must outlive it. `wave` must pass verify_schedule; STRATA_CHECK otherwise. `backward` is
+  /// what derive_backward gives for it. Rows of one buffer and slice of at least `own_message_bytes` travel
+  /// alone; plans mean the default.
+  WaveLowering(const Wave& wave, const CommSchedule& backward, const ModelShape& model,
+               std::int64_t own_message_bytes = kOwnMessageBytes);
   WaveLowering(const WaveLowering&) = delete;
   WaveLowering& operator=(const WaveLowering&) = delete;
   /// The program of `rank`. May be called from several threads.
@@ -31,21 +33,17 @@ class WaveLowering {
   const Wave& wave_;
   const ModelShape& model_;
   std::int64_t own_message_bytes_ = 0;
-  CommSchedule backward_;
   detail::ScheduleShares forward_shares_, backward_shares_;
 };
 
-/// All ranks' programs of one wave.
+/// All ranks' programs of one wave. The first derives the backward schedule itself.
 std::vector<RankProgram> lower_wave(const Wave& wave, const ModelShape& model,
                                     std::int64_t own_message_bytes = kOwnMessageBytes);
+std::vector<RankProgram> lower_wave(const Wave& wave, const CommSchedule& backward, const ModelShape& model,
+                                    std::int64_t own_message_bytes = kOwnMessageBytes);
 /// The programs of all waves, [wave][rank].
-std::vector<std::vector<RankProgram>> lower_plan(const Plan& plan);
+std::vector<std::vector<RankProgram>> lower_waves(const std::vector<Wave>& waves, const ModelShape& model);
 /// For parallel_for over the ranks of `wave`: 1 where starting threads costs more than they save, else 0.
 std::int32_t lowering_threads(const Wave& wave);
-/// A digest of everything in the program, as "sha256:..."-style text; see core/base/digest.hpp.
-std::string program_digest(const RankProgram& program);
-
-/// The digests of one wave's programs, [rank].
-std::vector<std::string> program_digests(const std::vector<RankProgram>& programs);
 
 }  // namespace strata

@@ -6,10 +6,11 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/lowering/lower_detail.hpp"
+#include "core/lowering/held_rows.hpp"
+#include "core/lowering/program_builder.hpp"
 #include "core/lowering/wire_form.hpp"
-#include "core/plan/plan.hpp"
 #include "core/program/rank_program.hpp"
+#include "core/schedule/wave.hpp"
 
 namespace strata::detail {
 

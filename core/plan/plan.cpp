@@ -2,6 +2,7 @@
 #include "core/plan/plan.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 #include "core/base/checked.hpp"
 
@@ -12,16 +13,16 @@ Bytes MemoryTerms::total() const {
                       communicators.value_or(Bytes{}).count)};
 }
 
+double imbalance(const std::vector<std::int64_t>& loads) {
+  const std::int64_t total = std::accumulate(loads.begin(), loads.end(), std::int64_t{0});
+  if (total == 0) return 1;
+  const std::int64_t largest = *std::max_element(loads.begin(), loads.end());
+  return static_cast<double>(largest) * static_cast<double>(loads.size()) / static_cast<double>(total);
+}
+
 std::string_view memory_cap_kind(const PlanOptions& options) {
   if (options.memory_cap.count > 0) return "size";
   return options.device_cap ? "device" : "none";
-}
-
-std::int64_t document_length(const Wave& wave, std::int32_t document) {
-  const auto at = std::lower_bound(wave.documents.begin(), wave.documents.end(), document);
-  if (at == wave.documents.end() || *at != document) return -1;
-  const auto index = static_cast<std::size_t>(at - wave.documents.begin());
-  return index < wave.lengths.size() ? wave.lengths[index] : -1;
 }
 
 }  // namespace strata

@@ -12,9 +12,7 @@
 #include "core/problem/batch.hpp"
 #include "core/problem/model_shape.hpp"
 #include "core/problem/topology.hpp"
-#include "core/schedule/comm_schedule.hpp"
-#include "core/schedule/group_layout.hpp"
-#include "core/schedule/sequence_layout.hpp"
+#include "core/schedule/wave.hpp"
 
 namespace strata {
 
@@ -42,21 +40,13 @@ struct PlanOptions {
   bool operator==(const PlanOptions&) const = default;
 };
 
-/// One micro-batch. `documents` are those of all groups, ascending; `lengths[i]` belongs to documents[i].
-struct Wave {
-  std::vector<std::int32_t> documents;
-  std::vector<std::int64_t> lengths;
-  std::vector<GroupLayout> groups;
-  SequenceLayout placement;
-  CommSchedule schedule;
-  BackwardPolicy backward;
-  bool operator==(const Wave&) const = default;
-};
-
 struct LevelBytes {
   Bytes device, node, network;
   bool operator==(const LevelBytes&) const = default;
   Bytes total() const { return device + node + network; }
+  Bytes& at(LinkLevel level) {
+    return level == LinkLevel::device ? device : level == LinkLevel::node ? node : network;
+  }
 };
 
 /// What one rank holds at the fullest moment of a step, term by term. Empty: left out, because an input does
@@ -88,6 +78,9 @@ struct Prediction {
   bool operator==(const Prediction&) const = default;
 };
 
+/// Largest / mean of what ranks have to do; 1 when none has anything. The verifier counts it by itself.
+double imbalance(const std::vector<std::int64_t>& loads);
+
 /// Which bound binds; lower_bound.hpp (cost_models) says what each is. Every bound that exists is one of
 /// these.
 enum class ActiveBound : std::uint8_t { compute, chain };
@@ -100,11 +93,15 @@ struct Bounds {
   bool operator==(const Bounds&) const = default;
 };
 
+/// A strategy that was considered, with one of three: its time, the reason against it, or how long its step
+/// takes at least.
 struct Candidate {
   std::string strategy;
-  std::optional<Duration> step_time;    ///< empty when rejected
+  std::optional<Duration> step_time;
   std::optional<std::string> rejected;  ///< the reason
-  bool settled = true;                  ///< of its time, as Prediction::settled; true when rejected
+  bool settled = true;                  ///< of its time, as Prediction::settled; true without one
+  /// The step takes longer than this, which another candidate does not; its simulation was ended here.
+  std::optional<Duration> slower_than = {};
   bool operator==(const Candidate&) const = default;
 };
 
@@ -142,8 +139,5 @@ struct Plan {
 
 /// How the options cap memory: "none", "device" or "size".
 std::string_view memory_cap_kind(const PlanOptions& options);
-
-/// Tokens of the document at `document` of a wave, -1 when the wave does not hold it.
-std::int64_t document_length(const Wave& wave, std::int32_t document);
 
 }  // namespace strata

@@ -364,6 +364,9 @@ Candidate read_candidate(const JsonValue& value) {
   const JsonValue rejected = reader.required("rejected", "a reason or null");
   if (!rejected.is_null()) candidate.rejected = std::string(rejected.line());
   candidate.settled = reader.required_bool("settled");
+  if (const auto least = reader.find("slower_than_ns")) {
+    candidate.slower_than = Duration{least->integer(0, kMaxInt64)};
+  }
   reader.finish();
   return candidate;
 }

@@ -278,6 +278,7 @@ void write_candidates(JsonWriter& out, const std::vector<Candidate>& candidates)
       out.null();
     }
     out.member("settled", candidate.settled);
+    if (candidate.slower_than) out.member("slower_than_ns", candidate.slower_than->ns);
     out.close();
   }
   out.close();

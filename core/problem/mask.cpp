@@ -33,9 +33,8 @@ std::int64_t band_pair_count(std::int64_t query_count, std::int64_t key_count, s
 
 std::int64_t pair_count(const Mask& mask, const TokenSpan& queries, const TokenSpan& keys) {
   if (queries.document != keys.document) return 0;
-  const std::int64_t hi = queries.begin - keys.begin;
-  const std::int64_t lo = mask.window == 0 ? -kUnbounded : hi - mask.window + 1;
-  return band_pair_count(queries.length(), keys.length(), lo, hi);
+  const Band band = band_of(mask, queries, keys);
+  return band_pair_count(queries.length(), keys.length(), band.lo, band.hi);
 }
 
 std::int64_t document_pair_count(const Mask& mask, std::int64_t length) {

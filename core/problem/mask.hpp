@@ -24,6 +24,18 @@ struct Mask {
 std::int64_t band_pair_count(std::int64_t query_count, std::int64_t key_count, std::int64_t lo,
                              std::int64_t hi, std::int64_t key_stride = 1);
 
+/// Row i of a piece of queries and row j of a piece of keys, counted from the pieces' begins, form an allowed
+/// pair iff lo <= j - i <= hi.
+struct Band {
+  std::int64_t lo = 0, hi = 0;
+};
+
+/// The band of two pieces of one document.
+constexpr Band band_of(const Mask& mask, const TokenSpan& queries, const TokenSpan& keys) {
+  const std::int64_t hi = queries.begin - keys.begin;
+  return {mask.window == 0 ? -kUnbounded : hi - mask.window + 1, hi};
+}
+
 /// Allowed pairs of queries [q.begin, q.end) and keys [k.begin, k.end), positions within one document.
 std::int64_t pair_count(const Mask& mask, const TokenSpan& queries, const TokenSpan& keys);
 

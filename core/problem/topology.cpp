@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Checks, named machines and routes. Routes: Dijkstra (Boost.Graph) from every device that serves a rank,
-// then each path is read backwards from its target along the lowest numbered link that lies on a shortest
-// path, so that the choice among equals does not depend on how the library orders its queue.
+// Checks of a machine, and machines of fewer ranks.
 #include "core/problem/topology.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <boost/graph/adjacency_list.hpp>
-#include <boost/graph/dijkstra_shortest_paths.hpp>
-#include <limits>
+#include <cmath>
 #include <set>
 #include <utility>
 
@@ -19,9 +15,6 @@ namespace strata {
 
 namespace {
 
-/// Distance: latency, then the number of links, so that every link makes a path longer.
-using Distance = std::pair<std::int64_t, std::int32_t>;
-constexpr Distance kFar{std::numeric_limits<std::int64_t>::max(), 0};
 /// A thousand seconds: keeps every sum over a path inside int64.
 constexpr std::int64_t kMaxLatencyNs = 1'000'000'000'000;
 // As kMostCores: wider than any machine, and narrow enough that every time is an integer of nanoseconds.
@@ -29,72 +22,8 @@ constexpr double kMostSpeed = 1000;
 constexpr double kLeastBandwidth = 1e3;  // bytes per second
 constexpr double kMostBandwidth = 1e15;
 
-using Graph = boost::adjacency_list<boost::vecS, boost::vecS, boost::directedS, boost::no_property,
-                                    boost::property<boost::edge_weight_t, Distance>>;
-
-/// A function object because Boost stores it by value.
-struct Extend {
-  Distance operator()(const Distance& a, const Distance& b) const {
-    return a == kFar || b == kFar ? kFar : Distance{a.first + b.first, a.second + b.second};
-  }
-};
-
 std::size_t vertex_count(const Topology& topology) {
   return topology.devices.size() + topology.switches.size();
-}
-
-Graph graph_of(const Topology& topology) {
-  Graph graph(vertex_count(topology));
-  for (const Link& link : topology.links) {
-    boost::add_edge(static_cast<std::size_t>(link.from), static_cast<std::size_t>(link.to),
-                    Distance{link.latency.ns, 1}, graph);
-  }
-  return graph;
-}
-
-std::vector<Distance> distances_from(const Graph& graph, std::size_t source) {
-  std::vector<Distance> distance(boost::num_vertices(graph), kFar);
-  boost::dijkstra_shortest_paths(
-      graph, source,
-      boost::distance_map(
-          boost::make_iterator_property_map(distance.begin(), boost::get(boost::vertex_index, graph)))
-          .distance_compare(std::less<>())
-          .distance_combine(Extend())
-          .distance_inf(kFar)
-          .distance_zero(Distance{0, 0}));
-  return distance;
-}
-
-/// [vertex] -> the lowest numbered link that ends a shortest path to it, -1 where there is none.
-std::vector<std::int32_t> last_links(const Topology& topology, const std::vector<Distance>& distance) {
-  std::vector<std::int32_t> last(distance.size(), -1);
-  for (std::size_t i = 0; i < topology.links.size(); ++i) {
-    const Link& link = topology.links[i];
-    const auto to = static_cast<std::size_t>(link.to);
-    const Distance& from = distance[static_cast<std::size_t>(link.from)];
-    if (last[to] >= 0 || from == kFar) continue;
-    if (Extend()(from, {link.latency.ns, 1}) == distance[to]) last[to] = static_cast<std::int32_t>(i);
-  }
-  return last;
-}
-
-/// Appends the route's links to `links` and returns the rest of it.
-Route route_to(const Topology& topology, const std::vector<std::int32_t>& last, std::size_t source,
-               std::size_t target, std::vector<std::int32_t>& links) {
-  Route route;
-  const auto begin = static_cast<std::ptrdiff_t>(links.size());
-  for (std::size_t at = target; at != source;) {
-    STRATA_CHECK(last[at] >= 0, "vertex {} of topology '{}' must have a route from {}", at, topology.name,
-                 source);
-    const Link& link = topology.links[static_cast<std::size_t>(last[at])];
-    links.push_back(last[at]);
-    route.latency += link.latency;
-    route.level = std::max(route.level, link.level);
-    if (route.bandwidth.value == 0 || link.bandwidth < route.bandwidth) route.bandwidth = link.bandwidth;
-    at = static_cast<std::size_t>(link.from);
-  }
-  std::reverse(links.begin() + begin, links.end());
-  return route;
 }
 
 /// The devices that serve ranks, ascending.
@@ -242,37 +171,6 @@ Topology with_ranks(const Topology& topology, std::int32_t rank_count) {
   Topology smaller = topology;
   smaller.rank_device.resize(static_cast<std::size_t>(rank_count));
   return smaller;
-}
-
-RouteTable::RouteTable(const Topology& topology) {
-  const std::vector<std::int32_t> devices = devices_with_ranks(topology);
-  for (const std::int32_t device : topology.rank_device) {
-    const auto at = std::lower_bound(devices.begin(), devices.end(), device);
-    rank_row_.push_back(static_cast<std::int32_t>(at - devices.begin()));
-  }
-  rows_ = devices.size();
-  routes_.resize(rows_ * rows_);
-  std::vector<std::size_t> begins(routes_.size() + 1);
-  const Graph graph = graph_of(topology);
-  for (std::size_t row = 0; row < rows_; ++row) {
-    const auto source = static_cast<std::size_t>(devices[row]);
-    const std::vector<std::int32_t> last = last_links(topology, distances_from(graph, source));
-    for (std::size_t column = 0; column < rows_; ++column) {
-      const std::size_t at = row * rows_ + column;
-      routes_[at] = route_to(topology, last, source, static_cast<std::size_t>(devices[column]), links_);
-      begins[at + 1] = links_.size();
-    }
-  }
-  const std::span<const std::int32_t> all(links_);
-  for (std::size_t at = 0; at < routes_.size(); ++at) {
-    routes_[at].links = all.subspan(begins[at], begins[at + 1] - begins[at]);
-  }
-}
-
-const Route& RouteTable::between(std::int32_t source_rank, std::int32_t target_rank) const {
-  const auto source = static_cast<std::size_t>(rank_row_[static_cast<std::size_t>(source_rank)]);
-  const auto target = static_cast<std::size_t>(rank_row_[static_cast<std::size_t>(target_rank)]);
-  return routes_[source * rows_ + target];
 }
 
 }  // namespace strata

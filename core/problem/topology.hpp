@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The machine: nodes, devices, switches and links, and which device serves which rank. Routes are the lowest
-// latency paths (Boost.Graph inside), found once and then looked up.
+// The machine: nodes, devices, switches and links, and which device serves which rank. route_table.hpp finds
+// the ways through it.
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -62,33 +61,8 @@ std::string topology_names();
 
 /// Wider than any machine, and narrow enough for the simulator's clock.
 inline constexpr std::int32_t kMostCores = 65536;
-/// Routes grow with the square of the devices that serve ranks.
+/// A route table has an entry for every pair of a device and a vertex where no two devices are connected
+/// alike.
 inline constexpr std::int32_t kMaxRankDevices = 4096;
-
-struct Route {
-  /// Indices into Topology::links, kept by the RouteTable; empty between ranks of one device.
-  std::span<const std::int32_t> links;
-  Duration latency;
-  BytesPerSecond bandwidth;  ///< of the narrowest link; 0 when there are none
-  LinkLevel level = LinkLevel::device;
-};
-
-/// Routes between all devices that have ranks.
-class RouteTable {
- public:
-  /// `topology` must pass `validate`.
-  explicit RouteTable(const Topology& topology);
-  RouteTable(const RouteTable&) = delete;
-  RouteTable& operator=(const RouteTable&) = delete;
-  RouteTable(RouteTable&&) = default;
-  RouteTable& operator=(RouteTable&&) = default;
-  const Route& between(std::int32_t source_rank, std::int32_t target_rank) const;
-
- private:
-  std::vector<std::int32_t> rank_row_;  // [rank] -> number of its device among those that have ranks
-  std::size_t rows_ = 0;
-  std::vector<std::int32_t> links_;  // of all routes, one after the other
-  std::vector<Route> routes_;        // [source row * rows_ + target row]
-};
 
 }  // namespace strata

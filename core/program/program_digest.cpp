@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "core/program/program_digest.hpp"
+
 #include <bit>
 #include <cstdint>
 
 #include "core/base/digest.hpp"
 #include "core/base/parallel_for.hpp"
-#include "core/lowering/lower.hpp"
 
 namespace strata {
 

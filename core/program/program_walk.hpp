@@ -25,8 +25,8 @@ struct PassOutline {
   struct Item {
     std::int32_t stream = 0;
     std::int32_t step = -1, lane = -1;  ///< of an exchange; -1 for other instructions
-    std::size_t waits_end = 0;          ///< in `waits`; the item's begin is the end of the one before
-    std::size_t peers_end = 0;          ///< in `peers`
+    std::uint32_t waits_end = 0;        ///< in `waits`; the item's begin is the end of the one before
+    std::uint32_t peers_end = 0;        ///< in `peers`
   };
   std::int32_t lane_count = 1;
   std::vector<Item> items;          ///< [instruction]
@@ -38,8 +38,9 @@ struct PassOutline {
 PassOutline outline_of(const RankProgram& program, Pass pass, std::size_t rank_count);
 
 /// Calls `visit(rank, instruction)` once per instruction, in an order that respects streams, wait_for and
-/// rendezvous. The programs must be well formed (streams, waits and buffers in range). Returns the
-/// instructions at which ranks are stuck; empty when every program finished.
+/// rendezvous: rounds over the ranks, each doing all that it can. O(instructions + waits + peers *
+/// log(exchanges of a rank)). The programs must be well formed (streams, waits and buffers in range). Returns
+/// the instructions at which ranks are stuck; empty when every program finished.
 std::vector<StuckInstruction> walk_programs(const std::vector<RankProgram>& programs, Pass pass,
                                             LaneOrder lanes,
                                             const std::function<void(std::int32_t, std::int32_t)>& visit);

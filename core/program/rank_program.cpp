@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <iterator>
 
 #include "core/base/check.hpp"
@@ -74,25 +75,64 @@ void copy_accesses(const RankProgram& program, const std::vector<RowCopy>& copie
       true, out);
 }
 
+/// The accesses of a list of blocks or ranges that each have one in every role. Neighbours in the list mostly
+/// touch, so that few entries say what many would.
+template <std::size_t Roles>
+class RoleAccesses {
+ public:
+  explicit RoleAccesses(std::vector<Access>& out) : out_(out), last_{} {}
+
+  /// Widens the role's last entry where it is the same buffer and leaves no rows between. A role always
+  /// reads, or always writes.
+  void add(std::size_t role, const Access& access) {
+    Access* known = last_[role] > 0 ? &out_[last_[role] - 1] : nullptr;
+    if (known != nullptr && known->buffer == access.buffer && known->row <= access.row + access.row_count &&
+        access.row <= known->row + known->row_count) {
+      const std::int64_t end = std::max(known->row + known->row_count, access.row + access.row_count);
+      known->row = std::min(known->row, access.row);
+      known->row_count = end - known->row;
+    } else {
+      out_.push_back(access);
+      last_[role] = out_.size();
+    }
+  }
+
+ private:
+  std::vector<Access>& out_;
+  std::array<std::size_t, Roles> last_;  ///< [role]: one behind its last entry, 0 for none
+};
+
 void attention_accesses(const std::vector<QueryBuffers>& queries, const std::vector<KeyBuffers>& keys,
                         const std::vector<AttentionBlock>& blocks, bool backward, std::vector<Access>& out) {
+  enum Role : std::size_t { q, lse, kv, result, d_o, delta, dkv, roles };
+  RoleAccesses<roles> accesses(out);
   for (const AttentionBlock& block : blocks) {
     const QueryBuffers& query = queries[static_cast<std::size_t>(block.query_source)];
     const KeyBuffers& key = keys[static_cast<std::size_t>(block.key_source)];
-    const auto of_query = [&](std::int32_t buffer, bool write) {
-      out.push_back({buffer, block.query_begin, block.query_count, write});
+    const auto of_query = [&](Role role, std::int32_t buffer, bool write) {
+      accesses.add(role, {buffer, block.query_begin, block.query_count, write});
     };
-    of_query(query.q, false);
-    of_query(query.lse, !backward);
-    out.push_back({key.kv, block.key_begin, block.key_count, false});
-    if (!backward) {
-      of_query(query.out, true);
-      continue;
+    of_query(q, query.q, false);
+    of_query(lse, query.lse, !backward);
+    accesses.add(kv, {key.kv, block.key_begin, block.key_count, false});
+    of_query(result, backward ? query.dq : query.out, true);
+    if (!backward) continue;
+    of_query(d_o, query.d_o, false);
+    of_query(delta, query.delta, false);
+    accesses.add(dkv, {key.dkv, block.key_begin, block.key_count, true});
+  }
+}
+
+void merge_accesses(const MergePartials& merge, std::vector<Access>& out) {
+  enum Role : std::size_t { out_rows, lse_rows, part_out, part_lse, roles };
+  RoleAccesses<roles> accesses(out);
+  for (const MergeRange& range : merge.ranges) {
+    accesses.add(out_rows, {merge.out, range.row, range.row_count, true});
+    accesses.add(lse_rows, {merge.lse, range.row, range.row_count, true});
+    for (const MergeRange::Part& part : range.parts) {
+      accesses.add(part_out, {part.out, part.row, range.row_count, false});
+      accesses.add(part_lse, {part.lse, part.row, range.row_count, false});
     }
-    of_query(query.d_o, false);
-    of_query(query.delta, false);
-    of_query(query.dq, true);
-    out.push_back({key.dkv, block.key_begin, block.key_count, true});
   }
 }
 
@@ -196,16 +236,7 @@ void append_accesses(const RankProgram& program, const Operation& op, std::vecto
                  [&](const AttentionBackward& attention) {
                    attention_accesses(attention.queries, attention.keys, attention.blocks, true, out);
                  },
-                 [&](const MergePartials& merge) {
-                   for (const MergeRange& range : merge.ranges) {
-                     out.push_back({merge.out, range.row, range.row_count, true});
-                     out.push_back({merge.lse, range.row, range.row_count, true});
-                     for (const MergeRange::Part& part : range.parts) {
-                       out.push_back({part.out, part.row, range.row_count, false});
-                       out.push_back({part.lse, part.row, range.row_count, false});
-                     }
-                   }
-                 },
+                 [&](const MergePartials& merge) { merge_accesses(merge, out); },
                  [&](const AccumulateGradient& sum) { copy_accesses(program, sum.additions, out); },
                  [&](const TokenWork& work) {
                    whole(work.source, false);

@@ -12,8 +12,9 @@
 #include <vector>
 
 #include "core/base/units.hpp"
+#include "core/problem/collective_kind.hpp"
 #include "core/problem/model_shape.hpp"
-#include "core/schedule/comm_schedule.hpp"
+#include "core/problem/token_span.hpp"
 
 namespace strata {
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <iterator>
 #include <optional>
+#include <span>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -118,7 +119,7 @@ class OwnerWalk {
   /// Calls `visit(span, owner)` for the parts of `span` by owner.
   template <typename Visit>
   void each_owner(const TokenSpan& span, Visit visit) {
-    const auto& pieces = owners_.of(span.document);
+    const std::span<const OwnedSpan> pieces = owners_.of(span.document);
     for (auto at = static_cast<std::size_t>(start(pieces, span)); at < pieces.size(); ++at) {
       const OwnedSpan& piece = pieces[at];
       const TokenSpan part = intersect(span, {span.document, piece.begin, piece.end});
@@ -129,7 +130,7 @@ class OwnerWalk {
 
  private:
   /// The piece with the first row of `span`: that of the span before, the next one, or found.
-  std::int64_t start(const std::vector<OwnedSpan>& pieces, const TokenSpan& span) {
+  std::int64_t start(std::span<const OwnedSpan> pieces, const TokenSpan& span) {
     const auto holds = [&](std::int64_t at) {
       if (at < 0 || at >= static_cast<std::int64_t>(pieces.size())) return false;
       const OwnedSpan& piece = pieces[static_cast<std::size_t>(at)];
@@ -333,13 +334,17 @@ CommSchedule derive_backward(const Wave& wave, const ModelShape& model) {
   const DocumentNumbers all = wave.documents.empty()
                                   ? DocumentNumbers{}
                                   : DocumentNumbers{wave.documents.front(), wave.documents.back() + 1};
-  CommSchedule schedule{wave.schedule.exchange,
-                        derive_gradient_moves(wave, model, OwnerTable(wave.placement), all)};
+  return complete_backward(
+      wave, derive_gradient_moves(wave, model, OwnerTable(wave.placement, wave.documents), all));
+}
+
+CommSchedule complete_backward(const Wave& wave, std::vector<ScheduleStep> gradient_moves) {
+  CommSchedule schedule{wave.schedule.exchange, std::move(gradient_moves)};
   const bool refetch = wave.backward.kv == BackwardKeep::refetch;
   for (std::size_t s = 0; s < wave.schedule.steps.size(); ++s) {
     repeat_step(wave.schedule.steps[s], refetch, schedule.steps[s]);
-    sort_canonically(schedule.steps[s]);
   }
+  for (ScheduleStep& step : schedule.steps) sort_canonically(step);
   return schedule;
 }
 

@@ -7,7 +7,8 @@
 
 #include <vector>
 
-#include "core/plan/plan.hpp"
+#include "core/problem/model_shape.hpp"
+#include "core/schedule/wave.hpp"
 
 namespace strata {
 
@@ -26,5 +27,8 @@ struct DocumentNumbers {
 /// BackwardKeep::refetch, forward's q and kv transfers. `owners` is the table of wave.placement.
 std::vector<ScheduleStep> derive_gradient_moves(const Wave& wave, const ModelShape& model,
                                                 const OwnerTable& owners, DocumentNumbers documents);
+
+/// derive_backward from the gradient moves of all documents, which may stand in any order within a step.
+CommSchedule complete_backward(const Wave& wave, std::vector<ScheduleStep> gradient_moves);
 
 }  // namespace strata

@@ -7,9 +7,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <map>
+#include <span>
 #include <tuple>
+#include <utility>
 #include <vector>
 
+#include "core/base/bucket_sort.hpp"
 #include "core/schedule/backward_schedule.hpp"
 #include "core/schedule/rank_set.hpp"
 
@@ -20,6 +24,7 @@ struct Use {
   std::int64_t begin = 0, end = 0;
   HeadRange heads;
   std::int32_t step = 0;
+  std::int32_t rank = 0;
 };
 
 /// A step of use, or -1, and the row up to which it holds.
@@ -28,44 +33,26 @@ struct LastUse {
   std::int32_t until = -1;
 };
 
-/// The uses of one tensor kind by (document, rank), in flat storage.
+/// The uses of one tensor kind by (document, rank). Its size grows with the tasks: a rank that does not use a
+/// document has no cell.
 class UseTable {
  public:
+  /// `wave` must outlive the table.
   UseTable(const Wave& wave, const ModelShape& model, TensorKind tensor, DocumentNumbers documents)
       : rank_count_(wave.placement.rank_count()),
-        first_(documents.first),
-        document_count_(documents.end - documents.first),
-        offsets_(static_cast<std::size_t>(document_count_) * static_cast<std::size_t>(rank_count_) + 1) {
-    each_task(wave, [&](const AttentionTask& task, std::int32_t) { ++offsets_[cell(task) + 1]; });
-    for (std::size_t i = 1; i < offsets_.size(); ++i) offsets_[i] += offsets_[i - 1];
-    uses_.resize(offsets_.back());
-    std::vector<std::size_t> next(offsets_.begin(), offsets_.end() - 1);
-    const bool keys = tensor == TensorKind::kv;
-    HeadRange query_heads, heads;
-    each_task(wave, [&](const AttentionTask& task, std::int32_t step) {
-      const TokenSpan& span = keys ? task.key : task.query;
-      if (query_heads != task.heads) {
-        query_heads = task.heads;
-        heads = keys ? model.kv_heads_of(task.heads) : task.heads;
-      }
-      uses_[next[cell(task)]++] = {span.begin, span.end, heads, step};
-    });
-    for (std::size_t i = 0; i + 1 < offsets_.size(); ++i) {
-      std::sort(uses_.begin() + static_cast<std::ptrdiff_t>(offsets_[i]),
-                uses_.begin() + static_cast<std::ptrdiff_t>(offsets_[i + 1]), latest_and_longest_first);
-    }
+        documents_(part_of(wave.documents, documents)),
+        cell_offsets_(documents_.size() + 1) {
+    collect(wave, model, tensor == TensorKind::kv);
+    make_cells();
   }
 
   /// The step of the last use of the whole slice by `rank`, and a row up to which slices of these heads that
   /// begin no earlier have the same. Step -1 when the slice is unused or used in pieces, which
   /// cut_into_returns sorts out.
   LastUse last_whole_use(const TokenSpan& span, HeadRange heads, std::int32_t rank) const {
-    if (!holds(span.document, rank)) return {};
-    const std::size_t at = index(span.document, rank);
-    if (!later_.empty() && !later_[at].empty()) return {};
+    if (!later_.empty() && later_.count({span.document, rank}) > 0) return {};
     std::int64_t ahead = std::numeric_limits<std::int32_t>::max();
-    for (std::size_t i = offsets_[at]; i < offsets_[at + 1]; ++i) {
-      const Use& use = uses_[i];
+    for (const Use& use : uses(span.document, rank)) {
       if (use.end <= span.begin) continue;
       if (use.begin >= span.end) {
         ahead = std::min(ahead, use.begin);
@@ -81,54 +68,115 @@ class UseTable {
   std::int32_t rank_count() const { return rank_count_; }
 
   void add_later(std::int32_t document, std::int32_t rank, const Use& use) {
-    if (!holds(document, rank)) return;
-    if (later_.empty()) later_.resize(offsets_.size());
-    later_[index(document, rank)].push_back(use);
+    later_[{document, rank}].push_back(use);
   }
 
-  /// Appends to `uses` those of (document, rank) that share rows and heads with the slice.
-  void overlapping(const TokenSpan& span, HeadRange heads, std::int32_t rank, std::vector<Use>& uses) const {
-    if (!holds(span.document, rank)) return;
-    const std::size_t at = index(span.document, rank);
+  /// Appends to `overlaps` those of (document, rank) that share rows and heads with the slice.
+  void overlapping(const TokenSpan& span, HeadRange heads, std::int32_t rank,
+                   std::vector<Use>& overlaps) const {
     const auto take = [&](const Use& use) {
       if (use.begin < span.end && span.begin < use.end && use.heads.begin < heads.end &&
           heads.begin < use.heads.end) {
-        uses.push_back(use);
+        overlaps.push_back(use);
       }
     };
-    for (std::size_t i = offsets_[at]; i < offsets_[at + 1]; ++i) take(uses_[i]);
-    if (!later_.empty()) std::for_each(later_[at].begin(), later_[at].end(), take);
+    for (const Use& use : uses(span.document, rank)) take(use);
+    if (later_.empty()) return;
+    const auto later = later_.find({span.document, rank});
+    if (later != later_.end()) std::for_each(later->second.begin(), later->second.end(), take);
   }
 
  private:
+  /// The uses of a rank and document, `uses_` from `first` to the next cell's.
+  struct Cell {
+    std::int32_t rank = 0;
+    std::size_t first = 0;
+  };
+
+  static std::span<const std::int32_t> part_of(const std::vector<std::int32_t>& documents,
+                                               DocumentNumbers numbers) {
+    const auto first = std::lower_bound(documents.begin(), documents.end(), numbers.first);
+    return {first, std::lower_bound(first, documents.end(), numbers.end)};
+  }
+
   static bool latest_and_longest_first(const Use& a, const Use& b) {
+    if (a.rank != b.rank) return a.rank < b.rank;
     if (a.step != b.step) return a.step > b.step;
     if (a.end - a.begin != b.end - b.begin) return a.end - a.begin > b.end - b.begin;
     return std::tie(a.begin, a.heads) < std::tie(b.begin, b.heads);
   }
-  bool holds(std::int32_t document, std::int32_t rank) const {
-    return document >= first_ && document - first_ < document_count_ && rank >= 0 && rank < rank_count_;
-  }
-  std::size_t index(std::int32_t document, std::int32_t rank) const {
-    return static_cast<std::size_t>(document - first_) * static_cast<std::size_t>(rank_count_) +
-           static_cast<std::size_t>(rank);
-  }
-  std::size_t cell(const AttentionTask& task) const { return index(task.query.document, task.rank); }
 
-  /// From the last step to the first, so that the uses of a cell come nearly sorted.
+  /// Visits tasks from the last step to the first, so that the uses of a cell come nearly sorted.
   template <typename Visit>
   void each_task(const Wave& wave, Visit visit) const {
     for (std::size_t step = wave.schedule.steps.size(); step-- > 0;) {
       for (const AttentionTask& task : wave.schedule.steps[step].tasks) {
-        if (holds(task.query.document, task.rank)) visit(task, static_cast<std::int32_t>(step));
+        const std::int64_t position = position_of(documents_, task.query.document);
+        if (position < 0 || task.rank < 0 || task.rank >= rank_count_) continue;
+        visit(static_cast<std::size_t>(position), task, static_cast<std::int32_t>(step));
       }
     }
   }
 
-  std::int32_t rank_count_, first_, document_count_;
-  std::vector<std::size_t> offsets_;
+  /// Fills `uses_`, sorted by document, rank and latest_and_longest_first, and counts those of every document
+  /// in `cell_offsets_`.
+  void collect(const Wave& wave, const ModelShape& model, bool keys) {
+    std::vector<std::size_t>& offsets = cell_offsets_;
+    each_task(wave,
+              [&](std::size_t position, const AttentionTask&, std::int32_t) { ++offsets[position + 1]; });
+    for (std::size_t i = 1; i < offsets.size(); ++i) offsets[i] += offsets[i - 1];
+    uses_.resize(offsets.back());
+    std::vector<std::size_t> next(offsets.begin(), offsets.end() - 1);
+    HeadRange query_heads, heads;
+    each_task(wave, [&](std::size_t position, const AttentionTask& task, std::int32_t step) {
+      const TokenSpan& span = keys ? task.key : task.query;
+      if (query_heads != task.heads) {
+        query_heads = task.heads;
+        heads = keys ? model.kv_heads_of(task.heads) : task.heads;
+      }
+      uses_[next[position]++] = {span.begin, span.end, heads, step, task.rank};
+    });
+    BucketSort<Use> sort;
+    for (std::size_t i = 0; i + 1 < offsets.size(); ++i) {
+      sort.sort(
+          {uses_.data() + offsets[i], offsets[i + 1] - offsets[i]}, rank_count_,
+          [](const Use& use) { return use.rank; }, latest_and_longest_first);
+    }
+  }
+
+  void make_cells() {
+    for (std::size_t i = 0; i + 1 < cell_offsets_.size(); ++i) {
+      const std::size_t begin = cell_offsets_[i], end = cell_offsets_[i + 1];
+      cell_offsets_[i] = cells_.size();
+      for (std::size_t use = begin; use < end; ++use) {
+        if (use == begin || uses_[use].rank != uses_[use - 1].rank) cells_.push_back({uses_[use].rank, use});
+      }
+    }
+    cell_offsets_.back() = cells_.size();
+    cells_.push_back({-1, uses_.size()});
+  }
+
+  std::span<const Use> uses(std::int32_t document, std::int32_t rank) const {
+    const std::int64_t position = position_of(documents_, document);
+    if (position < 0 || rank < 0 || rank >= rank_count_) return {};
+    const std::size_t* const offset = cell_offsets_.data() + position;
+    const auto begin = cells_.begin() + static_cast<std::ptrdiff_t>(offset[0]);
+    const auto end = cells_.begin() + static_cast<std::ptrdiff_t>(offset[1]);
+    // Where all ranks have a cell it stands in its place.
+    const auto cell =
+        end - begin == rank_count_
+            ? begin + rank
+            : std::partition_point(begin, end, [&](const Cell& each) { return each.rank < rank; });
+    if (cell == end || cell->rank != rank) return {};
+    return {uses_.data() + cell->first, (cell + 1)->first - cell->first};
+  }
+
+  std::int32_t rank_count_;
+  std::span<const std::int32_t> documents_;
+  std::vector<std::size_t> cell_offsets_;  // [position of the document], into cells_; one more at the end
+  std::vector<Cell> cells_;                // by document and rank, and one more at the end
   std::vector<Use> uses_;
-  std::vector<std::vector<Use>> later_;  // empty: none
+  std::map<std::pair<std::int32_t, std::int32_t>, std::vector<Use>> later_;  // by document and rank
 };
 
 /// The last use that all targets of a multicast share. Multicasts of one document with ascending rows have
@@ -136,7 +184,7 @@ class UseTable {
 class CommonLastUse {
  public:
   explicit CommonLastUse(const UseTable& table)
-      : table_(table), until_(static_cast<std::size_t>(table.rank_count())) {}
+      : table_(table), until_(static_cast<std::size_t>(table.rank_count()), -1) {}
 
   /// The step after which every target sends the whole slice home; -1 when they differ.
   std::int32_t of(const Transfer& transfer) {
@@ -155,7 +203,8 @@ class CommonLastUse {
     }
     before_ = &transfer;
     if (!goes_on || !agrees(transfer, first)) {
-      std::fill(until_.begin(), until_.end(), -1);
+      for (const std::int32_t rank : known_) until_[static_cast<std::size_t>(rank)] = -1;
+      known_.clear();
       step_ = table_.last_whole_use(transfer.span, transfer.heads, first).step;
       if (step_ < 0) return -1;
     }
@@ -201,7 +250,8 @@ class CommonLastUse {
     std::int32_t& until = until_[static_cast<std::size_t>(rank)];
     if (until >= transfer.span.end) return true;
     const LastUse answer = table_.last_whole_use(transfer.span, transfer.heads, rank);
-    until = answer.step == step_ ? answer.until : -1;
+    const std::int32_t before = std::exchange(until, answer.step == step_ ? answer.until : -1);
+    if (before < 0 && until >= 0) known_.push_back(rank);
     return until >= transfer.span.end;
   }
 
@@ -209,6 +259,7 @@ class CommonLastUse {
   const Transfer* before_ = nullptr;  // the multicast asked for last
   std::int32_t step_ = -1;            // the last use of its targets
   std::vector<std::int32_t> until_;   // by rank: the row up to which it uses rows in `step_` last, or -1
+  std::vector<std::int32_t> known_;   // ranks whose `until_` may not be -1
 };
 
 }  // namespace strata::detail

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/problem/collective_kind.hpp"
 #include "core/problem/token_span.hpp"
 
 namespace strata {
@@ -63,9 +64,6 @@ struct AttentionTask {
   HeadRange heads;
   auto operator<=>(const AttentionTask&) const = default;
 };
-
-/// A step whose transfers form a known collective; executors may then use the library's own.
-enum class CollectiveKind : std::uint8_t { none, all_gather, all_to_all };
 
 struct ScheduleStep {
   CollectiveKind collective = CollectiveKind::none;

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Going through sets of ranks that are kept as sorted, disjoint ranges.
+// Sets of ranks: one that changes rank by rank, and going through those that are kept as sorted, disjoint
+// ranges.
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <vector>
@@ -10,6 +12,24 @@
 #include "core/problem/token_span.hpp"
 
 namespace strata {
+
+/// A set of ranks that can hold a rank several times. It reads out as ranges, in time linear in the ranges
+/// and in a 64th of the ranks from the lowest to the highest that it has held since it was empty.
+class RankSet {
+ public:
+  explicit RankSet(std::int32_t rank_count);
+  void add(std::int32_t rank);
+  void remove(std::int32_t rank);  ///< once; it must hold the rank
+  /// Sorted ranges of the members other than `excluded`, none adjacent.
+  std::vector<RankRange> ranges_without(std::int32_t excluded);
+
+ private:
+  std::vector<std::int32_t> counts_;
+  std::vector<std::uint64_t> words_;
+  std::size_t begin_ = 0, end_ = 0;  // words outside are 0
+  std::int64_t members_ = 0;
+  std::vector<RankRange> ranges_;  // scratch
+};
 
 /// Calls visit(rank) for every rank of `ranges`.
 template <typename Visit>

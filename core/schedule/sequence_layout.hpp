@@ -3,7 +3,9 @@
 // tensors hold its spans back to back in the order given here (sorted by document, then begin).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "core/problem/token_span.hpp"
@@ -26,22 +28,26 @@ struct OwnedSpan {
   auto operator<=>(const OwnedSpan&) const = default;
 };
 
-/// The owners of every document of a wave, sorted by begin, found by document number.
+/// Position of `document` in `documents`, which ascend, or -1 when it is not there. At once where the numbers
+/// are consecutive, else by bisection.
+std::int64_t position_of(std::span<const std::int32_t> documents, std::int32_t document);
+
+/// The owners of every document of a wave, sorted by begin, found by document number. Its size grows with the
+/// pieces, whatever the numbers of the documents are.
 class OwnerTable {
  public:
+  /// `documents` of the wave ascend and must outlive the table; spans of other documents are left out.
   /// `layout` need not be valid: gaps and overlaps are kept as they are and show up in `of`.
-  explicit OwnerTable(const SequenceLayout& layout);
+  OwnerTable(const SequenceLayout& layout, std::span<const std::int32_t> documents);
   /// Pieces of `document` sorted by begin; empty when nothing is placed.
-  const std::vector<OwnedSpan>& of(std::int32_t document) const;
-  /// First document number covered by the table and one past the last.
-  std::int32_t first_document() const { return first_; }
-  std::int32_t end_document() const { return first_ + static_cast<std::int32_t>(pieces_.size()); }
+  std::span<const OwnedSpan> of(std::int32_t document) const;
   /// Index in `of(document)` of the piece that contains `token`, or -1.
   std::int64_t find(std::int32_t document, std::int64_t token) const;
 
  private:
-  std::int32_t first_ = 0;
-  std::vector<std::vector<OwnedSpan>> pieces_;
+  std::span<const std::int32_t> documents_;
+  std::vector<std::size_t> offsets_;  // [position of the document], into pieces_; one more at the end
+  std::vector<OwnedSpan> pieces_;
 };
 
 }  // namespace strata

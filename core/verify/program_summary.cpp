@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Order within a rank is proved with vector clocks (Mattern 1989): the clock of an instruction holds, per
-// stream, the last instruction that is known to have ended before it starts.
 #include "core/verify/program_summary.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <span>
 #include <utility>
 
+#include "core/verify/program_order.hpp"
 #include "core/verify/verify_messages.hpp"
 
 namespace strata {
@@ -25,7 +23,7 @@ class ProgramChecker {
     ProgramSummary summary;
     summary.rank = program_.rank;
     check_buffers();
-    std::array<Accesses, 2> accesses;
+    std::array<detail::Accesses, 2> accesses;
     for (const Pass pass : {Pass::forward, Pass::backward}) {
       accesses[static_cast<std::size_t>(pass)] = check_structure(pass);
     }
@@ -37,24 +35,16 @@ class ProgramChecker {
       PassSummary& own = summary.passes[static_cast<std::size_t>(pass)];
       own.outline = outline_of(program_, pass, rank_count_);
       collect_flows(pass, layouts[static_cast<std::size_t>(pass)], own);
-      check_order(pass, accesses[static_cast<std::size_t>(pass)]);
+      detail::check_order(program_, pass, accesses[static_cast<std::size_t>(pass)],
+                          [&](std::string rule, std::size_t instruction, std::string message) {
+                            report(std::move(rule), pass, instruction, std::move(message));
+                          });
     }
     summary.order = std::move(violations_);
     return summary;
   }
 
  private:
-  /// Of all instructions of a pass, one after another.
-  struct Accesses {
-    std::vector<Access> list;
-    std::vector<std::size_t> ends;  ///< [instruction]
-
-    std::span<const Access> of(std::size_t instruction) const {
-      const std::size_t begin = instruction == 0 ? 0 : ends[instruction - 1];
-      return {list.begin() + static_cast<std::ptrdiff_t>(begin), ends[instruction] - begin};
-    }
-  };
-
   void report(std::string rule, Pass pass, std::size_t instruction, std::string message) {
     if (violations_.size() >= limit_) return;
     violations_.push_back(
@@ -74,9 +64,9 @@ class ProgramChecker {
     }
   }
 
-  Accesses check_structure(Pass pass) {
+  detail::Accesses check_structure(Pass pass) {
     const auto& instructions = program_.instructions(pass);
-    Accesses accesses;
+    detail::Accesses accesses;
     for (std::size_t i = 0; i < instructions.size(); ++i) {
       const Instruction& instruction = instructions[i];
       if (instruction.stream < 0 || instruction.stream > program_.lane_count) {
@@ -144,113 +134,20 @@ class ProgramChecker {
     for (const ExchangePart& part : parts) {
       if (part.peer < 0 || static_cast<std::size_t>(part.peer) >= rank_count_) return false;
       PeerFlow& flow = by_peer_[static_cast<std::size_t>(part.peer)];
+      if (flow.count == 0) named_.push_back(part.peer);
       flow.rows = (flow.rows ^ layouts.digest(part)) * 0x9e3779b97f4a7c15ULL + 1;
       flow.rows ^= flow.rows >> 31;
       ++flow.count;
     }
-    for (std::size_t peer = 0; peer < by_peer_.size(); ++peer) {
-      if (by_peer_[peer].count == 0) continue;
-      PeerFlow& flow = flows.emplace_back(std::exchange(by_peer_[peer], {}));
+    if (!std::is_sorted(named_.begin(), named_.end())) std::sort(named_.begin(), named_.end());
+    for (const std::int32_t peer : named_) {
+      PeerFlow& flow = flows.emplace_back(std::exchange(by_peer_[static_cast<std::size_t>(peer)], {}));
       flow.step = exchange.step;
       flow.lane = exchange.lane;
-      flow.peer = static_cast<std::int32_t>(peer);
+      flow.peer = peer;
     }
+    named_.clear();
     return true;
-  }
-
-  using Clock = std::vector<std::int32_t>;
-
-  std::vector<Clock> clocks(const std::vector<Instruction>& instructions) const {
-    const std::size_t streams = static_cast<std::size_t>(program_.lane_count) + 1;
-    std::vector<Clock> clocks(instructions.size(), Clock(streams, -1));
-    std::vector<std::int32_t> last(streams, -1);
-    const auto include = [&](Clock& clock, std::int32_t earlier) {
-      if (earlier < 0) return;
-      const auto e = static_cast<std::size_t>(earlier);
-      for (std::size_t s = 0; s < streams; ++s) clock[s] = std::max(clock[s], clocks[e][s]);
-      auto& own = clock[static_cast<std::size_t>(instructions[e].stream)];
-      own = std::max(own, earlier);
-    };
-    for (std::size_t i = 0; i < instructions.size(); ++i) {
-      const auto stream = static_cast<std::size_t>(instructions[i].stream);
-      include(clocks[i], last[stream]);
-      for (const std::int32_t wait : instructions[i].wait_for) include(clocks[i], wait);
-      last[stream] = static_cast<std::int32_t>(i);
-    }
-    return clocks;
-  }
-
-  /// When a buffer's bytes are in use: first and last user per stream.
-  struct Usage {
-    std::int32_t first = -1;
-    bool first_is_write = false;
-    Clock last_reads, last_writes;
-  };
-
-  void check_order(Pass pass, const Accesses& accesses) {
-    const auto& instructions = program_.instructions(pass);
-    const std::vector<Clock> clock = clocks(instructions);
-    const std::size_t streams = static_cast<std::size_t>(program_.lane_count) + 1;
-    std::vector<Usage> usages(program_.buffers.size());
-    for (std::size_t i = 0; i < instructions.size(); ++i) {
-      const auto stream = static_cast<std::size_t>(instructions[i].stream);
-      const auto ordered = [&](const Clock& earlier) {
-        for (std::size_t s = 0; s < earlier.size(); ++s) {
-          if (earlier[s] > clock[i][s] && earlier[s] != static_cast<std::int32_t>(i)) return false;
-        }
-        return true;
-      };
-      for (const Access& access : accesses.of(i)) {
-        Usage& usage = usages[static_cast<std::size_t>(access.buffer)];
-        if (usage.first < 0) {
-          usage = {static_cast<std::int32_t>(i), access.write, Clock(streams, -1), Clock(streams, -1)};
-        }
-        if (!ordered(usage.last_writes) || (access.write && !ordered(usage.last_reads))) {
-          report("unordered", pass, i, fmt::format("buffer {} is in use by others", access.buffer));
-          return;
-        }
-        (access.write ? usage.last_writes : usage.last_reads)[stream] = static_cast<std::int32_t>(i);
-      }
-    }
-    check_arena_sharing(pass, usages, clock);
-  }
-
-  void check_arena_sharing(Pass pass, const std::vector<Usage>& usages, const std::vector<Clock>& clock) {
-    std::vector<std::size_t> order;
-    for (std::size_t b = 0; b < usages.size(); ++b) {
-      const Buffer& buffer = program_.buffers[b];
-      if (buffer.bytes().count == 0 || (usages[b].first < 0 && !buffer.persistent)) continue;
-      const bool input = buffer.persistent;
-      if (!input && !usages[b].first_is_write) {
-        report("unwritten", pass, static_cast<std::size_t>(usages[b].first),
-               fmt::format("buffer {} is read before anything wrote it", b));
-      }
-      order.push_back(b);
-    }
-    std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-      return program_.buffers[a].arena_offset < program_.buffers[b].arena_offset;
-    });
-    const auto ends_before = [&](const Usage& early, const Usage& late) {
-      if (early.first < 0 || late.first < 0) return false;
-      const Clock& start = clock[static_cast<std::size_t>(late.first)];
-      for (std::size_t s = 0; s < start.size(); ++s) {
-        if (std::max(early.last_reads[s], early.last_writes[s]) > start[s]) return false;
-      }
-      return true;
-    };
-    for (std::size_t i = 0; i < order.size(); ++i) {
-      const Buffer& buffer = program_.buffers[order[i]];
-      const std::int64_t end = buffer.arena_offset + buffer.bytes().count;
-      for (std::size_t j = i + 1; j < order.size() && program_.buffers[order[j]].arena_offset < end; ++j) {
-        const Usage& a = usages[order[i]];
-        const Usage& b = usages[order[j]];
-        const bool persistent = buffer.persistent || program_.buffers[order[j]].persistent;
-        if (!persistent && (ends_before(a, b) || ends_before(b, a))) continue;
-        report("arena", pass, 0,
-               fmt::format("buffers {} and {} share bytes and may be alive together", order[i], order[j]));
-        return;
-      }
-    }
   }
 
   const RankProgram& program_;
@@ -258,7 +155,8 @@ class ProgramChecker {
   const std::string& place_;
   std::size_t limit_;
   std::vector<Violation> violations_;
-  std::vector<PeerFlow> by_peer_;
+  std::vector<PeerFlow> by_peer_;    // of one exchange; count 0: none
+  std::vector<std::int32_t> named_;  // the peers that it has
 };
 
 }  // namespace

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What verification finds in one rank's program on its own, and what it must remember of it to compare it
-// with the other ranks'. With it lint lowers, digests and checks rank by rank and drops each program while it
-// is still in the cache. Inside of verify_programs; not for use elsewhere but where a wave is lowered for
-// lint.
+// with the other ranks'. With it lint lowers, digests and checks rank by rank, each program while it is still
+// in the cache. Inside of verify_programs; not for use elsewhere but where a wave is lowered for lint.
 #pragma once
 
 #include <array>
@@ -22,7 +21,7 @@ namespace strata {
 /// of each in order (MessageLayouts::digest). Equal programs are not at stake but equal lists.
 struct PeerFlow {
   std::int32_t step = 0, lane = 0, peer = 0;
-  std::int64_t count = 0;
+  std::int32_t count = 0;
   std::uint64_t rows = 0;
   auto operator<=>(const PeerFlow&) const = default;
 };

@@ -184,7 +184,7 @@ void verify_backward_flow(const WaveIndex& wave, const ScheduleIndex& forward, c
 void verify_gradient_flow(const WaveIndex& wave, const ScheduleIndex& forward, const ScheduleIndex& gradients,
                           Documents documents, Findings& findings);
 
-/// The numbers of a plan whose inputs and waves have been checked.
-void verify_numbers(const Plan& plan, Findings& findings);
+/// The numbers of a plan whose inputs and waves have been checked; `backward`: of its waves.
+void verify_numbers(const Plan& plan, const std::vector<CommSchedule>& backward, Findings& findings);
 
 }  // namespace strata::detail

@@ -116,7 +116,14 @@ class OwnedQueries {
       return span.document != task.query.document ? span.document < task.query.document
                                                   : span.end <= task.query.begin;
     };
-    while (at_ < spans.size() && before(spans[at_])) ++at_;
+    // In leaps that double, so that a step pays for its own tasks and not for all that their ranks own.
+    std::size_t leap = 1;
+    while (at_ + leap < spans.size() && before(spans[at_ + leap - 1])) at_ += std::exchange(leap, 2 * leap);
+    const auto end = std::min(at_ + leap, spans.size());
+    at_ = static_cast<std::size_t>(std::partition_point(spans.begin() + static_cast<std::ptrdiff_t>(at_),
+                                                        spans.begin() + static_cast<std::ptrdiff_t>(end),
+                                                        before) -
+                                   spans.begin());
     return at_ < spans.size() && contains(spans[at_], task.query);
   }
 

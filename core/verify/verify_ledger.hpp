@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "core/problem/token_span.hpp"
@@ -16,11 +18,15 @@
 
 namespace strata::detail {
 
-/// Regions of many ranks, taken in any order and given out rank by rank.
+/// Regions of many ranks, taken in any order and given out rank by rank. Costs nothing for ranks that have
+/// none.
 class RegionsByRank {
  public:
-  explicit RegionsByRank(std::size_t rank_count) : begins_(rank_count + 1) {}
-  void add(std::int32_t rank, const Region& region) { arrived_.push_back({region, rank}); }
+  explicit RegionsByRank(std::size_t rank_count) : counts_(rank_count), begins_(rank_count) {}
+  void add(std::int32_t rank, const Region& region) {
+    if (counts_[static_cast<std::size_t>(rank)]++ == 0) ranks_.push_back(rank);
+    arrived_.push_back({region, rank});
+  }
   /// Whether the region that came last is for `rank` and the same but for its origin.
   bool last_is(std::int32_t rank, const Region& region) const {
     if (arrived_.empty() || arrived_.back().rank != rank) return false;
@@ -29,18 +35,31 @@ class RegionsByRank {
            last.heads == region.heads;
   }
 
+  /// The ranks that have regions, ascending once they are grouped.
+  const std::vector<std::int32_t>& ranks() const { return ranks_; }
+
   void group() {
-    std::fill(begins_.begin(), begins_.end(), 0);
-    for (const Arrived& one : arrived_) ++begins_[static_cast<std::size_t>(one.rank) + 1];
-    for (std::size_t i = 1; i < begins_.size(); ++i) begins_[i] += begins_[i - 1];
+    if (!std::is_sorted(ranks_.begin(), ranks_.end())) std::sort(ranks_.begin(), ranks_.end());
+    std::size_t begin = 0;
+    for (const std::int32_t rank : ranks_) {
+      begins_[static_cast<std::size_t>(rank)] = begin;
+      begin += counts_[static_cast<std::size_t>(rank)];
+    }
     grouped_.resize(arrived_.size());
     for (const Arrived& one : arrived_) grouped_[begins_[static_cast<std::size_t>(one.rank)]++] = one.region;
     arrived_.clear();
   }
-  /// Those of `rank` in the order in which they came, until the next `group`.
-  std::span<Region> of(std::size_t rank) {
-    const std::size_t begin = rank == 0 ? 0 : begins_[rank - 1];
-    return {grouped_.data() + begin, begins_[rank] - begin};
+  /// Those of `rank` in the order in which they came, between `group` and `clear`.
+  std::span<Region> of(std::int32_t rank) {
+    const auto r = static_cast<std::size_t>(rank);
+    return {grouped_.data() + begins_[r] - counts_[r], counts_[r]};
+  }
+  void clear() {
+    for (const std::int32_t rank : ranks_) {
+      counts_[static_cast<std::size_t>(rank)] = begins_[static_cast<std::size_t>(rank)] = 0;
+    }
+    ranks_.clear();
+    grouped_.clear();
   }
 
  private:
@@ -50,7 +69,9 @@ class RegionsByRank {
   };
   std::vector<Arrived> arrived_;
   std::vector<Region> grouped_;
-  std::vector<std::size_t> begins_;  // after grouping, of the rank after
+  std::vector<std::int32_t> ranks_;
+  std::vector<std::size_t> counts_;  // [rank]
+  std::vector<std::size_t> begins_;  // [rank] after grouping, where its regions end in `grouped_`
 };
 
 /// Supply and demand of one tensor of one document, by rank. Storage is kept from document to document.
@@ -73,7 +94,11 @@ class Ledger {
       newest.end = region.end;
       return;
     }
-    if (newest.end > 0) supply_.add(rank, newest);
+    if (newest.end > 0) {
+      supply_.add(rank, newest);
+    } else {
+      supplied_.push_back(rank);
+    }
     newest = region;
   }
 
@@ -113,18 +138,23 @@ class Ledger {
   bool settle(HeadRange all_heads, bool all_used, Report report) {
     bool well = true;
     end_run();
-    for (std::size_t rank = 0; rank < newest_.size(); ++rank) {
-      if (newest_[rank].end > 0) supply_.add(static_cast<std::int32_t>(rank), newest_[rank]);
-      newest_[rank] = {};
+    for (const std::int32_t rank : supplied_) {
+      supply_.add(rank, std::exchange(newest_[static_cast<std::size_t>(rank)], {}));
     }
+    supplied_.clear();
     supply_.group();
     demand_.group();
-    for (std::size_t rank = 0; rank < newest_.size(); ++rank) {
+    ranks_.clear();
+    std::set_union(supply_.ranks().begin(), supply_.ranks().end(), demand_.ranks().begin(),
+                   demand_.ranks().end(), std::back_inserter(ranks_));
+    for (const std::int32_t rank : ranks_) {
       const CoverProblem problem = check_.run(supply_.of(rank), demand_.of(rank), all_heads, all_used);
       if (problem.fault == CoverFault::none) continue;
       well = false;
-      report(static_cast<std::int32_t>(rank), problem);
+      report(rank, problem);
     }
+    supply_.clear();
+    demand_.clear();
     return well;
   }
 
@@ -150,8 +180,10 @@ class Ledger {
   }
 
   bool join_ = true;
-  std::vector<Region> newest_;  // of each rank's supplies, not yet in its list; end 0: none
-  Region run_;                  // the last of supplies to sets of ranks that continue each other
+  std::vector<Region> newest_;          // of each rank's supplies, not yet in its list; end 0: none
+  std::vector<std::int32_t> supplied_;  // the ranks that have one
+  std::vector<std::int32_t> ranks_;     // scratch of `settle`
+  Region run_;                          // the last of supplies to sets of ranks that continue each other
   const std::vector<RankRange>* run_ranks_ = nullptr;  // its ranks; null: no run
   std::vector<std::int64_t> run_begin_;                // where each of them joined the run
   RegionsByRank supply_, demand_;

@@ -11,6 +11,8 @@
 #include "core/base/parallel_for.hpp"
 #include "core/lowering/lower.hpp"
 #include "core/plan/plan_json.hpp"
+#include "core/program/program_digest.hpp"
+#include "core/schedule/backward_schedule.hpp"
 #include "core/verify/program_summary.hpp"
 #include "core/verify/verify_detail.hpp"
 
@@ -70,23 +72,20 @@ void verify_batch(const Plan& plan, Findings& findings) {
   for (std::size_t w = 0; w < plan.waves.size() && !findings.full(); ++w) {
     const Wave& wave = plan.waves[w];
     for (std::size_t i = 0; i < wave.documents.size() && i < wave.lengths.size() && !findings.full(); ++i) {
-      const std::string place = fmt::format("{}.documents[{}]", wave_place(w), i);
+      const auto fail = [&](std::string message) {
+        findings.add("batch", fmt::format("{}.documents[{}]", wave_place(w), i), std::move(message));
+      };
       const std::int32_t document = wave.documents[i];
       if (document < 0 || static_cast<std::size_t>(document) >= lengths.size()) {
-        findings.add("batch", place,
-                     fmt::format("document {} of a batch of {} documents", document, lengths.size()));
+        fail(fmt::format("document {} of a batch of {} documents", document, lengths.size()));
         continue;
       }
       const auto index = static_cast<std::size_t>(document);
-      if (wave_of[index] >= 0) {
-        findings.add("batch", place,
-                     fmt::format("document {} is in waves[{}] too", document, wave_of[index]));
-      }
+      if (wave_of[index] >= 0) fail(fmt::format("document {} is in waves[{}] too", document, wave_of[index]));
       wave_of[index] = static_cast<std::int32_t>(w);
       if (wave.lengths[i] != lengths[index]) {
-        findings.add("batch", place,
-                     fmt::format("document {} has {} tokens, but {} in the batch", document, wave.lengths[i],
-                                 lengths[index]));
+        fail(fmt::format("document {} has {} tokens, but {} in the batch", document, wave.lengths[i],
+                         lengths[index]));
       }
     }
   }
@@ -129,10 +128,12 @@ void verify_lowering(const Plan& plan, Findings& findings) {
   }
 }
 
-void verify_waves(const Plan& plan, std::size_t limit, std::vector<Violation>& found) {
+void verify_waves(const Plan& plan, std::size_t limit, std::vector<CommSchedule>& backward,
+                  std::vector<Violation>& found) {
+  backward.resize(plan.waves.size());
   for (std::size_t wave = 0; wave < plan.waves.size() && found.size() < limit; ++wave) {
     auto more = verify_wave(plan.waves[wave], plan.model, plan.topology.rank_count(), wave_place(wave),
-                            limit - found.size());
+                            limit - found.size(), &backward[wave]);
     std::move(more.begin(), more.end(), std::back_inserter(found));
   }
 }
@@ -141,7 +142,7 @@ void verify_waves(const Plan& plan, std::size_t limit, std::vector<Violation>& f
 
 }  // namespace detail
 
-std::vector<Violation> verify_plan(const Plan& plan, std::size_t limit) {
+std::vector<Violation> verify_plan(const Plan& plan, std::size_t limit, std::vector<CommSchedule>* backward) {
   limit = std::max<std::size_t>(limit, 1);
   detail::Findings findings("", limit);
   detail::verify_input(plan.batch, "inputs.batch", findings);
@@ -156,10 +157,12 @@ std::vector<Violation> verify_plan(const Plan& plan, std::size_t limit) {
       findings.empty();  // documents are those of the batch, so waves are no larger than the plan
   std::vector<Violation> found = findings.take();
   if (!numbered) return found;
-  detail::verify_waves(plan, limit, found);
+  std::vector<CommSchedule> derived;
+  detail::verify_waves(plan, limit, derived, found);
   if (!found.empty()) return found;
   detail::Findings numbers("", limit);
-  detail::verify_numbers(plan, numbers);
+  detail::verify_numbers(plan, derived, numbers);
+  if (backward != nullptr && numbers.empty()) *backward = std::move(derived);
   return numbers.take();
 }
 
@@ -167,28 +170,35 @@ namespace detail {
 
 namespace {
 
-/// What lint keeps of a wave's programs.
+/// A wave's programs and what is asked of each alone.
 struct LoweredWave {
+  std::vector<RankProgram> programs;      ///< [rank]; empty unless they are kept
   std::vector<ProgramSummary> summaries;  ///< [rank]
   std::vector<std::string> digests;       ///< [rank]
-  std::vector<Bytes> arenas;              ///< [rank]
+  Bytes arena;                            ///< the largest
 };
 
-/// Lowers rank by rank: a program is gone before it has left the cache.
-LoweredWave lower_and_check(const Plan& plan, std::size_t w, std::size_t limit) {
+/// Lowers rank by rank and checks each program while it is in the cache, which it need not outlive.
+LoweredWave lower_and_check(const Plan& plan, std::size_t w, const CommSchedule& backward, bool keep,
+                            std::size_t limit) {
   const Wave& wave = plan.waves[w];
-  const WaveLowering lowering(wave, plan.model);
+  const WaveLowering lowering(wave, backward, plan.model);
   const auto ranks = static_cast<std::size_t>(wave.placement.rank_count());
   const std::string place = wave_place(w);
-  LoweredWave lowered{std::vector<ProgramSummary>(ranks), std::vector<std::string>(ranks),
-                      std::vector<Bytes>(ranks)};
-  parallel_for(std::ssize(lowered.arenas), lowering_threads(wave), [&](std::int64_t rank) {
+  LoweredWave lowered{std::vector<RankProgram>(keep ? ranks : 0),
+                      std::vector<ProgramSummary>(ranks),
+                      std::vector<std::string>(ranks),
+                      {}};
+  std::vector<Bytes> arenas(ranks);
+  parallel_for(std::ssize(arenas), lowering_threads(wave), [&](std::int64_t rank) {
     const auto r = static_cast<std::size_t>(rank);
-    const RankProgram program = lowering.lower(static_cast<std::int32_t>(rank));
+    RankProgram program = lowering.lower(static_cast<std::int32_t>(rank));
     lowered.digests[r] = program_digest(program);
-    lowered.arenas[r] = program.arena;
     lowered.summaries[r] = summarize_program(program, ranks, place, limit);
+    arenas[r] = program.arena;
+    if (keep) lowered.programs[r] = std::move(program);
   });
+  for (const Bytes& arena : arenas) lowered.arena = std::max(lowered.arena, arena);
   return lowered;
 }
 
@@ -202,24 +212,25 @@ void verify_program_digests(const Plan& plan, std::size_t w, const LoweredWave& 
   }
 }
 
-}  // namespace
-
-}  // namespace detail
-
-std::vector<Violation> verify_plan_programs(const Plan& plan, std::size_t limit) {
+/// `backward_of(wave)` gives a backward schedule; `programs`, unless null, become those of the waves.
+template <typename BackwardOf>
+std::vector<Violation> verify_lowered(const Plan& plan, std::size_t limit, BackwardOf backward_of,
+                                      std::vector<std::vector<RankProgram>>* programs) {
   limit = std::max<std::size_t>(limit, 1);
   std::vector<Violation> found;
+  const auto append = [&](std::vector<Violation> more) {
+    std::move(more.begin(), more.end(), std::back_inserter(found));
+  };
   Bytes arena;
   for (std::size_t w = 0; w < plan.waves.size() && found.size() < limit; ++w) {
-    detail::LoweredWave lowered = detail::lower_and_check(plan, w, limit - found.size());
-    for (const Bytes& of_rank : lowered.arenas) arena = std::max(arena, of_rank);
-    detail::Findings digests("", limit - found.size());
-    detail::verify_program_digests(plan, w, lowered, digests);
-    auto more = digests.take();
-    std::move(more.begin(), more.end(), std::back_inserter(found));
+    LoweredWave lowered = lower_and_check(plan, w, backward_of(w), programs != nullptr, limit - found.size());
+    arena = std::max(arena, lowered.arena);
+    Findings digests("", limit - found.size());
+    verify_program_digests(plan, w, lowered, digests);
+    append(digests.take());
     if (found.size() >= limit) break;
-    more = verify_summaries(std::move(lowered.summaries), detail::wave_place(w), limit - found.size());
-    std::move(more.begin(), more.end(), std::back_inserter(found));
+    append(verify_summaries(std::move(lowered.summaries), wave_place(w), limit - found.size()));
+    if (programs != nullptr) programs->push_back(std::move(lowered.programs));
   }
   if (found.empty() && plan.predicted.arena != arena) {
     found.push_back(
@@ -227,6 +238,23 @@ std::vector<Violation> verify_plan_programs(const Plan& plan, std::size_t limit)
          fmt::format("{}, but the largest arena has {} bytes", plan.predicted.arena.count, arena.count)});
   }
   return found;
+}
+
+}  // namespace
+
+}  // namespace detail
+
+std::vector<Violation> verify_plan_programs(const Plan& plan, std::size_t limit) {
+  return detail::verify_lowered(
+      plan, limit, [&](std::size_t w) { return derive_backward(plan.waves[w], plan.model); }, nullptr);
+}
+
+std::vector<Violation> verify_plan_programs(const Plan& plan, std::vector<CommSchedule> backward,
+                                            std::size_t limit,
+                                            std::vector<std::vector<RankProgram>>& programs) {
+  programs.clear();
+  return detail::verify_lowered(
+      plan, limit, [&](std::size_t w) { return std::move(backward[w]); }, &programs);
 }
 
 }  // namespace strata

@@ -86,7 +86,7 @@ class SummaryVerifier {
 
   void report_mismatch(Pass pass) {
     using Flow =
-        std::tuple<std::int32_t, std::int32_t, std::int32_t, std::int32_t, std::uint64_t, std::int64_t>;
+        std::tuple<std::int32_t, std::int32_t, std::int32_t, std::int32_t, std::uint64_t, std::int32_t>;
     std::vector<Flow> sends, receives;
     for (std::size_t r = 0; r < summaries_.size(); ++r) {
       const auto rank = static_cast<std::int32_t>(r);

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <iterator>
 #include <optional>
 
 #include "core/base/parallel_for.hpp"
@@ -30,9 +31,9 @@ bool same_tasks(const CommSchedule& forward, const CommSchedule& backward) {
 
 bool is_derived(const Wave& wave) { return wave.backward.gradient_return != GradientReturn::explicit_steps; }
 
-/// The whole of backward, step by step as it is written down or derived.
+/// The whole of backward, step by step as it is written down or derived, which `result` becomes.
 void verify_backward(const detail::WaveIndex& index, const detail::ScheduleIndex& forward,
-                     detail::Findings& findings) {
+                     CommSchedule& result, detail::Findings& findings) {
   const Wave& wave = index.wave();
   if (is_derived(wave) && !wave.backward.steps.empty()) {
     findings.add(
@@ -40,7 +41,8 @@ void verify_backward(const detail::WaveIndex& index, const detail::ScheduleIndex
         fmt::format("{} steps are written down, but the policy derives them", wave.backward.steps.size()));
     return;
   }
-  const CommSchedule schedule = derive_backward(wave, index.model());
+  result = derive_backward(wave, index.model());
+  const CommSchedule& schedule = result;
   const std::string where = is_derived(wave) ? ".backward.derived" : ".backward";
   verify_records(index, schedule.steps, detail::Pass::backward, where, findings);
   if (!findings.empty()) return;
@@ -49,15 +51,15 @@ void verify_backward(const detail::WaveIndex& index, const detail::ScheduleIndex
   verify_backward_flow(index, forward, backward, findings);
 }
 
-/// Forward, then backward; each check only if those before it found nothing.
-void verify_in_order(const detail::WaveIndex& index, detail::Findings& findings) {
+/// Forward, then `backward`, which is derived here; each check only if those before it found nothing.
+void verify_in_order(const detail::WaveIndex& index, CommSchedule& backward, detail::Findings& findings) {
   const Wave& wave = index.wave();
   verify_records(index, wave.schedule.steps, detail::Pass::forward, "", findings);
   if (!findings.empty()) return;
   const detail::ScheduleIndex forward(index, wave.schedule.steps, "");
   verify_coverage(index, forward, index.all_documents(), findings);
   verify_forward_flow(index, forward, index.all_documents(), findings);
-  if (findings.empty()) verify_backward(index, forward, findings);
+  if (findings.empty()) verify_backward(index, forward, backward, findings);
 }
 
 /// Whether all is well with a wave whose backward is derived: the same proof as verify_in_order, split over
@@ -65,15 +67,16 @@ void verify_in_order(const detail::WaveIndex& index, detail::Findings& findings)
 /// have nothing to do with each other once the records are known to be well-formed.
 class QuickProof {
  public:
-  explicit QuickProof(const detail::WaveIndex& index)
-      : index_(index), wave_(index.wave()), threads_(is_large(wave_.schedule) ? 0 : 1) {}
+  /// `keep`: backward is wanted afterwards.
+  QuickProof(const detail::WaveIndex& index, bool keep)
+      : index_(index), wave_(index.wave()), threads_(is_large(wave_.schedule) ? 0 : 1), keep_(keep) {}
 
   bool holds() {
     if (!wave_.backward.steps.empty()) return false;
     const auto& steps = wave_.schedule.steps;
     each(2 * steps.size() + 1, [&](std::size_t job, detail::Findings& findings) {
       if (job == 0) {
-        owners_.emplace(wave_.placement);
+        owners_.emplace(wave_.placement, wave_.documents);
         return;
       }
       const auto kind = job % 2 == 0 ? detail::RecordKind::moves : detail::RecordKind::tasks;
@@ -91,13 +94,29 @@ class QuickProof {
       Part& part = parts_[job / 2];
       if (job % 2 == 0) {
         verify_gradient_flow(index_, *forward_, *part.gradients, part.documents, findings);
-        part.steps.clear();  // here, since it takes a while
+        part.gradients.reset();
+        if (!keep_) part.steps.clear();  // here, since it takes a while
       } else {
         verify_coverage(index_, *forward_, part.documents, findings);
         verify_forward_flow(index_, *forward_, part.documents, findings);
       }
     });
     return well_;
+  }
+
+  /// The backward schedule of a proof that was to keep it, and holds.
+  CommSchedule take_backward() {
+    std::vector<ScheduleStep> moves = std::move(parts_.front().steps);
+    for (auto part = parts_.begin() + 1; part != parts_.end(); ++part) {
+      if (moves.size() < part->steps.size()) moves.resize(part->steps.size());
+      for (std::size_t s = 0; s < part->steps.size(); ++s) {
+        std::move(part->steps[s].transfers.begin(), part->steps[s].transfers.end(),
+                  std::back_inserter(moves[s].transfers));
+        std::move(part->steps[s].reductions.begin(), part->steps[s].reductions.end(),
+                  std::back_inserter(moves[s].reductions));
+      }
+    }
+    return complete_backward(wave_, std::move(moves));
   }
 
  private:
@@ -147,6 +166,7 @@ class QuickProof {
   const detail::WaveIndex& index_;
   const Wave& wave_;
   std::int32_t threads_;
+  bool keep_;
   std::atomic<bool> well_ = true;
   std::optional<OwnerTable> owners_;
   std::optional<detail::ScheduleIndex> forward_;
@@ -156,7 +176,7 @@ class QuickProof {
 }  // namespace
 
 std::vector<Violation> verify_wave(const Wave& wave, const ModelShape& model, std::int32_t rank_count,
-                                   const std::string& place, std::size_t limit) {
+                                   const std::string& place, std::size_t limit, CommSchedule* backward) {
   detail::Findings findings(place, limit);
   verify_model(model, findings);
   verify_structure(wave, rank_count, findings);
@@ -164,8 +184,16 @@ std::vector<Violation> verify_wave(const Wave& wave, const ModelShape& model, st
   const detail::WaveIndex index(wave, model);
   verify_ownership(index, findings);
   if (!findings.empty()) return findings.take();
-  if (is_derived(wave) && QuickProof(index).holds()) return {};
-  verify_in_order(index, findings);
+  if (is_derived(wave)) {
+    QuickProof proof(index, backward != nullptr);
+    if (proof.holds()) {
+      if (backward != nullptr) *backward = proof.take_backward();
+      return {};
+    }
+  }
+  CommSchedule derived;
+  verify_in_order(index, derived, findings);
+  if (backward != nullptr && findings.empty()) *backward = std::move(derived);
   return findings.take();
 }
 

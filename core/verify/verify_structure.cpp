@@ -23,26 +23,28 @@ void verify_documents(const Wave& wave, Findings& findings) {
     return;
   }
   for (std::size_t i = 0; i < wave.documents.size() && !findings.full(); ++i) {
-    const std::string where = fmt::format(".documents[{}]", i);
     const std::int32_t document = wave.documents[i];
-    if (document < 0) findings.add("documents", where, fmt::format("document {} is negative", document));
+    const auto fail = [&](std::string message) {
+      findings.add("documents", fmt::format(".documents[{}]", i), std::move(message));
+    };
+    if (document < 0) fail(fmt::format("document {} is negative", document));
     if (i > 0 && document <= wave.documents[i - 1]) {
-      findings.add("documents", where,
-                   fmt::format("document {} follows {}; they must ascend", document, wave.documents[i - 1]));
+      fail(fmt::format("document {} follows {}; they must ascend", document, wave.documents[i - 1]));
     }
     if (wave.lengths[i] < 1 || wave.lengths[i] > kMaxDocumentTokens) {
-      findings.add("documents", where,
-                   fmt::format("document {} has {} tokens, expected 1 to {}", document, wave.lengths[i],
-                               kMaxDocumentTokens));
+      fail(fmt::format("document {} has {} tokens, expected 1 to {}", document, wave.lengths[i],
+                       kMaxDocumentTokens));
     }
   }
 }
 
-void verify_dimensions(const GroupLayout& group, const std::string& where, Findings& findings) {
+std::string group_place(std::size_t group) { return fmt::format(".groups[{}]", group); }
+
+void verify_dimensions(const GroupLayout& group, std::size_t g, Findings& findings) {
   std::int64_t product = 1;
   for (const GridDimension& dimension : group.dims) {
     if (dimension.degree < 1) {
-      findings.add("groups", where,
+      findings.add("groups", group_place(g),
                    fmt::format("dimension '{}' has degree {}", dimension.name, dimension.degree));
       return;
     }
@@ -51,7 +53,7 @@ void verify_dimensions(const GroupLayout& group, const std::string& where, Findi
   }
   if (product != static_cast<std::int64_t>(group.ranks.size())) {
     findings.add(
-        "groups", where,
+        "groups", group_place(g),
         fmt::format("the degrees multiply to {} but the group has {} ranks", product, group.ranks.size()));
   }
 }
@@ -63,37 +65,32 @@ struct Membership {
 };
 
 void verify_group_ranks(const Wave& wave, std::size_t g, Membership& membership, Findings& findings) {
-  const std::string where = fmt::format(".groups[{}]", g);
+  const auto fail = [&](std::string message) { findings.add("groups", group_place(g), std::move(message)); };
   for (const std::int32_t rank : wave.groups[g].ranks) {
     if (rank < 0 || rank >= static_cast<std::int32_t>(membership.of_rank.size())) {
-      findings.add("groups", where, fmt::format("rank {} is not below {}", rank, membership.of_rank.size()));
+      fail(fmt::format("rank {} is not below {}", rank, membership.of_rank.size()));
       continue;
     }
     std::int32_t& group = membership.of_rank[static_cast<std::size_t>(rank)];
-    if (group >= 0) {
-      findings.add("groups", where, fmt::format("rank {} is already in groups[{}]", rank, group));
-    }
+    if (group >= 0) fail(fmt::format("rank {} is already in groups[{}]", rank, group));
     group = static_cast<std::int32_t>(g);
   }
 }
 
 void verify_group_documents(const Wave& wave, std::size_t g, Membership& membership, Findings& findings) {
-  const std::string where = fmt::format(".groups[{}]", g);
+  const auto fail = [&](std::string message) { findings.add("groups", group_place(g), std::move(message)); };
   const auto& documents = wave.groups[g].documents;
   for (std::size_t i = 0; i < documents.size() && !findings.full(); ++i) {
     if (i > 0 && documents[i] <= documents[i - 1]) {
-      findings.add("groups", where,
-                   fmt::format("document {} follows {}; they must ascend", documents[i], documents[i - 1]));
+      fail(fmt::format("document {} follows {}; they must ascend", documents[i], documents[i - 1]));
     }
     const auto at = std::lower_bound(wave.documents.begin(), wave.documents.end(), documents[i]);
     if (at == wave.documents.end() || *at != documents[i]) {
-      findings.add("groups", where, fmt::format("document {} is not in the wave", documents[i]));
+      fail(fmt::format("document {} is not in the wave", documents[i]));
       continue;
     }
     std::int32_t& group = membership.of_document[static_cast<std::size_t>(at - wave.documents.begin())];
-    if (group >= 0) {
-      findings.add("groups", where, fmt::format("document {} is already in groups[{}]", documents[i], group));
-    }
+    if (group >= 0) fail(fmt::format("document {} is already in groups[{}]", documents[i], group));
     group = static_cast<std::int32_t>(g);
   }
 }
@@ -102,7 +99,7 @@ Membership verify_groups(const Wave& wave, Findings& findings) {
   Membership membership{std::vector<std::int32_t>(wave.placement.spans.size(), -1),
                         std::vector<std::int32_t>(wave.documents.size(), -1)};
   for (std::size_t g = 0; g < wave.groups.size() && !findings.full(); ++g) {
-    verify_dimensions(wave.groups[g], fmt::format(".groups[{}]", g), findings);
+    verify_dimensions(wave.groups[g], g, findings);
     verify_group_ranks(wave, g, membership, findings);
     verify_group_documents(wave, g, membership, findings);
   }

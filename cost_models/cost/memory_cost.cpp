@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "core/base/check.hpp"
 #include "core/base/checked.hpp"
@@ -79,7 +80,9 @@ struct Peers {
   bool outside = false;
 };
 
-Peers peers_of(const RankProgram& program, const Topology& topology) {
+/// `seen`: scratch, [rank] -> the last rank that had it for a peer, -1 at first. So the time is linear in the
+/// messages of a rank, whatever the number of ranks is.
+Peers peers_of(const RankProgram& program, const Topology& topology, std::vector<std::int32_t>& seen) {
   const auto device_of = [&](std::int32_t rank) {
     return topology.rank_device[static_cast<std::size_t>(rank)];
   };
@@ -87,12 +90,10 @@ Peers peers_of(const RankProgram& program, const Topology& topology) {
     return topology.devices[static_cast<std::size_t>(device)].node;
   };
   const std::int32_t own = device_of(program.rank);
-  std::vector<bool> seen(topology.rank_device.size(), false);
   Peers peers;
   const auto visit = [&](const std::vector<ExchangePart>& parts) {
     for (const ExchangePart& part : parts) {
-      if (seen[static_cast<std::size_t>(part.peer)]) continue;
-      seen[static_cast<std::size_t>(part.peer)] = true;
+      if (std::exchange(seen[static_cast<std::size_t>(part.peer)], program.rank) == program.rank) continue;
       const std::int32_t device = device_of(part.peer);
       if (device == own) continue;
       if (node_of(device) == node_of(own)) {
@@ -113,9 +114,10 @@ Peers peers_of(const RankProgram& program, const Topology& topology) {
   return peers;
 }
 
-std::optional<Bytes> communicator_memory(const RankProgram& program, const Topology& topology) {
+std::optional<Bytes> communicator_memory(const RankProgram& program, const Topology& topology,
+                                         std::vector<std::int32_t>& seen) {
   if (is_cpu(topology, topology.rank_device[static_cast<std::size_t>(program.rank)])) return std::nullopt;
-  const Peers peers = peers_of(program, topology);
+  const Peers peers = peers_of(program, topology, seen);
   return Bytes{peers.inside * kPeerBuffers + (peers.outside ? kNetworkBuffers : 0)};
 }
 
@@ -154,18 +156,30 @@ std::int64_t owned_tokens(const RankProgram& program) {
   return own < 0 ? 0 : program.buffers[static_cast<std::size_t>(own)].rows;
 }
 
+namespace {
+
+/// `seen` as in peers_of.
 MemoryTerms rank_memory(const RankProgram& program, const ModelShape& model, const PlanOptions& options,
-                        const Topology& topology) {
+                        const Topology& topology, Bytes state, std::vector<std::int32_t>& seen) {
   const std::int64_t tokens = owned_tokens(program);
   MemoryTerms terms;
-  terms.state = state_memory(model, options, topology.rank_count());
+  terms.state = state;
   terms.activations = {checked_product(tokens, activation_bytes(model, options))};
   terms.attention = attention_memory(program, tokens, model, options);
   if (model.vocabulary > 0 && options.logits == Logits::full) {
     terms.logits = Bytes{checked_product(tokens, logit_bytes(model, options))};
   }
-  terms.communicators = communicator_memory(program, topology);
+  terms.communicators = communicator_memory(program, topology, seen);
   return terms;
+}
+
+}  // namespace
+
+MemoryTerms rank_memory(const RankProgram& program, const ModelShape& model, const PlanOptions& options,
+                        const Topology& topology) {
+  std::vector<std::int32_t> seen(topology.rank_device.size(), -1);
+  return rank_memory(program, model, options, topology, state_memory(model, options, topology.rank_count()),
+                     seen);
 }
 
 void MemoryPrediction::add(std::int32_t wave_index, const RankProgram& program, const MemoryTerms& terms) {
@@ -192,9 +206,13 @@ MemoryPrediction predict_memory(const std::vector<std::vector<RankProgram>>& pro
                                 const ModelShape& model, const PlanOptions& options,
                                 const Topology& topology) {
   MemoryPrediction memory;
+  const Bytes state = state_memory(model, options, topology.rank_count());
+  std::vector<std::int32_t> seen(topology.rank_device.size());
   for (std::size_t w = 0; w < programs.size(); ++w) {
+    std::fill(seen.begin(), seen.end(), -1);  // the ranks come again
     for (const RankProgram& program : programs[w]) {
-      memory.add(static_cast<std::int32_t>(w), program, rank_memory(program, model, options, topology));
+      memory.add(static_cast<std::int32_t>(w), program,
+                 rank_memory(program, model, options, topology, state, seen));
     }
   }
   return memory;

@@ -61,7 +61,8 @@ InstructionCost device_transfer_cost(std::int64_t bytes, const CostProfile& prof
 }
 
 Duration isolated_transfer_time(std::int64_t bytes, const Route& route, const CostProfile& profile) {
-  if (route.links.empty()) return Bytes{2 * bytes} / BytesPerSecond{profile.copy.bytes_per_second};
+  if (route.level == LinkLevel::device)
+    return Bytes{2 * bytes} / BytesPerSecond{profile.copy.bytes_per_second};
   double rate = route.bandwidth.value;
   if (profile.exchange.peer_bytes_per_second > 0)
     rate = std::min(rate, profile.exchange.peer_bytes_per_second);

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/problem/topology.hpp"
+#include "core/problem/route_table.hpp"
 #include "core/program/rank_program.hpp"
 #include "cost_models/cost/instruction_cost.hpp"
 

@@ -4,6 +4,12 @@
 // Times are integer nanoseconds: a flow ends at the first nanosecond at which its work is done, give or take
 // the rounding of its rate (1e-6 ns and 1e-12 of what is left are forgiven).
 //
+// Flows that use links have weight 1 on each of them. Components of such flows are filled in place, resource
+// by resource in ascending order of their levels (fluid_fill.cpp): O((flows + resources) log resources). All
+// others go through FairShare. Both give the same rates to the last bit: a rate depends on nothing but the
+// capacity of the resource that stops the flow and the rates of the slower flows there, subtracted in
+// ascending order, and weights of 1 add up exactly. tests/cost_models/simulator/fluid_test.cpp compares them.
+//
 // One shortcut: of more than 256 flows that share, directly or through others, those that would end soonest
 // after the first end together, late by at most 1/256 of the first one's duration. While they wait they hold
 // their shares, so others are late as well; nothing bounds that for all systems, since a flow that ends late
@@ -12,7 +18,9 @@
 // (tests/planner/search/simulator_shortcuts_test.cpp).
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "cost_models/simulator/event_queue.hpp"
@@ -20,12 +28,22 @@
 
 namespace strata {
 
+/// How rates of flows of weight 1 are found: `general` takes FairShare for them as well.
+enum class FluidSolver : std::uint8_t { in_place, general };
+
+/// What the solver has done, for tests and benchmarks.
+struct FluidWork {
+  std::int64_t components = 0;  ///< solved, those of one flow included
+  std::int64_t flows = 0;       ///< in them
+  std::int64_t resources = 0;   ///< in them, only those that could be full
+};
+
 class FluidSystem {
  public:
   /// Ends are announced to `events` as EventKind::flow_end (subject: flow, detail: generation).
   /// `batch_ends`: whether the shortcut is taken; otherwise every flow ends by itself.
-  explicit FluidSystem(EventQueue& events, bool batch_ends = true)
-      : events_(events), batch_ends_(batch_ends) {}
+  explicit FluidSystem(EventQueue& events, bool batch_ends = true, FluidSolver solver = FluidSolver::in_place)
+      : events_(events), batch_ends_(batch_ends), solver_(solver) {}
 
   /// Capacity in work units per nanosecond.
   std::int32_t add_resource(double capacity);
@@ -44,26 +62,37 @@ class FluidSystem {
   /// clock moves on.
   void settle(std::int64_t now_ns);
   bool is_settled() const { return changed_flows_.empty() && changed_resources_.empty(); }
+  const FluidWork& work() const { return done_; }
+
+  /// Appends everything that decides what comes after `now_ns`, in numbers that do not depend on what the
+  /// clock shows nor on the numbers of flows: equal numbers, equal futures. `names`: [flow] gets a name by
+  /// which the caller can tell what is whose, -1 for flows that have ended. To be called when settled.
+  void append_state(std::int64_t now_ns, std::vector<std::int32_t>& names,
+                    std::vector<std::int64_t>& state) const;
+  /// Moves the past and the future of all flows by `by_ns`, but for ends in the queue.
+  void shift(std::int64_t by_ns);
 
  private:
-  struct Use {
-    std::int32_t resource = 0;
-    std::int32_t place = 0;  // in Resource::users
-    double weight = 1;
-    std::int64_t demand = 0;  // at the flow's cap, in units of 2^-32
-  };
-  struct Flow {
+  static constexpr std::int16_t kNear = 2;
+  /// What settling asks of a flow, in one line of the cache: large systems do not fit into it.
+  struct alignas(64) Flow {
     double work = 0;  // left at `since_ns`
     double rate = 0;
     double cap = 0;
-    std::int64_t start_ns = -1;  // of its first rate
     std::int64_t since_ns = 0;
     std::int64_t end_ns = 0;
-    bool announced = false;  // end_ns is, or was, in the queue
+    std::uint32_t visit = 0;  // visit_: of a component; visit_ + 1: its rate is found
     std::uint32_t generation = 0;
-    std::uint32_t visit = 0;
-    std::int32_t number = 0;  // in the solver
-    std::vector<Use> uses;
+    std::array<std::int32_t, kNear> near{};  // the resources, if these are all
+    std::int32_t use_begin = 0;              // in use_resources_ and uses_
+    std::int16_t use_count = 0;
+    bool announced = false;  // its end is, or was, in the queue
+    bool plain = true;       // all weights are 1
+  };
+  struct Use {
+    std::int32_t place = 0;  // in Resource::users
+    double weight = 1;
+    std::int64_t demand = 0;  // at the flow's cap, in units of 2^-32
   };
   struct User {
     std::int32_t flow = 0;
@@ -73,30 +102,85 @@ class FluidSystem {
     double capacity = 0;
     std::int64_t capacity_units = 0;
     std::int64_t demand = 0;  // of all users at their caps
-    std::uint32_t visit = 0;
-    std::int32_t number = 0;
+    std::int32_t number = 0;  // in the general solver
     bool changed = false;
     std::vector<User> users;
-    bool may_fill() const { return demand > capacity_units; }
+  };
+  /// What is asked of a resource most often.
+  struct Mark {
+    std::uint32_t visit = 0;
+    bool may_fill = false;
+  };
+  /// A resource while a component is filled in place.
+  struct Filling {
+    double left = 0;           // capacity not taken by frozen flows
+    double key = 0;            // at least one entry of levels_ is not above left / growing
+    std::int32_t growing = 0;  // flows; 0: not of the component, or full
+  };
+  /// A level at which a resource may be full, lowest first in a heap.
+  struct Level {
+    double level = 0;
+    std::int32_t resource = 0;
   };
 
+  std::span<const std::int32_t> resources_of(const Flow& flow) const {
+    const auto count = static_cast<std::size_t>(flow.use_count);
+    if (flow.use_count <= kNear) return {flow.near.data(), count};
+    return {use_resources_.data() + flow.use_begin, count};
+  }
+  /// Lets the cache fetch a flow that comes after users[i]: those of one resource lie all over the memory.
+  void fetch_ahead(const std::vector<User>& users, std::size_t i) const {
+    constexpr std::size_t kAhead = 8;
+    if (i + kAhead < users.size())
+      __builtin_prefetch(&flows_[static_cast<std::size_t>(users[i + kAhead].flow)], 1);
+  }
   void mark(std::int32_t resource);
+  void update_may_fill(std::int32_t resource);
+  std::int64_t units(double rate);
+  void add_uses(std::int32_t flow, const std::vector<ResourceUse>& uses);
+  void forget_visits();
   void visit_flow(std::int32_t flow);
   void visit_users(std::int32_t resource);
-  void solve_component(std::int64_t now_ns);
+  void visit_uses(std::int32_t flow);
+  bool is_alone(std::int32_t flow) const;
+  void settle_alone(std::int32_t flow, std::int64_t now_ns);
+  void solve_visited(std::int64_t now_ns);
+  void solve_one(std::int32_t flow, std::int64_t now_ns);
+  void solve_generally(std::int64_t now_ns);
   void set_rate(std::int32_t flow, double rate, std::int64_t now_ns);
   void announce_first();
+  void append_flow(std::int32_t flow, std::int64_t now_ns, std::vector<std::int64_t>& state) const;
+  // fluid_fill.cpp
+  void fill(std::int64_t now_ns);
+  void push_level(std::int32_t resource, double level);
+  double lowest_level();
+  std::size_t freeze_users(std::int32_t resource, double level, std::int64_t now_ns);
+  std::size_t fill_up_to(double level, std::int64_t now_ns);
+  void freeze(std::int32_t flow, double rate, std::int64_t now_ns);
 
   EventQueue& events_;
   const bool batch_ends_;
+  const FluidSolver solver_;
+  FluidWork done_;
   std::vector<Resource> resources_;
+  std::vector<Mark> marks_;        // [resource]
+  std::vector<Filling> fillings_;  // [resource]
   std::vector<Flow> flows_;
+  std::vector<std::int64_t> start_ns_;  // [flow] of its first rate; -1: none yet
+  std::vector<std::int32_t> use_room_;  // [flow] uses that fit at its use_begin
+  std::vector<std::int32_t> use_resources_;
+  std::vector<Use> uses_;
   std::vector<std::int32_t> free_;
   std::vector<std::int32_t> changed_flows_;
   std::vector<std::int32_t> changed_resources_;
   std::uint32_t visit_ = 0;
+  double last_rate_ = 0;  // of `units`
+  std::int64_t last_units_ = 0;
   std::vector<std::int32_t> component_;            // flows
   std::vector<std::int32_t> component_resources_;  // those that may fill
+  bool component_is_plain_ = true;
+  std::vector<std::int32_t> capped_;  // flows of the component whose cap is below all capacities they meet
+  std::vector<Level> levels_;
   FairShare share_;
 };
 

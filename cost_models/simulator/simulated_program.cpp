@@ -80,6 +80,7 @@ class WaveCompiler {
                     SimulatedPass& out) {
     const RankProgram& program = programs_[at(rank)];
     out.instructions.resize(instructions.size());
+    if (options_.loads) out.loads.resize(instructions.size());
     connect(instructions, rank, out);
     const std::int32_t device = topology_.rank_device[at(rank)];
     const Device& machine = topology_.devices[at(device)];
@@ -91,12 +92,12 @@ class WaveCompiler {
       if (const Exchange* exchange = exchange_of(op)) {
         made.exchange = static_cast<std::int32_t>(out.exchanges.size());
         add_exchange(program, rank, static_cast<std::int32_t>(i), *exchange, out);
-        made.bytes = sent_bytes(program, op).count;
+        if (options_.loads) out.loads[i].bytes = sent_bytes(program, op).count;
         continue;
       }
       const InstructionCost cost =
           instruction_cost(program, op, pass, model_, profile_, options_.include_linear);
-      made.flops = operation_flops(program, op).count;
+      if (options_.loads) out.loads[i].flops = operation_flops(program, op).count;
       if (first_forward) totals_.rank_pairs[at(rank)] += attention_pairs(op);
       set_work(cost, machine, made);
       add_time(totals_.device_work_ns[at(device)], made.work_ns);
@@ -172,17 +173,9 @@ class WaveCompiler {
 
   void count_bytes(std::int32_t rank, const PeerTraffic& traffic) {
     if (traffic.sent_bytes == 0) return;
-    switch (routes_.between(rank, traffic.peer).level) {
-      case LinkLevel::network:
-        totals_.bytes_by_level.network += {traffic.sent_bytes};
-        return;
-      case LinkLevel::node:
-        totals_.bytes_by_level.node += {traffic.sent_bytes};
-        return;
-      case LinkLevel::device:
-        break;
-    }
-    totals_.bytes_by_level.device += {traffic.sent_bytes};
+    const LinkLevel level = routes_.between(rank, traffic.peer).level;
+    totals_.bytes_by_level.at(level) += {traffic.sent_bytes};
+    if (level != LinkLevel::device) return;
     const std::int64_t work = device_transfer_cost(traffic.sent_bytes, profile_).work_ns;
     add_time(totals_.device_work_ns[at(topology_.rank_device[at(rank)])], work);
     add_time(totals_.work_ns, work);

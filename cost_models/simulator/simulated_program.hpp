@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "core/plan/plan.hpp"
-#include "core/problem/topology.hpp"
+#include "core/problem/route_table.hpp"
 #include "core/program/rank_program.hpp"
 #include "cost_models/profile/cost_profile.hpp"
 
@@ -20,7 +20,11 @@ struct SimulatedInstruction {
   std::int32_t exchange = -1;  ///< index into SimulatedPass::exchanges
   std::int32_t waits = 0;      ///< instructions that must end first
   std::int32_t successor_begin = 0, successor_end = 0;
-  std::int64_t bytes = 0;
+};
+
+/// What an event of the timeline says of its instruction.
+struct InstructionLoad {
+  std::int64_t bytes = 0;  ///< sent
   double flops = 0;
 };
 
@@ -40,6 +44,7 @@ struct SimulatedPeer {
 /// One rank's program of one pass.
 struct SimulatedPass {
   std::vector<SimulatedInstruction> instructions;
+  std::vector<InstructionLoad> loads;  ///< as many, or none
   std::vector<std::int32_t> successors;
   std::vector<std::int32_t> ready;  ///< instructions without waits
   std::vector<SimulatedExchange> exchanges;
@@ -70,6 +75,7 @@ struct ProgramTotals {
 struct CompileOptions {
   bool include_linear = true;  ///< whether TokenWork.linear takes time
   Recompute recompute = Recompute::none;
+  bool loads = true;  ///< fill SimulatedPass::loads
 };
 
 /// Throws via STRATA_CHECK when the ranks' Exchanges do not fit together, and when the work is too long.

@@ -16,16 +16,6 @@ namespace {
 /// So many layers are tried in turn, while they are at most half of all.
 constexpr std::array<std::int32_t, 2> kShortLayers = {8, 16};
 
-double imbalance(const std::vector<std::int64_t>& pairs) {
-  std::int64_t total = 0, largest = 0;
-  for (const std::int64_t count : pairs) {
-    total += count;
-    largest = std::max(largest, count);
-  }
-  if (total == 0) return 1;
-  return static_cast<double>(largest) * static_cast<double>(pairs.size()) / static_cast<double>(total);
-}
-
 /// No device gets through its work faster than all its units do.
 Duration device_floor(const ProgramTotals& totals, const Topology& topology, std::int32_t layers) {
   std::int64_t floor = 0;
@@ -44,6 +34,7 @@ struct SimulatedLayers {
   std::vector<TimelineEvent> events;
   std::int64_t instructions = 0;
   bool settled = true;
+  std::int64_t stopped_ns = 0;  // not 0: the step takes at least so long, and nothing else is known
 };
 
 std::vector<RankLoad> rank_loads(const SimulatedLayers& simulated, const ProgramTotals& totals,
@@ -81,6 +72,14 @@ Prediction predict(const std::vector<RankLoad>& ranks, const ProgramTotals& tota
   prediction.bytes_by_level = {totals.bytes_by_level.device * layers, totals.bytes_by_level.node * layers,
                                totals.bytes_by_level.network * layers};
   return prediction;
+}
+
+/// What is known of a step that takes longer than was asked.
+Simulation stopped(Duration at, const SimulatorWork& work) {
+  Simulation simulation;
+  simulation.stopped_at = simulation.prediction.step_time = at;
+  simulation.work = work;
+  return simulation;
 }
 
 /// The shape of the machine as timelines state it.
@@ -128,7 +127,7 @@ class LayerRunner {
               const CostProfile& profile, const SimulatorOptions& options)
       : waves_(waves), topology_(topology), routes_(routes), profile_(profile), options_(options) {}
 
-  SimulatedLayers run(std::int32_t layers) const {
+  SimulatedLayers run(std::int32_t layers) {
     const std::int64_t events = events_of(waves_);
     const bool shared = devices_are_shared(topology_);
     const bool dear = events > options_.most_events / layers;
@@ -138,8 +137,9 @@ class LayerRunner {
     std::vector<SimulatedLayers> tried;
     for (const std::int32_t count : kShortLayers) {
       if (2 * count > layers) break;
-      SimulatorEngine engine(waves_, topology_, routes_, profile_, settings(count, true));
+      SimulatorEngine engine(waves_, topology_, routes_, profile_, settings(count, true, dear ? 0 : layers));
       SimulatedLayers& simulated = tried.emplace_back(finished(engine, count));
+      if (simulated.stopped_ns > 0) return std::move(simulated);
       if (shared) continue;
       const auto growth = steady_growth(engine.marks(), !anything_is_exchanged(waves_));
       if (!growth) continue;
@@ -149,19 +149,25 @@ class LayerRunner {
     if (dear && tried.size() == kShortLayers.size()) return unsettled(tried.front(), std::move(tried.back()));
     return simulate(layers);
   }
+  const SimulatorWork& work() const { return work_; }
 
  private:
-  SimulatorEngine::Settings settings(std::int32_t layers, bool mark) const {
-    return {layers, options_.record, options_.batch_ends, options_.recompute != Recompute::none, mark};
+  /// `step_layers`: how many layers are sure to take at least their work each.
+  SimulatorEngine::Settings settings(std::int32_t layers, bool mark, std::int32_t step_layers) const {
+    return {layers, options_.record, options_.batch_ends,    options_.recompute != Recompute::none,
+            mark,   options_.plain,  options_.stop_after.ns, step_layers};
   }
 
-  static SimulatedLayers finished(SimulatorEngine& engine, std::int32_t layers) {
+  SimulatedLayers finished(SimulatorEngine& engine, std::int32_t layers) {
     engine.run();
-    return {layers, engine.times(), {}, engine.take_events(), engine.instructions(), true};
+    const FluidWork& fluid = engine.fluid_work();
+    work_.add({engine.events(), engine.flows(), fluid.components, fluid.flows + fluid.resources});
+    return {layers, engine.times(),     {}, engine.take_events(), engine.instructions(),
+            true,   engine.stopped_ns()};
   }
 
-  SimulatedLayers simulate(std::int32_t layers) const {
-    SimulatorEngine engine(waves_, topology_, routes_, profile_, settings(layers, false));
+  SimulatedLayers simulate(std::int32_t layers) {
+    SimulatorEngine engine(waves_, topology_, routes_, profile_, settings(layers, false, layers));
     return finished(engine, layers);
   }
 
@@ -187,6 +193,7 @@ class LayerRunner {
   const RouteTable& routes_;
   const CostProfile& profile_;
   const SimulatorOptions& options_;
+  SimulatorWork work_;
 };
 
 }  // namespace
@@ -204,15 +211,23 @@ Simulation simulate_step(const std::vector<std::vector<RankProgram>>& waves, con
     STRATA_CHECK(programs.size() == topology.rank_device.size(), "a wave has {} programs for {} ranks",
                  programs.size(), topology.rank_device.size());
     compiled.push_back(compile_wave(programs, topology, routes, model, profile,
-                                    {options.include_linear, options.recompute}, totals));
+                                    {options.include_linear, options.recompute, options.record}, totals));
   }
-  SimulatedLayers simulated = LayerRunner(compiled, topology, routes, profile, options).run(layers);
+  const Duration floor = device_floor(totals, topology, layers);
+  if (floor > options.stop_after) return stopped(floor, {});
+  LayerRunner runner(compiled, topology, routes, profile, options);
+  SimulatedLayers simulated = runner.run(layers);
+  if (simulated.stopped_ns > 0) return stopped({simulated.stopped_ns}, runner.work());
 
   Simulation simulation;
+  simulation.work = runner.work();
   simulation.simulated_layers = simulated.layers;
   simulation.settled = simulated.settled;
   simulation.ranks = rank_loads(simulated, totals, layers);
   simulation.prediction = predict(simulation.ranks, totals, topology, layers);
+  if (simulation.prediction.step_time > options.stop_after) {
+    return stopped(simulation.prediction.step_time, runner.work());
+  }
   simulation.prediction.settled = simulated.settled;
   simulation.instructions = simulated.instructions;
   if (totals.work_ns > 0) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "core/plan/plan.hpp"
@@ -24,10 +25,16 @@ struct SimulatorOptions {
   bool record = true;      ///< keep the timeline's events; the search needs only the totals
   bool exact = false;      ///< simulate every layer
   bool batch_ends = true;  ///< of many flows that share, let those end together that end almost together
+  /// For tests: the same results the long way. All shares are found by FairShare, and layers that take the
+  /// same course as an earlier one are simulated all the same.
+  bool plain = false;
   /// A step of at most so many instructions and flows, all layers, is simulated in full anyway.
   std::int64_t free_events = kFreeEvents;
   /// More than so many, all layers, are never simulated, unless `exact`.
   std::int64_t most_events = kMostEvents;
+  /// The simulation stops as soon as it is known that the step takes longer, which a search that has found a
+  /// step of this time need not know better. A step that takes at most so long is simulated as ever.
+  Duration stop_after{kLongestNs};
 };
 
 /// One rank over the whole step, all layers.
@@ -40,6 +47,21 @@ struct RankLoad {
   bool operator==(const RankLoad&) const = default;
 };
 
+/// What a simulation has cost, all its runs of fewer and of more layers together.
+struct SimulatorWork {
+  std::int64_t events = 0;        ///< of the clock
+  std::int64_t flows = 0;         ///< instructions that take time, and transfers
+  std::int64_t settlings = 0;     ///< of flows that share, each time that any of them came, went or changed
+  std::int64_t solver_steps = 0;  ///< flows and resources in these
+
+  void add(const SimulatorWork& other) {
+    events += other.events;
+    flows += other.flows;
+    settlings += other.settlings;
+    solver_steps += other.solver_steps;
+  }
+};
+
 struct Simulation {
   Timeline timeline;  ///< of the simulated layers, whose backward comes in the order layers - 1 ... 0
   /// Whole step, all layers, without memory (memory_cost.hpp). forward: of the rank that ends last.
@@ -50,6 +72,10 @@ struct Simulation {
   std::int64_t instructions = 0;  ///< simulated, all ranks, waves and simulated layers
   double extrapolated_share = 0;  ///< of all device work: costs from outside the profile's measured range
   bool measured = false;          ///< the profile's
+  SimulatorWork work;
+  /// Not 0 whenever the step takes longer than `stop_after`: it takes at least so long, which is longer as
+  /// well. step_time is this time then; timeline, ranks and the rest of the prediction are empty.
+  Duration stopped_at;
 };
 
 /// Simulates `waves[wave][rank]`.
@@ -91,6 +117,9 @@ struct Simulation {
 /// Ends put together, unless `batch_ends` is off: of more than 256 flows that share, those that end close
 /// together end together, late by at most 1/256 of the duration of the first (fluid.hpp). The step is off by
 /// less than 1 %.
+///
+/// Layers that take their course to the nanosecond as an earlier one of their pass did are counted instead of
+/// simulated. That is no shortcut: the results are the same (simulator_repeats.cpp).
 ///
 /// The step is never predicted shorter than the work of its busiest device.
 ///

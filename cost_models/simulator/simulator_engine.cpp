@@ -23,11 +23,12 @@ SimulatorEngine::SimulatorEngine(const std::vector<SimulatedWave>& waves, const 
       settings_(settings),
       layers_(settings.layers),
       stages_((settings.recomputes ? 3 : 2) * settings.layers),
-      fluid_(queue_, settings.batch_ends),
+      fluid_(queue_, settings.batch_ends, settings.plain ? FluidSolver::general : FluidSolver::in_place),
       ranks_(topology.rank_device.size()),
       times_(topology.rank_device.size()),
       marks_(waves.size(), settings.mark ? settings.layers : 0, topology.rank_device.size()) {
   add_resources();
+  if (settings_.step_layers > 0 && settings_.stop_after_ns < kLongestNs) add_least_times();
   std::int64_t events = 0;
   for (const SimulatedWave& wave : waves_) {
     wave_events_.push_back(events);
@@ -46,16 +47,56 @@ void SimulatorEngine::add_resources() {
   held_.assign(topology_.devices.size(), 0);
 }
 
+/// What a rank's instructions take on all units of its device, less a nanosecond for rounding.
+void SimulatorEngine::add_least_times() {
+  const auto least_of = [&](const std::vector<SimulatedPass>& passes, std::size_t rank) {
+    if (passes.empty()) return std::int64_t{0};
+    std::int64_t work_ns = 0;
+    for (const SimulatedInstruction& instruction : passes[rank].instructions) work_ns += instruction.work_ns;
+    const std::int64_t least = work_ns / topology_.devices[at(topology_.rank_device[rank])].cores - 1;
+    return std::max<std::int64_t>(0, least);
+  };
+  for (const SimulatedWave& wave : waves_) {
+    for (std::size_t rank = 0; rank < ranks_.size(); ++rank)
+      least_ns_.push_back(least_of(wave.forward, rank));
+    for (std::size_t rank = 0; rank < ranks_.size(); ++rank) {
+      least_ns_.push_back(least_of(wave.recomputed, rank) + least_of(wave.backward, rank));
+    }
+  }
+}
+
+/// What the rank takes at least from the start of its current stage on.
+std::int64_t SimulatorEngine::least_left_ns(std::int32_t rank) const {
+  if (least_ns_.empty()) return 0;
+  const RankState& state = ranks_[at(rank)];
+  std::int64_t left = 0;
+  for (std::size_t wave = at(state.wave); wave < waves_.size(); ++wave) {
+    const std::int32_t stage = wave == at(state.wave) ? state.stage : 0;
+    const std::int32_t forwards = std::min(stage, layers_);
+    const std::int32_t behind = std::max(0, stage - layers_) / (settings_.recomputes ? 2 : 1);
+    const std::size_t place = 2 * wave * ranks_.size() + at(rank);
+    // A layer whose recomputed part has run counts as done.
+    const std::int32_t backwards = settings_.recomputes && (stage - layers_) % 2 == 1 ? behind + 1 : behind;
+    left += least_ns_[place] * (settings_.step_layers - forwards) +
+            least_ns_[place + ranks_.size()] * (settings_.step_layers - backwards);
+  }
+  return left;
+}
+
 void SimulatorEngine::run() {
   for (std::int32_t rank = 0; rank < topology_.rank_count(); ++rank) begin_stages(rank);
   while (true) {
     run_ready();
-    if (queue_.empty() || queue_.next().time_ns > now_ns_) fluid_.settle(now_ns_);
+    if (queue_.empty() || queue_.next_ns() > now_ns_) fluid_.settle(now_ns_);
     if (queue_.empty()) break;
+    if (lead_began_layer_ && queue_.next_ns() > now_ns_) look_for_repeats();
     const SimulatorEvent event = queue_.pop();
+    ++popped_;
     if (event.kind == EventKind::flow_end && !fluid_.is_current(event.subject, event.detail)) continue;
     if (event.time_ns > kLongestNs) throw_too_long();
     now_ns_ = event.time_ns;
+    if (now_ns_ > settings_.stop_after_ns) stopped_ns_ = std::max(stopped_ns_, now_ns_);
+    if (stopped_ns_ > 0) return;
     switch (event.kind) {
       case EventKind::flow_end:
         end_flow(event.subject);
@@ -98,7 +139,7 @@ void SimulatorEngine::begin_stages(std::int32_t rank) {
     if (state.left > 0) {
       state.waits.resize(at(state.left));
       for (std::size_t i = 0; i < state.waits.size(); ++i) state.waits[i] = state.pass->instructions[i].waits;
-      state.posted_ns.resize(at(state.left));
+      if (settings_.record) state.posted_ns.resize(at(state.left));
       state.exchanges.assign(state.pass->exchanges.size(), {});
       for (const std::int32_t instruction : state.pass->ready) ready_.push_back({rank, instruction});
       return;
@@ -117,9 +158,11 @@ void SimulatorEngine::leave_stage(std::int32_t rank) {
     const std::int32_t order = stage.pass == Pass::forward ? stage.layer : layers_ - 1 - stage.layer;
     marks_.at(at(state.wave), stage.pass, order, at(rank)) = {times.end_ns, times.busy_ns, times.exposed_ns};
   }
-  if (++state.stage < stages_) return;
-  state.stage = 0;
-  ++state.wave;
+  if (++state.stage == stages_) {
+    state.stage = 0;
+    ++state.wave;
+  }
+  if (!settings_.plain && !settings_.record) follow_lead(rank);
 }
 
 void SimulatorEngine::end_stage(std::int32_t rank) {
@@ -129,6 +172,8 @@ void SimulatorEngine::end_stage(std::int32_t rank) {
   times.end_ns = now_ns_;
   if (stage_at(state.stage).pass == Pass::forward) times.forward_ns += now_ns_ - state.stage_begin_ns;
   leave_stage(rank);
+  const std::int64_t least_ns = now_ns_ + least_left_ns(rank);
+  if (least_ns > settings_.stop_after_ns && stopped_ns_ == 0) stopped_ns_ = least_ns;
   begin_stages(rank);
 }
 
@@ -143,7 +188,7 @@ void SimulatorEngine::run_ready() {
 void SimulatorEngine::post(Ready ready) {
   RankState& state = ranks_[at(ready.rank)];
   const SimulatedInstruction& instruction = state.pass->instructions[at(ready.instruction)];
-  state.posted_ns[at(ready.instruction)] = now_ns_;
+  if (settings_.record) state.posted_ns[at(ready.instruction)] = now_ns_;
   if (instruction.exchange >= 0) return post_exchange(ready.rank, instruction.exchange);
   if (instruction.work_ns == 0) return finish(ready.rank, ready.instruction);
   count_time(ready.rank);
@@ -215,10 +260,12 @@ void SimulatorEngine::announce_flow(std::int32_t source, std::int32_t index, std
 }
 
 void SimulatorEngine::start_transfer(const FlowOwner& owner) {
-  const Route& route = routes_.between(owner.rank, owner.peer);
+  const Route route = routes_.between(owner.rank, owner.peer);
   uses_.clear();
-  if (!route.links.empty()) {
-    for (const std::int32_t link : route.links) uses_.push_back({link, 1.0});
+  if (route.level != LinkLevel::device) {
+    links_.clear();
+    routes_.append_links(owner.rank, owner.peer, links_);
+    for (const std::int32_t link : links_) uses_.push_back({link, 1.0});
     double rate = route.bandwidth.value;
     if (profile_.exchange.peer_bytes_per_second > 0)
       rate = std::min(rate, profile_.exchange.peer_bytes_per_second);
@@ -237,6 +284,7 @@ void SimulatorEngine::start_transfer(const FlowOwner& owner) {
 
 /// Uses `uses_`.
 void SimulatorEngine::start_flow(const FlowOwner& owner, double work, double cap) {
+  ++started_;
   const std::int32_t flow = fluid_.start(work, cap, uses_);
   if (at(flow) >= flow_owners_.size()) flow_owners_.resize(at(flow) + 1);
   flow_owners_[at(flow)] = owner;
@@ -316,8 +364,8 @@ void SimulatorEngine::record(std::int32_t rank, std::int32_t instruction) {
   event.posted_ns = state.posted_ns[at(instruction)];
   event.matched_ns = done.exchange < 0 ? event.posted_ns : state.exchanges[at(done.exchange)].matched_ns;
   event.end_ns = now_ns_;
-  event.bytes = done.bytes;
-  event.flops = done.flops;
+  event.bytes = state.pass->loads[at(instruction)].bytes;
+  event.flops = state.pass->loads[at(instruction)].flops;
   // Keys are (wave, layer, pass, rank, instruction), and a layer's events lie together.
   const std::int64_t place = wave_events_[at(state.wave)] +
                              event.layer * waves_[at(state.wave)].instructions + state.pass->first_event +

@@ -29,18 +29,29 @@ class SimulatorEngine {
     bool batch_ends = true;   ///< see fluid.hpp
     bool recomputes = false;  ///< before each backward pass-layer the wave's `recomputed` passes run
     bool mark = false;        ///< keep `marks`
+    bool plain = false;       ///< see SimulatorOptions
+    /// The run stops when it is known that the step takes longer.
+    std::int64_t stop_after_ns = kLongestNs;
+    /// Layers of the step, simulated or not, each of which takes at least its work; 0: only the clock stops.
+    std::int32_t step_layers = 0;
   };
 
   /// The arguments must outlive the engine.
   SimulatorEngine(const std::vector<SimulatedWave>& waves, const Topology& topology, const RouteTable& routes,
                   const CostProfile& profile, const Settings& settings);
 
-  /// Runs everything. STRATA_CHECK when ranks wait for each other in a circle.
+  /// Runs everything, or stops as the settings say. STRATA_CHECK when ranks wait for each other in a circle.
   void run();
+  /// Where the run stopped: the step takes at least so long, which is longer than `stop_after_ns`. 0: it did
+  /// not stop.
+  std::int64_t stopped_ns() const { return stopped_ns_; }
   const std::vector<RankTimes>& times() const { return times_; }
   const LayerMarks& marks() const { return marks_; }
   std::vector<TimelineEvent> take_events() { return std::move(events_); }
   std::int64_t instructions() const { return finished_; }
+  std::int64_t events() const { return popped_; }
+  std::int64_t flows() const { return started_; }
+  const FluidWork& fluid_work() const { return fluid_.work(); }
 
  private:
   /// A wave's stages: every layer forward, then of every layer, last first, what is recomputed and backward.
@@ -79,6 +90,8 @@ class SimulatorEngine {
   };
 
   void add_resources();
+  void add_least_times();
+  std::int64_t least_left_ns(std::int32_t rank) const;
   Stage stage_at(std::int32_t number) const;
   const SimulatedPass& pass_of(std::int32_t rank) const;
   void leave_stage(std::int32_t rank);
@@ -99,6 +112,14 @@ class SimulatorEngine {
   void count_time(std::int32_t rank);
   void record(std::int32_t rank, std::int32_t instruction);
   void check_finished() const;
+  // simulator_repeats.cpp
+  bool begins_layer(std::int32_t stage) const;
+  void follow_lead(std::int32_t rank);
+  bool append_ranks(std::vector<std::int64_t>& state) const;
+  void append_queue(const std::vector<std::int32_t>& flow_names, std::vector<std::int64_t>& state) const;
+  void look_for_repeats();
+  void skip(std::int32_t periods);
+  void skip_rank(std::size_t rank, std::int32_t periods);
 
   const std::vector<SimulatedWave>& waves_;
   const Topology& topology_;
@@ -109,7 +130,9 @@ class SimulatorEngine {
   const std::int32_t stages_;  // of a wave
 
   std::int64_t now_ns_ = 0;
-  std::int64_t finished_ = 0;
+  std::int64_t finished_ = 0, popped_ = 0, started_ = 0;
+  std::int64_t stopped_ns_ = 0;
+  std::vector<std::int64_t> least_ns_;  // [(wave, pass) * ranks + rank] of one layer; empty: not asked for
   EventQueue queue_;
   FluidSystem fluid_;
   std::vector<RankState> ranks_;
@@ -122,8 +145,21 @@ class SimulatorEngine {
   std::vector<std::int32_t> core_resource_, memory_resource_;  // [device]; memory -1: never the limit
   std::vector<std::int32_t> held_;                             // [device] posted Exchanges
   std::vector<ResourceUse> uses_;                              // scratch
+  std::vector<std::int32_t> links_;                            // scratch
   std::vector<TimelineEvent> events_;
   std::vector<std::int64_t> wave_events_;  // [wave] where its events begin
+
+  /// The engine as it was when the first rank began a layer.
+  struct Snapshot {
+    std::vector<std::int64_t> state;  // empty: there is none
+    std::int64_t now_ns = 0;
+    std::int32_t lead_stage = 0;
+    std::int64_t finished = 0;
+    std::vector<RankTimes> times;
+  };
+  std::int32_t lead_wave_ = 0, lead_stage_ = 0;  // of the rank that is furthest
+  bool lead_began_layer_ = false;
+  Snapshot snapshot_;
 };
 
 }  // namespace strata

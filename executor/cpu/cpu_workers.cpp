@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "core/base/check.hpp"
+#include "executor/device_error.hpp"
 
 namespace strata {
 

@@ -2,6 +2,7 @@
 // What a build without CUDA has in its place.
 #include "core/base/check.hpp"
 #include "executor/device/cuda_accelerator.hpp"
+#include "executor/device_error.hpp"
 
 namespace strata {
 

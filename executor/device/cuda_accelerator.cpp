@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "core/base/check.hpp"
+#include "executor/device_error.hpp"
 #include "kernels/cuda/cuda_kernels.hpp"
 
 namespace strata {

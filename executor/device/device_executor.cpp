@@ -8,6 +8,7 @@
 #include "core/base/check.hpp"
 #include "executor/device/device_run.hpp"
 #include "executor/device/network_probe.hpp"
+#include "executor/device_error.hpp"
 #include "executor/job/agreement.hpp"
 
 namespace strata {

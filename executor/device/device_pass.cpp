@@ -9,6 +9,7 @@
 
 #include "core/base/check.hpp"
 #include "core/program/program_walk.hpp"
+#include "executor/device_error.hpp"
 
 namespace strata {
 

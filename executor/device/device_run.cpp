@@ -11,6 +11,7 @@
 
 #include "core/base/check.hpp"
 #include "executor/device/device_tensors.hpp"
+#include "executor/device_error.hpp"
 #include "executor/prepared_run.hpp"
 
 namespace strata {

@@ -14,6 +14,7 @@
 
 #include "executor/device/device_executor.hpp"
 #include "executor/device/device_pass.hpp"
+#include "executor/device_error.hpp"
 #include "executor/job/process_results.hpp"
 
 namespace strata {

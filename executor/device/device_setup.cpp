@@ -6,6 +6,7 @@
 
 #include "core/base/check.hpp"
 #include "executor/device/device_run.hpp"
+#include "executor/device_error.hpp"
 #include "executor/kernel_arguments.hpp"
 
 namespace strata {

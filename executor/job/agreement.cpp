@@ -10,6 +10,7 @@
 #include "core/base/digest.hpp"
 #include "core/base/version.hpp"
 #include "core/lowering/lower.hpp"
+#include "core/program/program_digest.hpp"
 
 namespace strata {
 

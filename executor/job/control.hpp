@@ -15,6 +15,7 @@
 
 #include "core/base/check.hpp"
 #include "core/base/units.hpp"
+#include "executor/device_error.hpp"
 #include "executor/run.hpp"
 
 namespace strata {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a build without MPI has in its place.
+#include "executor/device_error.hpp"
 #include "executor/job/mpi_job.hpp"
 
 namespace strata {

@@ -9,6 +9,7 @@
 #include <thread>
 #include <utility>
 
+#include "executor/device_error.hpp"
 #include "executor/job/mpi_detail.hpp"
 
 namespace strata {

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "executor/cpu/cpu_workers.hpp"
+#include "executor/device_error.hpp"
 #include "executor/job/agreement.hpp"
 #include "executor/job/process_results.hpp"
 

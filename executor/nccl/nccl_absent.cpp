@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a build without NCCL has in its place.
 #include "core/base/check.hpp"
+#include "executor/device_error.hpp"
 #include "executor/nccl/nccl_network.hpp"
 
 namespace strata {

@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "core/base/check.hpp"
+#include "executor/device_error.hpp"
 
 namespace strata {
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "core/base/check.hpp"
+#include "executor/device_error.hpp"
 #include "executor/job/agreement.hpp"
 #include "executor/nccl/nccl_library.hpp"
 

@@ -2,7 +2,10 @@
 // The candidates of a plan: who was considered, and whether the others really lost.
 #include <algorithm>
 
+#include "core/base/checked.hpp"
+#include "cost_models/cost/memory_cost.hpp"
 #include "planner/audit/audit_detail.hpp"
+#include "planner/search/waves.hpp"
 #include "planner/strategies/strategy_table.hpp"
 
 namespace strata::audit {
@@ -15,6 +18,7 @@ std::string claim_text(const Candidate& candidate) {
   if (candidate.step_time) {
     return fmt::format("{} ns{}", candidate.step_time->ns, candidate.settled ? "" : ", not settled");
   }
+  if (candidate.slower_than) return fmt::format("slower than {} ns", candidate.slower_than->ns);
   return fmt::format("rejected, {}", candidate.rejected.value_or(""));
 }
 
@@ -69,13 +73,20 @@ void audit_names(const Plan& plan, Report& report) {
                  "the order that decides ties is", fmt::format("{}", fmt::join(asked, ", ")));
 }
 
-/// Nobody is faster than the chosen one, and nobody as fast stands before it.
+/// Nobody is faster than the chosen one, nobody may be, and nobody as fast stands before it.
 void audit_winner(const Plan& plan, Report& report) {
   const Duration best = plan.predicted.step_time;
   bool before = true;
   for (std::size_t i = 0; i < plan.candidates.size() && !report.full(); ++i) {
     const Candidate& candidate = plan.candidates[i];
     if (candidate.strategy == plan.strategy) before = false;
+    if (candidate.slower_than && *candidate.slower_than < best) {
+      report.add(
+          "candidates", entry_place(i),
+          fmt::format("'{}' takes more than {} ns, but the chosen '{}' takes {} ns: '{}' may take less",
+                      candidate.strategy, candidate.slower_than->ns, plan.strategy, best.ns,
+                      candidate.strategy));
+    }
     if (candidate.strategy == plan.strategy || !candidate.step_time) continue;
     if (*candidate.step_time < best) {
       report.add("candidates", entry_place(i),
@@ -90,30 +101,34 @@ void audit_winner(const Plan& plan, Report& report) {
   }
 }
 
+/// Whether the waves hold the documents of `others`, one by one.
+template <typename Other>
+bool split_alike(const std::vector<Wave>& waves, const std::vector<Other>& others) {
+  return std::equal(waves.begin(), waves.end(), others.begin(), others.end(),
+                    [](const Wave& a, const Other& b) { return a.documents == b.documents; });
+}
+
+/// Whether the planner's first way to split the documents is that of the plan, and fits: then it is its last
+/// one too. The waves are those of the strategy (audit_strategy), and what they need has been compared with
+/// the caps (audit_claims).
+bool is_first_split(const Plan& plan, const PlanRequest& request, const Report& report) {
+  if (report.is_open("strategy") || plan.predicted.peak_memory.count == kUncountable) return false;
+  const std::int64_t budget = most_tokens(request.model, request.options, request.topology);
+  return split_alike(plan.waves, split_into_waves(request.batch, budget));
+}
+
 /// Fixed packs are the waves. Free documents can be split otherwise than the strategy would.
 void audit_split(const Plan& plan, const PlanRequest& request, Report& report) {
-  if (plan.batch.fixed_packs) return;
+  if (plan.batch.fixed_packs || is_first_split(plan, request, report)) return;
   const StrategyOutcome outcome = plan_with(strategy_named(plan.strategy), request.batch, request);
-  const bool same =
-      std::equal(plan.waves.begin(), plan.waves.end(), outcome.waves.begin(), outcome.waves.end(),
-                 [](const Wave& a, const Wave& b) { return a.documents == b.documents; });
-  if (same) return;
+  if (split_alike(plan.waves, outcome.waves)) return;
   report.leave_open("waves",
                     fmt::format("'{}' would split the documents into waves otherwise", plan.strategy));
 }
 
-/// What planning gives for one strategy, as an entry of the list.
-Candidate planned_again(const Strategy& strategy, const PlanRequest& request) {
-  Candidate candidate;
-  candidate.strategy = strategy.name;
-  const StrategyOutcome outcome = plan_with(strategy, request.batch, request);
-  if (outcome.rejection) {
-    candidate.rejected = outcome.rejection->reason;
-  } else {
-    candidate.step_time = outcome.predicted.step_time;
-    candidate.settled = outcome.predicted.settled;
-  }
-  return candidate;
+/// What planning gives for one strategy, simulated as far as the claim goes.
+Candidate planned_again(const Strategy& strategy, const PlanRequest& request, const Candidate& claimed) {
+  return candidate_of(strategy, plan_with(strategy, request.batch, request, {claimed.slower_than, {}}));
 }
 
 }  // namespace
@@ -142,7 +157,7 @@ void audit_candidate_times(const Plan& plan, const PlanRequest& request,
         audit_split(plan, request, report);
         continue;
       }
-      const Candidate truth = planned_again(strategy_named(claimed.strategy), request);
+      const Candidate truth = planned_again(strategy_named(claimed.strategy), request, claimed);
       if (truth != claimed) {
         report.differs("candidates", entry_place(i),
                        fmt::format("'{}': {}", claimed.strategy, claim_text(claimed)), "planning gives",

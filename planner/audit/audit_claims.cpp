@@ -6,7 +6,6 @@
 #include <optional>
 
 #include "core/base/counts.hpp"
-#include "core/lowering/lower.hpp"
 #include "core/plan/plan_json.hpp"
 #include "cost_models/cost/memory_cost.hpp"
 #include "planner/audit/audit_detail.hpp"
@@ -126,16 +125,15 @@ void leave_programs_open(const std::string& reason, Report& report) {
 }
 
 void audit_claims(const Plan& plan, const PlanRequest& request, bool profile_is_known,
-                  const AuditOptions& options, Report& report) {
+                  const AuditOptions& options, const Programs& programs, Report& report) {
   audit_bounds(plan, request, profile_is_known, report);
   if (!options.programs) return;
-  const std::vector<std::vector<RankProgram>> programs = lower_plan(plan);
   try {
     Prediction truth = plan.predicted;  // what needs no programs is proved by verify_plan
     const MemoryPrediction memory = predict_memory(programs, plan.model, plan.options, plan.topology);
     set_memory(memory, truth);
     audit_cap(plan, memory, report);
-    if (options.times) truth = predict_step(programs, request);
+    if (options.times) truth = predict_step(programs, memory, request);
     compare(kPredicted, "predicted", options.times ? "the simulated waves give" : "the programs give",
             plan.predicted, truth, report);
   } catch (const InputError& error) {

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <iterator>
 #include <string>
 #include <string_view>
@@ -15,6 +16,8 @@
 #include "planner/strategies/strategy.hpp"
 
 namespace strata::audit {
+
+using Programs = std::vector<std::vector<RankProgram>>;  ///< [wave][rank]
 
 /// Violations up to a limit, and claims that stay open.
 class Report {
@@ -41,8 +44,17 @@ class Report {
     audit_.not_verified.push_back({std::move(claim), std::move(reason)});
   }
   void recomputed_with(CostProfile profile) { audit_.profile = std::move(profile); }
+  void keep(Programs programs) { audit_.programs = std::move(programs); }
+  /// Whether some claim of this name was left open.
+  bool is_open(std::string_view claim) const {
+    return std::any_of(audit_.not_verified.begin(), audit_.not_verified.end(),
+                       [&](const UnverifiedClaim& open) { return open.claim == claim; });
+  }
   Audit take() {
-    if (!audit_.passed()) audit_.not_verified.clear();
+    if (!audit_.passed()) {
+      audit_.not_verified.clear();
+      audit_.programs.clear();
+    }
     return std::move(audit_);
   }
 
@@ -64,9 +76,10 @@ void audit_strategy(const Plan& plan, Report& report);
 void audit_candidate_list(const Plan& plan, Report& report);
 
 /// `predicted` and `bounds` against the programs, and those against the memory of the devices. `request` has
-/// the plan's inputs; its profile is read only where `profile_is_known`.
+/// the plan's inputs; its profile is read only where `profile_is_known`, `programs` only where
+/// `options.programs`.
 void audit_claims(const Plan& plan, const PlanRequest& request, bool profile_is_known,
-                  const AuditOptions& options, Report& report);
+                  const AuditOptions& options, const Programs& programs, Report& report);
 /// The claims that nobody recomputes without a profile, without a simulation (the candidates among them) and
 /// without programs.
 void leave_bounds_open(const std::string& reason, Report& report);

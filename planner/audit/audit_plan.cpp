@@ -65,8 +65,9 @@ void audit_devices(const CostProfile& profile, const Topology& topology, Report&
                                 topology.devices[static_cast<std::size_t>(devices.front())].name));
 }
 
-void audit_recomputed(const Plan& plan, const AuditOptions& options, const std::function<void()>& considered,
-                      Report& report) {
+/// `programs`: of the waves, where they were asked for; they may be moved from.
+void audit_recomputed(const Plan& plan, const AuditOptions& options, Programs& programs,
+                      const std::function<void()>& considered, Report& report) {
   std::string missing;
   const std::optional<CostProfile> profile = profile_of(plan, options, missing, report);
   if (!report.empty()) return;
@@ -86,7 +87,12 @@ void audit_recomputed(const Plan& plan, const AuditOptions& options, const std::
                      report);
   }
   if (!options.programs) leave_programs_open(kNoPrograms, report);
-  audit_claims(plan, request, profile.has_value(), wanted, report);
+  audit_claims(plan, request, profile.has_value(), wanted, programs, report);
+  if (options.keep_programs) {
+    report.keep(std::move(programs));
+  } else {
+    programs.clear();  // they are the most of what a plan takes
+  }
   if (!report.empty() || !wanted.times) return;
   if (!options.candidates) return report.leave_open("candidates", "the candidates were not asked for");
   audit_candidate_times(plan, request, considered, report);
@@ -109,10 +115,14 @@ bool needs_profile(const Plan& plan) { return plan.profile.content.empty(); }
 
 Audit audit_plan(const Plan& plan, const AuditOptions& options, const std::function<void()>& considered) {
   audit::Report report(std::max<std::size_t>(options.limit, 1));
-  report.append(verify_plan(plan, report.room()));
+  std::vector<CommSchedule> backward;
+  audit::Programs programs;
+  report.append(verify_plan(plan, report.room(), &backward));
   if (report.empty()) audit::audit_static(plan, report);
-  if (report.empty() && options.programs) report.append(verify_plan_programs(plan, report.room()));
-  if (report.empty()) audit::audit_recomputed(plan, options, considered, report);
+  if (report.empty() && options.programs) {
+    report.append(verify_plan_programs(plan, std::move(backward), report.room(), programs));
+  }
+  if (report.empty()) audit::audit_recomputed(plan, options, programs, considered, report);
   return report.take();
 }
 

@@ -18,13 +18,15 @@ using RankRanges = std::vector<RankRange>;
 class GroupCheck {
  public:
   GroupCheck(const Wave& wave, std::int32_t rank_count)
-      : wave_(wave), group_of_rank_(static_cast<std::size_t>(rank_count), -1) {
+      : wave_(wave),
+        group_of_rank_(static_cast<std::size_t>(rank_count), -1),
+        group_of_document_(wave.documents.size(), -1) {
     for (std::size_t g = 0; g < wave.groups.size(); ++g) {
       for (const std::int32_t rank : wave.groups[g].ranks) {
         group_of_rank_[static_cast<std::size_t>(rank)] = static_cast<std::int32_t>(g);
       }
       for (const std::int32_t document : wave.groups[g].documents) {
-        group_of_document_[document] = static_cast<std::int32_t>(g);
+        group_of_document_[position_of(document)] = static_cast<std::int32_t>(g);
       }
     }
   }
@@ -33,7 +35,7 @@ class GroupCheck {
     for (std::size_t s = 0; s < steps.size(); ++s) {
       for (std::size_t t = 0; t < steps[s].tasks.size() && !report.full(); ++t) {
         const AttentionTask& task = steps[s].tasks[t];
-        const std::int32_t group = group_of_document_.at(task.query.document);
+        const std::int32_t group = group_of_document_[position_of(task.query.document)];
         if (group_of_rank_[static_cast<std::size_t>(task.rank)] == group) continue;
         report.add(
             "groups", fmt::format("{}[{}].tasks[{}]", place, s, t),
@@ -46,9 +48,17 @@ class GroupCheck {
   }
 
  private:
+  /// Of a document of the wave: among its documents, which ascend and mostly follow each other.
+  std::size_t position_of(std::int32_t document) const {
+    const std::vector<std::int32_t>& all = wave_.documents;
+    const auto guess = static_cast<std::size_t>(document - all.front());
+    if (guess < all.size() && all[guess] == document) return guess;
+    return static_cast<std::size_t>(std::lower_bound(all.begin(), all.end(), document) - all.begin());
+  }
+
   const Wave& wave_;
   std::vector<std::int32_t> group_of_rank_;
-  std::map<std::int32_t, std::int32_t> group_of_document_;
+  std::vector<std::int32_t> group_of_document_;  // by position in the wave
 };
 
 /// Sorted, without overlap, none touching the next.

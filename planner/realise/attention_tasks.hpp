@@ -28,6 +28,7 @@ struct TaskMaker {
 
   /// Appends one tight task for each query span x key span of one document that has an allowed pair. Both
   /// lists are sorted by (document, begin) and free of overlaps, hence every allowed pair lands in one task.
+  /// The time is linear in the tasks and, but for a logarithm, in the shorter list.
   void append(std::span<const TokenSpan> queries, std::span<const TokenSpan> keys,
               std::vector<AttentionTask>& tasks) const;
 };

@@ -6,7 +6,7 @@
 
 #include "core/schedule/group_layout.hpp"
 #include "core/schedule/sequence_layout.hpp"
-#include "planner/strategies/strategy.hpp"
+#include "planner/realise/wave_request.hpp"
 
 namespace strata {
 

@@ -2,52 +2,16 @@
 #include "planner/realise/multicast.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <limits>
+#include <span>
 #include <utility>
 
 #include "core/base/parallel_for.hpp"
 #include "core/problem/mask.hpp"
+#include "core/schedule/rank_set.hpp"
 #include "planner/realise/attention_tasks.hpp"
 
 namespace strata {
-
-RankSet::RankSet(std::int32_t rank_count)
-    : counts_(static_cast<std::size_t>(rank_count)), words_(static_cast<std::size_t>(rank_count + 63) / 64) {}
-
-void RankSet::add(std::int32_t rank) {
-  const auto index = static_cast<std::size_t>(rank);
-  if (counts_[index]++ == 0) words_[index / 64] |= std::uint64_t{1} << (index % 64);
-}
-
-void RankSet::remove(std::int32_t rank) {
-  const auto index = static_cast<std::size_t>(rank);
-  if (--counts_[index] == 0) words_[index / 64] &= ~(std::uint64_t{1} << (index % 64));
-}
-
-std::vector<RankRange> RankSet::ranges_without(std::int32_t excluded) {
-  ranges_.clear();
-  const auto excluded_index = static_cast<std::size_t>(excluded);
-  for (std::size_t i = 0; i < words_.size(); ++i) {
-    std::uint64_t word = words_[i];
-    if (i == excluded_index / 64) word &= ~(std::uint64_t{1} << (excluded_index % 64));
-    std::int32_t base = static_cast<std::int32_t>(i) * 64;
-    while (word != 0) {
-      const int skipped = std::countr_zero(word);
-      word >>= skipped;
-      const int run = std::countr_one(word);
-      const std::int32_t begin = base + skipped;
-      if (!ranges_.empty() && ranges_.back().end == begin) {
-        ranges_.back().end = begin + run;
-      } else {
-        ranges_.push_back({begin, begin + run});
-      }
-      word = run == 64 ? 0 : word >> run;
-      base = begin + run;
-    }
-  }
-  return {ranges_.begin(), ranges_.end()};
-}
 
 namespace {
 
@@ -62,7 +26,7 @@ class Multicast {
   /// Sends each piece of one document to the ranks that own queries which see it. The pieces that see a row
   /// are the ones behind it up to the end of its window, so one sweep with two ends that only move forward
   /// finds them all.
-  void document(std::int32_t document, const std::vector<OwnedSpan>& pieces) {
+  void document(std::int32_t document, std::span<const OwnedSpan> pieces) {
     std::size_t reached = 0;  // `needing_` holds the owners of pieces (i, reached)
     for (std::size_t i = 0; i < pieces.size(); ++i) {
       if (reached > i) {
@@ -114,7 +78,7 @@ std::size_t piece_count(const SequenceLayout& layout) {
 }
 
 void send_needed(const WaveRequest& request, const SequenceLayout& layout, std::vector<Transfer>& transfers) {
-  const OwnerTable owners(layout);
+  const OwnerTable owners(layout, request.documents);
   transfers.reserve(piece_count(layout));  // a window may cut one in several
   Multicast multicast(request, transfers);
   for (const std::int32_t document : request.documents) multicast.document(document, owners.of(document));

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "core/base/check.hpp"
+
 namespace strata {
 
 void append_span(SequenceLayout& layout, std::int32_t rank, const TokenSpan& span) {

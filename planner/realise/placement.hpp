@@ -7,7 +7,7 @@
 #include <cstdint>
 
 #include "core/schedule/sequence_layout.hpp"
-#include "planner/strategies/strategy.hpp"
+#include "planner/realise/wave_request.hpp"
 
 namespace strata {
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "planner/realise/relay.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 #include <vector>
@@ -54,14 +56,15 @@ class Relay {
 
   CommSchedule open_chain() {
     const std::int32_t ranks = request_.rank_count;
+    upward_ = downward_ = layout_.spans;
     bool moving = true;
     for (std::int32_t hop = 1; hop < ranks && moving; ++hop) {
       moving = false;
       schedule_.steps.emplace_back();
       for (std::int32_t rank = 0; rank < ranks; ++rank) {
         arrived_.clear();
-        if (rank >= hop) receive(hop, rank - hop, rank - 1, rank);
-        if (rank + hop < ranks) receive(hop, rank + hop, rank + 1, rank);
+        if (rank >= hop) receive(hop, pieces_of(upward_, rank - hop), rank - 1, rank);
+        if (rank + hop < ranks) receive(hop, pieces_of(downward_, rank + hop), rank + 1, rank);
         if (arrived_.empty()) continue;
         moving = true;
         join_adjacent(arrived_);
@@ -76,14 +79,22 @@ class Relay {
     return layout_.spans[static_cast<std::size_t>(rank)];
   }
 
-  /// What `rank` needs of the rows of `owner`, `hop` hops away, comes from its neighbour `from`.
-  void receive(std::int32_t hop, std::int32_t owner, std::int32_t from, std::int32_t rank) {
-    for (const TokenSpan& piece : owned(owner)) {
-      const TokenSpan rows = rows_needed(request_.model.mask(), piece, owned(rank));
+  static std::vector<TokenSpan>& pieces_of(std::vector<std::vector<TokenSpan>>& pieces, std::int32_t owner) {
+    return pieces[static_cast<std::size_t>(owner)];
+  }
+
+  /// What `rank` needs of `pieces`, which their owner `hop` hops away has, comes from its neighbour `from`.
+  /// Pieces that it does not need are needed by nobody behind it and are dropped.
+  void receive(std::int32_t hop, std::vector<TokenSpan>& pieces, std::int32_t from, std::int32_t rank) {
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < pieces.size(); ++i) {
+      const TokenSpan rows = rows_needed(request_.model.mask(), pieces[i], owned(rank));
       if (rows.empty()) continue;
       send(hop, from, rank, rows);
       arrived_.push_back(rows);
+      pieces[kept++] = pieces[i];
     }
+    pieces.resize(kept);
   }
 
   void send(std::int32_t hop, std::int32_t from, std::int32_t to, const TokenSpan& span) {
@@ -106,6 +117,8 @@ class Relay {
   const SequenceLayout& layout_;
   CommSchedule schedule_;
   std::vector<TokenSpan> arrived_;
+  /// [owner]: its pieces that the last rank asked in this direction needed rows of.
+  std::vector<std::vector<TokenSpan>> upward_, downward_;
 };
 
 }  // namespace

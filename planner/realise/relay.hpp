@@ -5,7 +5,9 @@
 
 #include <optional>
 
-#include "planner/strategies/strategy.hpp"
+#include "core/schedule/sequence_layout.hpp"
+#include "planner/realise/rejection.hpp"
+#include "planner/realise/wave_request.hpp"
 
 namespace strata {
 

@@ -7,7 +7,7 @@
 
 #include "core/base/check.hpp"
 #include "core/base/counts.hpp"
-#include "planner/report/human_units.hpp"
+#include "core/base/human_units.hpp"
 #include "planner/report/memory_text.hpp"
 #include "planner/report/wave_metrics.hpp"
 #include "planner/strategies/strategy_table.hpp"
@@ -137,7 +137,13 @@ class Explanation {
       if (candidate.strategy == plan_.strategy || !candidate.step_time) continue;
       if (!second || *candidate.step_time < *second->step_time) second = candidate;
     }
-    if (!second) {
+    const bool hidden =
+        std::any_of(plan_.candidates.begin(), plan_.candidates.end(), [&](const Candidate& candidate) {
+          return candidate.slower_than && (!second || *candidate.slower_than < *second->step_time);
+        });
+    if (hidden) {
+      line("runner-up: not known, since not all were simulated to their ends");
+    } else if (!second) {
       line("runner-up: none, no other strategy was {}",
            plan_.candidates.size() > 1 ? "feasible" : "considered");
     } else if (*second->step_time == best) {
@@ -149,6 +155,9 @@ class Explanation {
     for (const Candidate& candidate : plan_.candidates) {
       if (candidate.rejected) {
         line("  {}: rejected, {}", candidate.strategy, *candidate.rejected);
+      } else if (candidate.slower_than) {
+        line("  {}: more than {}, where its simulation was ended", candidate.strategy,
+             human(*candidate.slower_than));
       } else if (candidate.step_time) {
         line("  {}: {}{}", candidate.strategy, human(*candidate.step_time),
              candidate.strategy == plan_.strategy

@@ -7,7 +7,7 @@
 
 #include "core/base/checked.hpp"
 #include "core/base/counts.hpp"
-#include "planner/report/human_units.hpp"
+#include "core/base/human_units.hpp"
 
 namespace strata {
 

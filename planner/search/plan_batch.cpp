@@ -6,57 +6,21 @@
 
 #include "core/base/checked.hpp"
 #include "core/base/counts.hpp"
+#include "core/base/human_units.hpp"
 #include "core/lowering/lower.hpp"
-#include "core/plan/plan_json.hpp"
-#include "core/verify/verify_programs.hpp"
 #include "core/verify/verify_schedule.hpp"
 #include "cost_models/cost/memory_cost.hpp"
-#include "planner/report/human_units.hpp"
 #include "planner/report/memory_text.hpp"
+#include "planner/search/expect_valid.hpp"
 #include "planner/search/prediction.hpp"
-#include "planner/search/would_fit.hpp"
-#include "planner/strategies/strategy_table.hpp"
 
 namespace strata {
 
 namespace {
 
-void validate_memory(const PlanOptions& options) {
-  const auto at_least_0 = [](double value, const char* name) {
-    if (!(value >= 0))
-      throw InputError(fmt::format("request.{}", name), fmt::format("{}", value), "0 or more");
-  };
-  at_least_0(static_cast<double>(options.memory_cap.count), "memory_cap");
-  at_least_0(options.state_shards, "state_shards");
-  at_least_0(options.state_bytes_per_parameter, "state_bytes_per_parameter");
-  if (options.offload_activations && options.recompute != Recompute::full) {
-    throw InputError("request.offload_activations", fmt::format("recompute {}", to_string(options.recompute)),
-                     "recompute full, which leaves only layer inputs to offload");
-  }
-}
-
-void validate(const PlanRequest& request) {
-  validate(request.batch, "batch");
-  validate(request.topology, "topology");
-  validate(request.model, "model");
-  validate(request.profile, "profile");
-  if (request.options.gradient_return == GradientReturn::explicit_steps) {
-    throw InputError("request.gradient_return", "explicit",
-                     "owner or reverse_tree: strategies write no backward");
-  }
-  validate_memory(request.options);
-}
-
 WaveRequest wave_request(const WaveDocuments& wave, const PlanRequest& request) {
   return {wave.documents, wave.lengths, request.topology.rank_count(), request.model,
           request.options.exchange};
-}
-
-void check_valid(const std::vector<Violation>& violations, std::string_view strategy) {
-  if (violations.empty()) return;
-  const Violation& first = violations.front();
-  STRATA_CHECK(violations.empty(), "{} made an invalid plan: {} at {}: {}", strategy, first.rule, first.place,
-               first.message);
 }
 
 /// Why the verifier would refuse the wave whatever its schedule, as a reason.
@@ -68,9 +32,12 @@ std::optional<std::string> rejected_by_verifier(const WaveRequest& wave) {
 
 /// Fills waves and programs for one way of splitting the batch, or only the rejection.
 StrategyOutcome lower_waves(const Strategy& strategy, const std::vector<WaveDocuments>& split,
-                            const PlanRequest& request) {
+                            const PlanRequest& request, StageClock& clock) {
   StrategyOutcome outcome;
   for (std::size_t i = 0; i < split.size(); ++i) {
+    const auto run = [&](PlanStage stage, const auto& work) {
+      return clock.run({stage, i, split.size()}, work);
+    };
     const WaveRequest wanted = wave_request(split[i], request);
     outcome.rejection = strategy.rejects(wanted);
     if (const auto limit = rejected_by_verifier(wanted); limit && !outcome.rejection) {
@@ -81,10 +48,16 @@ StrategyOutcome lower_waves(const Strategy& strategy, const std::vector<WaveDocu
         outcome.rejection->reason = fmt::format("wave {}: {}", i, outcome.rejection->reason);
       return outcome;
     }
-    Wave wave = make_wave(strategy, wanted, request.options);
-    check_valid(verify_wave(wave, request.model, wanted.rank_count, fmt::format("waves[{}]", i), 1),
-                strategy.name);
-    outcome.programs.push_back(lower_wave(wave, request.model));
+    Wave wave = run(PlanStage::search, [&] { return make_wave(strategy, wanted, request.options); });
+    CommSchedule backward;  // derived once: what is verified is what is lowered
+    expect_valid(run(PlanStage::verify,
+                     [&] {
+                       return verify_wave(wave, request.model, wanted.rank_count, fmt::format("waves[{}]", i),
+                                          1, &backward);
+                     }),
+                 strategy.name);
+    outcome.programs.push_back(
+        run(PlanStage::lower, [&] { return lower_wave(wave, backward, request.model); }));
     outcome.waves.push_back(std::move(wave));
   }
   return outcome;
@@ -161,15 +134,17 @@ std::optional<MemoryExcess> excess_of(const MemoryPrediction& memory, const Plan
   return memory_excess(memory, request.options, request.topology);
 }
 
-}  // namespace
-
-StrategyOutcome fit_waves(const Strategy& strategy, const Batch& batch, const PlanRequest& request) {
+/// As fit_waves, by the clock.
+StrategyOutcome fit_waves_timed(const Strategy& strategy, const Batch& batch, const PlanRequest& request,
+                                StageClock& clock) {
   std::int64_t budget = most_tokens(request.model, request.options, request.topology);
   while (true) {
     const std::vector<WaveDocuments> split = split_into_waves(batch, budget);
-    StrategyOutcome outcome = lower_waves(strategy, split, request);
+    StrategyOutcome outcome = lower_waves(strategy, split, request, clock);
     if (outcome.rejection) return outcome;
-    outcome.memory = predict_memory(outcome.programs, request.model, request.options, request.topology);
+    outcome.memory = clock.run({PlanStage::search, split.size() - 1, split.size()}, [&] {
+      return predict_memory(outcome.programs, request.model, request.options, request.topology);
+    });
     const std::optional<MemoryExcess> excess = excess_of(outcome.memory, request);
     if (!excess) return outcome;
     const auto rank = static_cast<std::size_t>(excess->rank);
@@ -189,29 +164,14 @@ StrategyOutcome fit_waves(const Strategy& strategy, const Batch& batch, const Pl
   }
 }
 
-namespace {
+}  // namespace
 
-/// The request's batch is as masked_batch returns it.
-Plan finish_plan(const PlanRequest& request, const Strategy& strategy, StrategyOutcome&& best,
-                 std::vector<Candidate>&& candidates) {
-  Plan plan;
-  plan.batch = request.batch;
-  plan.topology = request.topology;
-  plan.model = request.model;
-  plan.options = request.options;
-  plan.profile = embed_profile(profile_text(request.profile));
-  plan.lowering_version = kLoweringVersion;
-  plan.strategy = strategy.name;
-  for (std::size_t wave = 0; wave < best.programs.size(); ++wave) {
-    check_valid(verify_programs(best.programs[wave], fmt::format("waves[{}]", wave), 1), strategy.name);
-    plan.program_digests.push_back(program_digests(best.programs[wave]));
-  }
-  plan.waves = std::move(best.waves);
-  plan.predicted = best.predicted;
-  plan.bounds = bounds_of(request, plan.predicted.step_time);
-  plan.candidates = std::move(candidates);
-  return plan;
+StrategyOutcome fit_waves(const Strategy& strategy, const Batch& batch, const PlanRequest& request) {
+  StageClock clock;
+  return fit_waves_timed(strategy, batch, request, clock);
 }
+
+namespace {
 
 /// Sums that 64 bits do not count would be other numbers in the plan.
 void check_countable(const Prediction& predicted) {
@@ -239,63 +199,29 @@ Wave make_wave(const Strategy& strategy, const WaveRequest& request, const PlanO
   return wave;
 }
 
-StrategyOutcome plan_with(const Strategy& strategy, const Batch& batch, const PlanRequest& request) {
+StrategyOutcome plan_with(const Strategy& strategy, const Batch& batch, const PlanRequest& request,
+                          const CandidateLimits& limits) {
+  StageClock clock(limits.begins);
   StrategyOutcome outcome;
   try {
-    outcome = fit_waves(strategy, batch, request);
-    if (outcome.rejection) return outcome;
-    outcome.predicted = predict_step(outcome.programs, request);
-    check_countable(outcome.predicted);
+    outcome = fit_waves_timed(strategy, batch, request, clock);
+    if (!outcome.rejection) {
+      const std::optional<Prediction> predicted = clock.run(
+          {PlanStage::simulate, 0, outcome.waves.size()},
+          [&] { return predict_step_within(outcome.programs, outcome.memory, request, limits.stop_after); });
+      if (predicted) {
+        check_countable(*predicted);
+        outcome.predicted = *predicted;
+      } else {
+        outcome.slower_than = limits.stop_after;
+      }
+    }
   } catch (const UncountableError& error) {
     outcome = {};
     outcome.rejection = Rejection{std::string(strategy.name), error.what()};
   }
+  outcome.times = clock.times();
   return outcome;
-}
-
-PlanResult plan_batch(const PlanRequest& asked, const std::function<void()>& considered) {
-  validate(asked);
-  PlanRequest request = asked;
-  request.batch = masked_batch(asked.batch, asked.model, "batch");
-  std::vector<Candidate> candidates;
-  std::vector<Rejection> rejections;
-  bool lacks_memory = false;
-  double largest_share = 0;
-  std::string most_extrapolated;
-  std::optional<Strategy> winner;
-  StrategyOutcome best;
-  for (const Strategy& strategy : strategies_named(request.options.strategies)) {
-    StrategyOutcome outcome = plan_with(strategy, request.batch, request);
-    if (considered) considered();
-    Candidate& candidate = candidates.emplace_back();
-    candidate.strategy = strategy.name;
-    if (outcome.rejection) {
-      candidate.rejected = outcome.rejection->reason;
-      lacks_memory = lacks_memory || outcome.lacks_memory;
-      rejections.push_back(std::move(*outcome.rejection));
-      continue;
-    }
-    candidate.step_time = outcome.predicted.step_time;
-    candidate.settled = outcome.predicted.settled;
-    if (most_extrapolated.empty() || outcome.predicted.extrapolated_share > largest_share) {
-      largest_share = outcome.predicted.extrapolated_share;
-      most_extrapolated = strategy.name;
-    }
-    if (!winner || outcome.predicted.step_time < best.predicted.step_time) {
-      winner = strategy;
-      best = std::move(outcome);
-    }
-  }
-  if (!winner) {
-    std::vector<std::string> remedies;
-    if (lacks_memory) remedies = would_fit(request.batch, request);
-    return {std::nullopt, std::move(rejections), 0, {}, std::move(remedies)};
-  }
-  return {finish_plan(request, *winner, std::move(best), std::move(candidates)),
-          {},
-          largest_share,
-          std::move(most_extrapolated),
-          {}};
 }
 
 }  // namespace strata

@@ -7,14 +7,23 @@
 
 namespace strata {
 
-Prediction predict_step(const std::vector<std::vector<RankProgram>>& programs, const PlanRequest& request) {
+std::optional<Prediction> predict_step_within(const std::vector<std::vector<RankProgram>>& programs,
+                                              const MemoryPrediction& memory, const PlanRequest& request,
+                                              std::optional<Duration> most) {
   SimulatorOptions options;
   options.record = false;
   options.recompute = request.options.recompute;
+  if (most) options.stop_after = *most;
   Prediction predicted =
       simulate_step(programs, request.topology, request.model, request.profile, options).prediction;
-  set_memory(predict_memory(programs, request.model, request.options, request.topology), predicted);
+  if (most && predicted.step_time > *most) return std::nullopt;  // perhaps stopped: an incomplete prediction
+  set_memory(memory, predicted);
   return predicted;
+}
+
+Prediction predict_step(const std::vector<std::vector<RankProgram>>& programs, const MemoryPrediction& memory,
+                        const PlanRequest& request) {
+  return *predict_step_within(programs, memory, request, std::nullopt);
 }
 
 Bounds bounds_of(const PlanRequest& request, Duration step_time) {

@@ -3,6 +3,7 @@
 // the lower bounds, so that equal inputs give equal claims.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "core/plan/plan.hpp"
@@ -11,9 +12,15 @@
 
 namespace strata {
 
-/// Times, memory, bytes and imbalance of verified `programs` ([wave][rank]). Throws InputError for a step
-/// that is longer than the clock counts.
-Prediction predict_step(const std::vector<std::vector<RankProgram>>& programs, const PlanRequest& request);
+/// Times, memory, bytes and imbalance of verified `programs` ([wave][rank]), of which `memory` is what
+/// predict_memory gives. Throws InputError for a step that is longer than the clock counts.
+Prediction predict_step(const std::vector<std::vector<RankProgram>>& programs, const MemoryPrediction& memory,
+                        const PlanRequest& request);
+
+/// The same, or nothing when the step takes longer than `most`.
+std::optional<Prediction> predict_step_within(const std::vector<std::vector<RankProgram>>& programs,
+                                              const MemoryPrediction& memory, const PlanRequest& request,
+                                              std::optional<Duration> most);
 
 /// The request's batch is as masked_batch returns it.
 Bounds bounds_of(const PlanRequest& request, Duration step_time);

@@ -26,7 +26,7 @@ inline constexpr std::int64_t kNoTokenBudget = std::numeric_limits<std::int64_t>
 /// The batch with the documents that the mask knows: under full_causal every pack is one document, and free
 /// documents are an InputError naming `where`, because nothing says which of them see each other. So is a
 /// batch with more pairs than 64 bits count.
-Batch masked_batch(const Batch& batch, const ModelShape& model, std::string_view where);
+Batch masked_batch(Batch batch, const ModelShape& model, std::string_view where);
 
 /// One wave per pack when packs are fixed. Free documents: each into the first wave with room for it, in the
 /// given order; one longer than the budget has a wave to itself.

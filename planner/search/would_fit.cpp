@@ -9,8 +9,8 @@
 #include "core/base/check.hpp"
 #include "core/base/checked.hpp"
 #include "core/base/counts.hpp"
+#include "core/base/human_units.hpp"
 #include "cost_models/cost/memory_cost.hpp"
-#include "planner/report/human_units.hpp"
 #include "planner/strategies/strategy_table.hpp"
 
 namespace strata {

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "planner/strategies/strategy_table.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <string>
 
+#include "core/base/check.hpp"
 #include "core/base/closest_name.hpp"
 
 #include "planner/strategies/strategies.hpp"

@@ -3,6 +3,7 @@
 // delays, arenas of exactly the declared size, bytes as declared, and errors instead of wrong answers or
 // hangs.
 #include "executor/cpu/cpu_executor.hpp"
+#include "executor/device_error.hpp"
 
 #include <gtest/gtest.h>
 

@@ -2,6 +2,7 @@
 // All ranks on a real GPU: every strategy computes what one device would, with plain attention and on tensor
 // cores, and always the same bits. Skipped, saying why, where there is no GPU.
 #include "executor/device/cuda_accelerator.hpp"
+#include "executor/device_error.hpp"
 
 #include <gtest/gtest.h>
 

@@ -14,6 +14,7 @@
 #include "core/base/check.hpp"
 #include "executor/check.hpp"
 #include "executor/device/device_executor.hpp"
+#include "executor/device_error.hpp"
 #include "tests/executor/hand_programs.hpp"
 #include "tests/support/host_accelerator.hpp"
 #include "tests/support/test_scale.hpp"

@@ -9,6 +9,7 @@
 
 #include "core/base/check.hpp"
 #include "executor/device/network_probe.hpp"
+#include "executor/device_error.hpp"
 #include "executor/nccl/nccl_library.hpp"
 #include "executor/nccl/nccl_network.hpp"
 #include "tests/executor/strategy_runs.hpp"

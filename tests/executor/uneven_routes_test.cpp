@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "core/lowering/lower.hpp"
+#include "core/problem/route_table.hpp"
 #include "core/schedule/backward_schedule.hpp"
 #include "core/verify/verify_schedule.hpp"
 #include "executor/cpu/cpu_executor.hpp"

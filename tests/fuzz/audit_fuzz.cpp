@@ -7,6 +7,7 @@
 
 #include "core/lowering/lower.hpp"
 #include "core/plan/plan_json.hpp"
+#include "core/program/program_digest.hpp"
 #include "core/verify/verify_schedule.hpp"
 #include "planner/audit/audit_plan.hpp"
 #include "tests/fuzz/fuzz_input.hpp"

@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "core/base/check.hpp"
+#include "executor/device_error.hpp"
 #include "kernels/cuda/attention_forward.cuh"
 #include "kernels/cuda/attention_grad_kv.cuh"
 #include "kernels/cuda/attention_grad_q.cuh"

@@ -5,6 +5,8 @@
 
 #include <random>
 
+#include "core/problem/route_table.hpp"
+
 namespace strata::testing {
 
 namespace {

@@ -149,7 +149,8 @@ TEST_F(Commands, PlanAndCompareShowTheirProgressToATerminalOnly) {
       "plan --batch b.jsonl --topology cpu:1x4 --model tiny --strategy all -o other.json";
   const std::string compare = "compare --batches b.jsonl --topology cpu:1x4 --model tiny --strategies all";
   for (const std::string& command : {plan, compare}) {
-    const std::string doing = command == plan ? "planning [" : "comparing [";
+    const std::string doing = command == plan ? "planning, placing ring [" : "comparing [";
+    const std::string share = command == plan ? "14%" : "16%";
     const auto on_terminal = [&](const std::string& more) {
       std::string line = "script -qec '" STRATA_BINARY " ";
       line.append(command).append(more).append("' /dev/null");
@@ -157,7 +158,7 @@ TEST_F(Commands, PlanAndCompareShowTheirProgressToATerminalOnly) {
     };
     const Finished shown = on_terminal("");
     if (shown.code == 127) GTEST_SKIP() << "no script(1) to make a terminal";
-    EXPECT_TRUE(contains(shown.out, "\r" + doing + "####..........................] 16%")) << shown.out;
+    EXPECT_TRUE(contains(shown.out, "\r" + doing + "####..........................] " + share)) << shown.out;
     EXPECT_TRUE(contains(shown.out, "100%\r\033[K")) << shown.out;
     EXPECT_FALSE(contains(on_terminal(" --quiet").out, doing));
     EXPECT_EQ(work_.expect(0, command).err, "");

@@ -51,13 +51,13 @@ std::string MpiJobUnderTest::read(const std::string& name) const {
   return streams_.has(name) ? streams_.read(name) : "";
 }
 
-void MpiJobUnderTest::wait_until_running() const {
+void MpiJobUnderTest::wait_until_running(std::chrono::milliseconds into) const {
   const auto end = steady_clock::now() + kPatience;
   while ((read("out") + read("err")).find(" in ") == std::string::npos) {
     ASSERT_LT(steady_clock::now(), end) << read("out") << read("err");
     std::this_thread::sleep_for(kLook);
   }
-  std::this_thread::sleep_for(std::chrono::milliseconds(700));  // into the first layers
+  std::this_thread::sleep_for(into);
 }
 
 void MpiJobUnderTest::signal(int process, int signal) const {

@@ -27,8 +27,9 @@ class MpiJobUnderTest {
   MpiJobUnderTest(const MpiJobUnderTest&) = delete;
   MpiJobUnderTest& operator=(const MpiJobUnderTest&) = delete;
 
-  /// Until process 0 has said that all processes agree and run; fails the test when it never does.
-  void wait_until_running() const;
+  /// Until process 0 has said that all processes agree and run, and then for as long as brings them `into`
+  /// the first layers; fails the test when process 0 never says it.
+  void wait_until_running(std::chrono::milliseconds into = std::chrono::milliseconds(700)) const;
   void signal(int process, int signal) const;
   /// The end of mpirun. Fails the test, and ends the job, when it takes longer than `patience`.
   Finished wait(std::chrono::seconds patience = std::chrono::seconds(60));

@@ -147,6 +147,10 @@ const std::vector<Mistake> kMistakes = {
      "--check: found 'most', expected none, sampled, full, or no value for sampled"},
     {"validate p.json t.json --tolerance-percent -5", "--tolerance-percent: found -5, expected 0 or more"},
     {"compare --batches b.jsonl --topology cpu:1x2 --max -1", "--max: found -1, expected 0 or more"},
+    {"compare --batches b.jsonl --topology cpu:1x2 --threads -1", "--threads: found -1, expected 0 to 4096"},
+    {"plan --batch b.jsonl --topology cpu:1x2 -o p.json --prune --strict",
+     "--prune: found --strict, expected one of the two: --strict judges every candidate, --prune leaves some "
+     "unknown"},
     {"compare --batches b.jsonl --topology cpu:1x2 --tie-permille -1",
      "--tie-permille: found -1, expected 0 or more"},
     {"calibrate -o c.json --executor gpu", "--executor: found 'gpu', expected cpu, cuda, mpi or nccl"},

@@ -11,6 +11,7 @@
 #include "core/base/digest.hpp"
 #include "core/base/thread_team.hpp"
 #include "core/problem/mask.hpp"
+#include "executor/device_error.hpp"
 #include "executor/kernel_arguments.hpp"
 #include "kernels/attention_work.hpp"
 #include "tools/calibration/calibrate.hpp"

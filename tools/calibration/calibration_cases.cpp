@@ -8,6 +8,7 @@
 #include "core/base/check.hpp"
 #include "core/base/digest.hpp"
 #include "core/lowering/lower.hpp"
+#include "core/program/program_digest.hpp"
 #include "cost_models/cost/instruction_cost.hpp"
 #include "tools/calibration/calibration_waves.hpp"
 

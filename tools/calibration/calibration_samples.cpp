@@ -8,10 +8,10 @@
 
 #include "core/base/check.hpp"
 #include "core/base/counts.hpp"
+#include "core/base/human_units.hpp"
 #include "core/base/version.hpp"
 #include "core/json/json_writer.hpp"
 #include "core/problem/model_json.hpp"
-#include "planner/report/human_units.hpp"
 
 namespace strata::tools {
 

@@ -9,6 +9,7 @@
 #include <iostream>
 
 #include "core/base/check.hpp"
+#include "executor/device_error.hpp"
 
 namespace strata::tools {
 

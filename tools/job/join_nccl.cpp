@@ -6,6 +6,7 @@
 #include "executor/device/cuda_accelerator.hpp"
 #include "executor/device/device_executor.hpp"
 #include "executor/device/network_probe.hpp"
+#include "executor/device_error.hpp"
 #include "executor/job/agreement.hpp"
 #include "executor/job/file_control.hpp"
 #include "executor/nccl/nccl_network.hpp"

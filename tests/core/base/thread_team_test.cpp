@@ -9,9 +9,13 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
+#include <cstdint>
 #include <fstream>
 #include <functional>
 #include <stdexcept>
+#include <thread>
+#include <vector>
 
 #include "core/base/parallel_for.hpp"
 #include "tests/support/sanitized.hpp"
@@ -83,6 +87,46 @@ TEST(ParallelFor, DoesAllJobsOnTheThreadsThatThereAre) {
               return false;
             }),
             0);
+}
+
+TEST(ParallelFor, SharesItsThreadsWithWhatItsJobsStart) {
+  const std::int64_t hardware = available_threads();
+  const auto shares = [](std::int64_t jobs, std::int32_t threads) {
+    std::vector<std::int64_t> seen(static_cast<std::size_t>(jobs));
+    parallel_for(jobs, threads,
+                 [&](std::int64_t i) { seen[static_cast<std::size_t>(i)] = available_threads(); });
+    return seen;
+  };
+  EXPECT_EQ(shares(5, 4), std::vector<std::int64_t>(5, 1));
+  EXPECT_EQ(shares(2, 9), std::vector<std::int64_t>(2, 4));
+  EXPECT_EQ(shares(1, 3), std::vector<std::int64_t>(1, 3));
+  EXPECT_EQ(available_threads(), hardware);
+  parallel_for(3, 3, [](std::int64_t) {
+    const std::thread::id outer = std::this_thread::get_id();
+    parallel_for(20, 0, [&](std::int64_t) { EXPECT_EQ(std::this_thread::get_id(), outer); });
+  });
+}
+
+TEST(ParallelFor, ThrowsWhatOneThreadWouldHaveMet) {
+  for (int trial = 0; trial < 20; ++trial) {
+    std::atomic<bool> later_failed{false};
+    try {
+      parallel_for(8, 8, [&](std::int64_t i) {
+        if (i == 5) {
+          later_failed = true;
+          throw std::runtime_error("five");
+        }
+        if (i != 3) return;
+        // The later job fails first; the bound is for a system that gives too few threads.
+        const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+        while (!later_failed && std::chrono::steady_clock::now() < limit) std::this_thread::yield();
+        throw std::runtime_error("three");
+      });
+      ADD_FAILURE() << "nothing was thrown";
+    } catch (const std::runtime_error& error) {
+      EXPECT_STREQ(error.what(), "three");
+    }
+  }
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "core/program/program_digest.hpp"
 #include "core/schedule/backward_schedule.hpp"
 #include "core/verify/verify_programs.hpp"
 #include "tests/support/hand_built_waves.hpp"

@@ -163,6 +163,7 @@ Plan random_plan(std::uint64_t seed) {
   if (dice.coin()) plan.bounds.in_family = Duration{dice.between(0, 99)};
   plan.candidates = {{"ring", Duration{7}, std::nullopt}, {"ulysses", std::nullopt, "8 heads"}};
   plan.candidates.front().settled = dice.coin();
+  if (dice.coin()) plan.candidates.push_back({"allgather", std::nullopt, std::nullopt, true, Duration{9}});
   if (plan.profile.digest.empty()) plan.profile.digest = digest_of("a profile too large to embed");
   plan.digests = input_digests(plan);
   return plan;

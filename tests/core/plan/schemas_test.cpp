@@ -52,8 +52,8 @@ class Samples {
     const fs::path printed = folder_ / "printed";
     const std::string source = STRATA_SOURCE_DIR;
     const std::string command =
-        fmt::format("python3 '{0}/tests/core/plan/check_schemas.py' '{0}/docs/schemas' '{1}' > '{2}' 2>&1", source,
-                    (folder_ / "list").string(), printed.string());
+        fmt::format("python3 '{0}/tests/core/plan/check_schemas.py' '{0}/docs/schemas' '{1}' > '{2}' 2>&1",
+                    source, (folder_ / "list").string(), printed.string());
     const int status = std::system(command.c_str());
     std::ostringstream text;
     text << std::ifstream(printed).rdbuf();

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <sstream>
 
+#include "core/problem/route_table.hpp"
 #include "core/problem/topology_json.hpp"
 #include "tests/core/json/bad_input.hpp"
 
@@ -20,86 +21,6 @@ Topology read(const std::string& text) {
   return read_topology(in, "t.json");
 }
 
-/// Devices 0 .. n-1 with one rank each on one node, and these links (from, to, latency, 1e9 bytes/s).
-Topology devices(std::int32_t count, const std::vector<std::array<std::int32_t, 4>>& links) {
-  Topology topology;
-  topology.name = "made";
-  topology.nodes = {"n"};
-  for (std::int32_t i = 0; i < count; ++i) {
-    topology.devices.push_back({fmt::format("d{}", i), 0, 1, 1.0, Bytes{}});
-    topology.rank_device.push_back(i);
-  }
-  for (const auto& [from, to, latency, gbytes] : links) {
-    topology.links.push_back({from, to, LinkLevel::node, Duration{latency}, BytesPerSecond{gbytes * 1e9}});
-  }
-  return topology;
-}
-
-std::vector<std::int32_t> links(const RouteTable& routes, std::int32_t source, std::int32_t target) {
-  const auto& found = routes.between(source, target).links;
-  return {found.begin(), found.end()};
-}
-
-TEST(RouteTable, TakesThePathOfLowestLatency) {
-  const RouteTable routes(
-      devices(3, {{0, 1, 10, 5}, {1, 2, 10, 7}, {0, 2, 25, 9}, {2, 0, 1, 3}, {1, 0, 2, 4}}));
-  EXPECT_EQ(links(routes, 0, 2), (std::vector<std::int32_t>{0, 1}));
-  EXPECT_EQ(routes.between(0, 2).latency, Duration{20});
-  EXPECT_EQ(routes.between(0, 2).bandwidth, BytesPerSecond{5e9});
-  EXPECT_EQ(links(routes, 2, 1), (std::vector<std::int32_t>{3, 0}));
-  EXPECT_EQ(links(routes, 1, 0), (std::vector<std::int32_t>{4}));
-}
-
-TEST(RouteTable, PrefersFewerLinksThenLowerNumbersAmongEqualLatencies) {
-  const RouteTable direct(
-      devices(3, {{0, 1, 5, 1}, {1, 2, 5, 1}, {0, 2, 10, 1}, {2, 0, 0, 1}, {1, 0, 0, 1}}));
-  EXPECT_EQ(links(direct, 0, 2), (std::vector<std::int32_t>{2}));
-  // Two paths 0 -> {2, 1} -> 3: the last hop with the lower number is link 1, from device 2.
-  const Topology diamond = devices(4, {{0, 1, 5, 1}, {2, 3, 5, 1}, {0, 2, 5, 1}, {1, 3, 5, 1}, {3, 0, 0, 1}});
-  EXPECT_EQ(links(RouteTable(diamond), 0, 3), (std::vector<std::int32_t>{2, 1}));
-}
-
-TEST(RouteTable, FindsTheSameLatenciesAsTriedPathsOnRandomMachines) {
-  for (std::uint32_t seed = 1; seed <= 50; ++seed) {
-    std::uint32_t state = seed;
-    const auto next = [&](std::uint32_t bound) {
-      return (state = state * 1664525U + 1013904223U) / 65536U % bound;
-    };
-    std::vector<std::array<std::int32_t, 4>> links;
-    for (std::int32_t a = 0; a < 7; ++a) {
-      links.push_back({a, (a + 1) % 7, static_cast<std::int32_t>(next(50)), 1});
-      const auto b = static_cast<std::int32_t>(next(7));
-      if (b != a && b != (a + 1) % 7) links.push_back({a, b, static_cast<std::int32_t>(next(50)), 1});
-    }
-    // Floyd and Warshall's algorithm, independent of the graph library.
-    std::int64_t best[7][7];
-    for (auto& row : best) std::fill(std::begin(row), std::end(row), 1 << 20);
-    for (const auto& [from, to, latency, rate] : links)
-      best[from][to] = std::min<std::int64_t>(best[from][to], latency);
-    for (int via = 0; via < 7; ++via) {
-      for (auto& row : best) {
-        for (int to = 0; to < 7; ++to) row[to] = std::min(row[to], row[via] + best[via][to]);
-      }
-    }
-    const Topology topology = devices(7, links);
-    validate(topology, "made");
-    const RouteTable routes(topology);
-    for (std::int32_t from = 0; from < 7; ++from) {
-      for (std::int32_t to = 0; to < 7; ++to) {
-        if (from == to) continue;
-        const Route& route = routes.between(from, to);
-        EXPECT_EQ(route.latency.ns, best[from][to]);
-        std::int32_t at = from;
-        for (const std::int32_t link : route.links) {
-          EXPECT_EQ(topology.links[static_cast<std::size_t>(link)].from, at);
-          at = topology.links[static_cast<std::size_t>(link)].to;
-        }
-        EXPECT_EQ(at, to);
-      }
-    }
-  }
-}
-
 TEST(NamedTopology, GivesDgxNodesTheirSwitchesAndNics) {
   const Topology topology = named_topology("dgx_h100:2");
   validate(topology, "dgx_h100:2");
@@ -109,10 +30,9 @@ TEST(NamedTopology, GivesDgxNodesTheirSwitchesAndNics) {
   EXPECT_EQ(routes.between(0, 7).latency, Duration{7500});
   EXPECT_EQ(routes.between(0, 7).bandwidth, BytesPerSecond{370e9});
   EXPECT_EQ(routes.between(0, 7).level, LinkLevel::node);
-  EXPECT_EQ(routes.between(0, 8).latency, Duration{18900});
   EXPECT_EQ(routes.between(0, 8).bandwidth, BytesPerSecond{48e9});
   EXPECT_EQ(routes.between(0, 8).level, LinkLevel::network);
-  EXPECT_EQ(routes.between(0, 8).links.size(), 2U);
+  EXPECT_EQ(routes.between(0, 8).latency, Duration{18900});
   EXPECT_TRUE(std::none_of(topology.links.begin(), topology.links.end(),
                            [](const Link& link) { return link.level == LinkLevel::device; }));
 }
@@ -124,7 +44,7 @@ TEST(NamedTopology, GivesCpuHostsSharedCores) {
   EXPECT_EQ(topology.devices[0].cores, 4);
   EXPECT_EQ(topology.rank_device, (std::vector<std::int32_t>{0, 0, 0, 0, 1, 1, 1, 1}));
   const RouteTable routes(topology);
-  EXPECT_TRUE(routes.between(0, 3).links.empty());
+  EXPECT_EQ(routes.between(0, 3), Route{});
   EXPECT_EQ(routes.between(0, 3).level, LinkLevel::device);
   EXPECT_EQ(routes.between(3, 4).level, LinkLevel::network);
   EXPECT_EQ(named_topology("cpu:1x8:2").devices[0].cores, 2);

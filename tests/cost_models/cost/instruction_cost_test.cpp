@@ -4,7 +4,7 @@
 
 #include <gtest/gtest.h>
 
-#include "core/problem/topology.hpp"
+#include "core/problem/route_table.hpp"
 #include "cost_models/cost/transfer_cost.hpp"
 #include "tests/cost_models/simulator/programs.hpp"
 

@@ -22,9 +22,10 @@ struct Arrival {
 
 /// Ends of `arrivals` (ascending in time) over resources of `capacities`.
 std::vector<std::int64_t> ends_of(const std::vector<double>& capacities, const std::vector<Arrival>& arrivals,
-                                  bool batch_ends = true) {
+                                  bool batch_ends = true, FluidSolver solver = FluidSolver::in_place,
+                                  FluidWork* work = nullptr) {
   EventQueue queue;
-  FluidSystem fluid(queue, batch_ends);
+  FluidSystem fluid(queue, batch_ends, solver);
   for (const double capacity : capacities) fluid.add_resource(capacity);
   for (std::size_t i = 0; i < arrivals.size(); ++i) {
     queue.push(arrivals[i].time_ns, EventKind::flow_start, static_cast<std::int32_t>(i), 0);
@@ -33,7 +34,8 @@ std::vector<std::int64_t> ends_of(const std::vector<double>& capacities, const s
   std::map<std::int32_t, std::size_t> running;
   std::int64_t now = 0;
   while (true) {
-    if (queue.empty() || queue.next().time_ns > now) fluid.settle(now);
+    if (queue.empty() || queue.next_ns() > now) fluid.settle(now);
+    if (work != nullptr) *work = fluid.work();
     if (queue.empty()) return ends;
     const SimulatorEvent event = queue.pop();
     if (event.kind == EventKind::flow_end && !fluid.is_current(event.subject, event.detail)) continue;
@@ -132,6 +134,63 @@ TEST(Fluid, SolvingLocallyEqualsSolvingEverything) {
       RC_ASSERT(difference < 51);
     }
   });
+}
+
+/// Flows that cross one to four of the resources, most of them with weight 1, in bursts.
+std::vector<Arrival> random_arrivals(std::mt19937& random, std::size_t resources, int count) {
+  const auto pick = [&](int low, int high) {
+    return low + static_cast<int>(random() % static_cast<unsigned>(high - low + 1));
+  };
+  const bool weighted = pick(0, 3) == 0;
+  const int caps = pick(1, 12);
+  std::vector<Arrival> arrivals;
+  std::int64_t time = 0;
+  for (int i = 0; i < count; ++i) {
+    Arrival arrival{time, pick(1, 4000) * 37.0, 1.0 + pick(1, caps) * 4.3, {}};
+    std::vector<std::int32_t> crossed;
+    for (int uses = pick(1, 4); uses > 0; --uses) {
+      crossed.push_back(pick(0, static_cast<int>(resources) - 1));
+    }
+    std::sort(crossed.begin(), crossed.end());
+    crossed.erase(std::unique(crossed.begin(), crossed.end()), crossed.end());
+    for (const std::int32_t resource : crossed) {
+      arrival.uses.push_back({resource, weighted && pick(0, 5) == 0 ? 1.7 : 1.0});
+    }
+    arrivals.push_back(arrival);
+    if (pick(0, 9) == 0) time += pick(1, 700);
+  }
+  return arrivals;
+}
+
+TEST(Fluid, FillingInPlaceEqualsFairShareToTheNanosecond) {
+  std::int64_t shared = 0;
+  for (std::uint32_t seed = 0; seed < 300; ++seed) {
+    std::mt19937 random(seed);
+    std::vector<double> capacities(2 + random() % 40);
+    const bool alike = random() % 2 == 0;
+    for (double& capacity : capacities) capacity = alike ? 48 : 1.0 + static_cast<double>(random() % 90) / 7;
+    const auto arrivals = random_arrivals(random, capacities.size(), seed % 10 == 0 ? 700 : 120);
+    for (const bool batch : {true, false}) {
+      FluidWork work;
+      EXPECT_EQ(ends_of(capacities, arrivals, batch, FluidSolver::in_place, &work),
+                ends_of(capacities, arrivals, batch, FluidSolver::general))
+          << seed;
+      shared += work.flows - work.components;
+    }
+  }
+  EXPECT_GT(shared, 1'000'000) << "hardly any flows shared";
+}
+
+TEST(Fluid, WorkOfAStarGrowsWithItsFlows) {
+  // All start together and end together, however many there are: each is rated once, beside its port.
+  for (const int count : {1'000, 10'000, 100'000}) {
+    const std::vector<Arrival> arrivals(static_cast<std::size_t>(count), {0, 1e6, 10, {{0, 1}}});
+    FluidWork work;
+    ends_of({100}, arrivals, true, FluidSolver::in_place, &work);
+    EXPECT_EQ(work.components, 1);
+    EXPECT_EQ(work.flows, count);
+    EXPECT_EQ(work.resources, 1);
+  }
 }
 
 TEST(Fluid, BatchedEndsAreNeverEarlyAndAtMostASmallShareLate) {

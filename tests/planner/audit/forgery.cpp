@@ -8,6 +8,8 @@
 
 #include "core/lowering/lower.hpp"
 #include "core/plan/plan_json.hpp"
+#include "core/problem/route_table.hpp"
+#include "core/program/program_digest.hpp"
 #include "core/schedule/backward_schedule.hpp"
 #include "planner/report/wave_metrics.hpp"
 #include "planner/search/prediction.hpp"
@@ -69,7 +71,8 @@ void put_times_right(Plan& plan) {
 void put_prediction_right(Plan& plan, const PlanRequest& request) {
   std::vector<std::vector<RankProgram>> programs;
   for (const Wave& wave : plan.waves) programs.push_back(lower_wave(wave, plan.model));
-  plan.predicted = predict_step(programs, request);
+  const MemoryPrediction memory = predict_memory(programs, plan.model, plan.options, plan.topology);
+  plan.predicted = predict_step(programs, memory, request);
   plan.bounds = bounds_of(request, plan.predicted.step_time);
   put_times_right(plan);
 }

@@ -6,7 +6,7 @@
 
 #include <gtest/gtest.h>
 
-#include "planner/report/human_units.hpp"
+#include "core/base/human_units.hpp"
 #include "planner/search/plan_batch.hpp"
 
 namespace strata::testing {
@@ -89,6 +89,18 @@ TEST(Explain, RunnerUpIsTheFastestOfTheOthers) {
   EXPECT_NE(explained(plan).find("runner-up: none, no other strategy was feasible"), std::string::npos);
   plan.candidates = {{"ring", Duration{1000}, {}}};
   EXPECT_NE(explained(plan).find("runner-up: none, no other strategy was considered"), std::string::npos);
+}
+
+TEST(Explain, RunnerUpIsNotKnownWhereAPrunedCandidateMayBeFaster) {
+  Plan plan = plan_of("cpu:1x2");
+  plan.strategy = "ring";
+  plan.predicted.step_time = {1000};
+  const Candidate pruned{"allgather", {}, {}, true, Duration{1250}};
+  plan.candidates = {{"ulysses", Duration{1500}, {}}, {"ring", Duration{1000}, {}}, pruned};
+  EXPECT_NE(explained(plan).find("runner-up: not known"), std::string::npos);
+  EXPECT_NE(explained(plan).find("allgather: more than 1.25 us, where"), std::string::npos);
+  plan.candidates = {{"ulysses", Duration{1250}, {}}, pruned, {"ring", Duration{1000}, {}}};
+  EXPECT_NE(explained(plan).find("runner-up: ulysses at 1.25 us, 25.0 % slower"), std::string::npos);
 }
 
 TEST(HumanUnits, CountsAreGroupedAndAgreeWithTheirNoun) {

@@ -7,11 +7,11 @@
 #include <utility>
 
 #include "core/base/checked.hpp"
+#include "core/base/human_units.hpp"
 #include "core/verify/verify_schedule.hpp"
 #include "cost_models/bounds/lower_bound.hpp"
 #include "planner/audit/audit_plan.hpp"
 #include "planner/report/explain.hpp"
-#include "planner/report/human_units.hpp"
 #include "planner/report/memory_text.hpp"
 #include "planner/search/plan_batch.hpp"
 #include "planner/strategies/strategy_table.hpp"

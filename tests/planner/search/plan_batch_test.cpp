@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "core/problem/route_table.hpp"
 #include "core/schedule/backward_schedule.hpp"
 #include "core/verify/verify_schedule.hpp"
 #include "planner/report/wave_metrics.hpp"

@@ -8,7 +8,6 @@
 #include <gtest/gtest.h>
 
 #include <ctime>
-#include <fstream>
 #include <map>
 #include <string>
 #include <vector>
@@ -18,30 +17,13 @@
 #include "planner/report/wave_metrics.hpp"
 #include "planner/search/plan_batch.hpp"
 #include "planner/strategies/strategy_table.hpp"
+#include "tests/support/recorded_packs.hpp"
 #include "tests/support/test_scale.hpp"
 
 namespace strata::testing {
 namespace {
 
 constexpr std::int64_t kPacks = 781;
-
-std::vector<std::vector<std::int64_t>> recorded_packs() {
-  std::ifstream file(std::string(STRATA_SOURCE_DIR) + "/traces/samples/codeparrot_128k_all.jsonl");
-  std::vector<std::vector<std::int64_t>> packs;
-  for (std::string line; std::getline(file, line);) {
-    const std::string key = "\"seqlens\":[";
-    const auto at = line.find(key);
-    if (at == std::string::npos) continue;
-    std::vector<std::int64_t>& pack = packs.emplace_back();
-    for (const char* text = line.c_str() + at + key.size(); *text != ']';) {
-      char* end = nullptr;
-      pack.push_back(std::strtoll(text, &end, 10));
-      if (end == text) return {};
-      text = *end == ',' ? end + 1 : end;
-    }
-  }
-  return packs;
-}
 
 struct Case {
   std::string strategy;

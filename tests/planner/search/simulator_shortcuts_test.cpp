@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <string>
 #include <vector>
 
@@ -16,6 +15,7 @@
 #include "planner/search/plan_batch.hpp"
 #include "planner/strategies/strategy_table.hpp"
 #include "tests/support/random_machine.hpp"
+#include "tests/support/recorded_packs.hpp"
 #include "tests/support/test_scale.hpp"
 
 namespace strata::testing {
@@ -31,20 +31,9 @@ constexpr double kUnsettledError = 0.07;
 constexpr std::int32_t kLayers = 32;
 
 std::vector<std::int64_t> recorded_pack(int line) {
-  std::ifstream file(std::string(STRATA_SOURCE_DIR) + "/traces/samples/codeparrot_128k_all.jsonl");
-  std::string text;
-  for (int i = 0; i <= line; ++i) std::getline(file, text);
-  const std::string key = "\"seqlens\":[";
-  std::vector<std::int64_t> lengths;
-  const auto at = text.find(key);
-  if (at == std::string::npos) return lengths;
-  for (const char* digits = text.c_str() + at + key.size(); *digits != ']';) {
-    char* end = nullptr;
-    lengths.push_back(std::strtoll(digits, &end, 10));
-    if (end == digits) return {};
-    digits = *end == ',' ? end + 1 : end;
-  }
-  return lengths;
+  const auto packs = recorded_packs();
+  return static_cast<std::size_t>(line) < packs.size() ? packs[static_cast<std::size_t>(line)]
+                                                       : std::vector<std::int64_t>{};
 }
 
 struct Machine {

@@ -6,6 +6,7 @@
 
 #include <numeric>
 
+#include "core/base/check.hpp"
 #include "tests/planner/realise/random_waves.hpp"
 
 namespace strata::testing {
@@ -52,6 +53,25 @@ TEST(Waves, HoldEveryFreeDocumentOnceWithinAnyBudget) {
     std::vector<std::int32_t> all(batch.packs[0].size());
     std::iota(all.begin(), all.end(), 0);
     EXPECT_EQ(documents, all);
+  }
+}
+
+TEST(Waves, AreThoseOfLookingThroughAllWavesInOrder) {
+  RandomWaves random(22);
+  for (int i = 0; i < 200; ++i) {
+    std::vector<std::int64_t> lengths;
+    for (std::int64_t d = random.number(1, 300); d > 0; --d) lengths.push_back(random.number(1, 60));
+    const std::int64_t budget = random.number(0, 150);
+    std::vector<WaveDocuments> expected;
+    for (std::size_t d = 0; d < lengths.size(); ++d) {
+      auto wave = std::find_if(expected.begin(), expected.end(), [&](const WaveDocuments& each) {
+        return each.token_count() <= budget - lengths[d];
+      });
+      if (wave == expected.end()) wave = expected.insert(wave, WaveDocuments{});
+      wave->documents.push_back(static_cast<std::int32_t>(d));
+      wave->lengths.push_back(lengths[d]);
+    }
+    ASSERT_EQ(split_into_waves(free_documents(lengths), budget), expected) << i;
   }
 }
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "planner/strategies/strategy.hpp"
+#include "planner/realise/wave_request.hpp"
 
 #include <numeric>
+
+#include "core/base/check.hpp"
 
 namespace strata {
 

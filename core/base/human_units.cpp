@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "planner/report/human_units.hpp"
+#include "core/base/human_units.hpp"
 
 #include <fmt/format.h>
 
