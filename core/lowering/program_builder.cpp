@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "core/lowering/program_builder.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -6,7 +8,6 @@
 
 #include "core/base/check.hpp"
 #include "core/base/checked.hpp"
-#include "core/lowering/program_builder.hpp"
 
 namespace strata::detail {
 
