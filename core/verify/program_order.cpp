@@ -68,11 +68,11 @@ class ArenaBytes {
 
 class OrderCheck {
  public:
-  OrderCheck(const RankProgram& program, Pass pass, const Accesses& accesses, const ReportOrder& report)
+  OrderCheck(const RankProgram& program, Pass pass, const Accesses& accesses, const ReportOrder& on_report)
       : program_(program),
         instructions_(program.instructions(pass)),
         accesses_(accesses),
-        report(report),
+        report_(on_report),
         streams_(static_cast<std::size_t>(program.lane_count) + 1),
         clocks_(instructions_.size(), streams_),
         uses_(program.buffers.size()),
