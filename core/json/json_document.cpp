@@ -38,7 +38,8 @@ std::string printable(std::string_view text) {
 /// Receives the parser's events. Returning false would stop the parser silently, so errors are thrown.
 class FlatBuilder {
  public:
-  FlatBuilder(JsonData& data, const JsonLimits& limits) : data_(data), limits_(limits) {}
+  FlatBuilder(JsonData& data, const JsonLimits& limits, const JsonFold* fold)
+      : data_(data), limits_(limits), fold_(fold) {}
 
   bool null() { return add(JsonKind::null, 0); }
   bool boolean(bool value) { return add(JsonKind::boolean, value ? 1 : 0); }
@@ -108,7 +109,9 @@ class FlatBuilder {
  private:
   struct Frame {
     std::uint32_t node;
+    bool folds;          // its elements are handed out
     std::size_t hidden;  // of hidden_, when the frame was opened
+    std::size_t text;    // of data_.text, likewise
   };
   struct Hidden {
     std::uint32_t key, object;
@@ -133,8 +136,10 @@ class FlatBuilder {
                        fmt::format("more than {} levels of nesting", limits_.max_depth),
                        fmt::format("at most {}", limits_.max_depth));
     }
+    const bool folds = fold_ != nullptr && kind == JsonKind::array && is_folded();
     add(kind, 0);
-    frames_.push_back({static_cast<std::uint32_t>(data_.nodes.size() - 1), hidden_.size()});
+    frames_.push_back(
+        {static_cast<std::uint32_t>(data_.nodes.size() - 1), folds, hidden_.size(), data_.text.size()});
     return true;
   }
 
@@ -144,7 +149,21 @@ class FlatBuilder {
     data_.nodes[frame.node].extent = static_cast<std::uint32_t>(data_.nodes.size()) - frame.node;
     for (; hidden_.size() > frame.hidden; hidden_.pop_back())
       last_object_[hidden_.back().key] = hidden_.back().object;
+    if (!frames_.empty() && frames_.back().folds) {
+      fold_->take({data_, frames_.back().node}, {data_, frame.node});
+      data_.nodes.resize(frame.node);
+      data_.text.resize(frame.text);
+    }
     return true;
+  }
+
+  /// Whether the list that begins here, a member of the innermost object, is one that the fold names.
+  bool is_folded() const {
+    if (frames_.size() < 2 || data_.nodes[frames_.back().node].json_kind() != JsonKind::object) return false;
+    const auto is_key = [&](std::uint32_t key, std::string_view name) { return data_.keys[key] == name; };
+    if (!is_key(data_.nodes[frames_[1].node].key, fold_->below)) return false;
+    return std::any_of(fold_->keys.begin(), fold_->keys.end(),
+                       [&](std::string_view name) { return is_key(pending_key_, name); });
   }
 
   /// Keys repeat in the same order, so the key that followed this one last time is tried before the table.
@@ -185,6 +204,7 @@ class FlatBuilder {
 
   JsonData& data_;
   const JsonLimits& limits_;
+  const JsonFold* fold_;  // null: nothing is handed out
   std::vector<Frame> frames_;
   std::vector<Hidden> hidden_;
   std::unordered_map<std::string, std::uint32_t> ids_;
@@ -215,10 +235,15 @@ std::string json_place(const JsonData& data, std::string_view path) {
 
 JsonDocument JsonDocument::parse(std::istream& in, const std::string& name, const JsonLimits& limits,
                                  std::int64_t line) {
+  return parse(in, name, limits, line, nullptr);
+}
+
+JsonDocument JsonDocument::parse(std::istream& in, const std::string& name, const JsonLimits& limits,
+                                 std::int64_t line, const JsonFold* fold) {
   auto data = std::make_unique<JsonData>();
   data->name = name;
   data->line = line;
-  FlatBuilder builder(*data, limits);
+  FlatBuilder builder(*data, limits, fold);
   STRATA_CHECK(in.rdbuf() != nullptr, "the stream of {} must have a buffer", name);
   // A value takes about eleven characters in our files; memory that is not used is never touched.
   constexpr std::streamsize kMaxExpected = 64 << 20;
@@ -242,12 +267,22 @@ JsonDocument JsonDocument::parse_text(std::string_view text, const std::string& 
 }
 
 JsonDocument JsonDocument::read_file(const std::string& path, const JsonLimits& limits) {
+  return read_file(path, limits, nullptr);
+}
+
+JsonDocument JsonDocument::read_file(const std::string& path, const JsonLimits& limits,
+                                     const JsonFold& fold) {
+  return read_file(path, limits, &fold);
+}
+
+JsonDocument JsonDocument::read_file(const std::string& path, const JsonLimits& limits,
+                                     const JsonFold* fold) {
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored)) throw InputError(path, "a directory", "a JSON file");
   std::ifstream in(path, std::ios::binary);
   if (!in) throw InputError(path, std::strerror(errno), "a readable JSON file");
   try {
-    return parse(in, path, limits);
+    return parse(in, path, limits, 0, fold);
   } catch (const InputError&) {
     const auto foreign = foreign_file(path);  // what the file is helps more than the byte that is not JSON
     if (!foreign) throw;

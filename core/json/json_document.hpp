@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <iosfwd>
 #include <limits>
 #include <memory>
@@ -68,6 +69,8 @@ class JsonValue {
   Children members() const;
   std::string_view key() const;
 
+  /// Which of the document's values it is.
+  std::uint32_t position() const { return node_; }
   /// "plan.json: waves[0].steps[3]": the file and the way from the root.
   std::string path() const;
   /// What the value is, for messages: `3.9`, `"abc"`, `a list`.
@@ -84,6 +87,18 @@ class JsonValue {
   std::uint32_t node_;
 };
 
+/// Lists whose elements are handed out while the text is read, so that a large document is never whole in
+/// memory: those under one of `keys`, anywhere below the root's member `below`. What is handed out is not in
+/// the document afterwards: such a list has its size, but only elements that are neither lists nor objects.
+struct JsonFold {
+  std::string_view below;
+  std::vector<std::string_view> keys;
+  /// `element`, a list or an object, is valid during the call, of `list` its `position` and `key`. Their
+  /// paths are not known yet: who gets an InputError reads the document again, without a fold, to learn where
+  /// it is.
+  std::function<void(JsonValue list, JsonValue element)> take;
+};
+
 class JsonDocument {
  public:
   /// `name` stands for the file in messages. `line` > 0 when the text is that line of a JSON lines file.
@@ -92,6 +107,7 @@ class JsonDocument {
   static JsonDocument parse_text(std::string_view text, const std::string& name,
                                  const JsonLimits& limits = {}, std::int64_t line = 0);
   static JsonDocument read_file(const std::string& path, const JsonLimits& limits = {});
+  static JsonDocument read_file(const std::string& path, const JsonLimits& limits, const JsonFold& fold);
   JsonDocument(JsonDocument&&) noexcept;
   JsonDocument& operator=(JsonDocument&&) noexcept;
   ~JsonDocument();
@@ -100,6 +116,9 @@ class JsonDocument {
 
  private:
   explicit JsonDocument(std::unique_ptr<const JsonData> data);
+  static JsonDocument parse(std::istream& in, const std::string& name, const JsonLimits& limits,
+                            std::int64_t line, const JsonFold* fold);
+  static JsonDocument read_file(const std::string& path, const JsonLimits& limits, const JsonFold* fold);
   std::unique_ptr<const JsonData> data_;
 };
 

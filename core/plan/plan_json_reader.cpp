@@ -1,43 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include <filesystem>
 #include <limits>
 
 #include "core/base/check.hpp"
 #include "core/json/json_reader.hpp"
 #include "core/plan/plan_json.hpp"
+#include "core/plan/plan_records_json.hpp"
 #include "core/problem/batch_json.hpp"
 #include "core/problem/model_json.hpp"
 #include "core/problem/topology_json.hpp"
 
 namespace strata {
 
+using detail::ReadRecords;
+
 namespace {
 
 constexpr std::int64_t kMaxInt32 = std::numeric_limits<std::int32_t>::max();
 constexpr std::int64_t kMaxInt64 = std::numeric_limits<std::int64_t>::max();
 constexpr double kMostStateBytes = 1024;
-
-void read_span_fields(ObjectReader& reader, TokenSpan& span) {
-  span.document = reader.required_int<std::int32_t>("document", 0, kMaxInt32);
-  span.begin = reader.required_int("begin", 0, kMaxInt32);
-  span.end = reader.required_int("end", 0, kMaxInt32);
-}
-
-TokenSpan read_span(const JsonValue& value) {
-  TokenSpan span;
-  ObjectReader reader(value);
-  read_span_fields(reader, span);
-  reader.finish();
-  return span;
-}
-
-HeadRange read_heads(ObjectReader& reader) {
-  HeadRange heads;
-  heads.begin = reader.required_int<std::int32_t>("head_begin", 0, kMaxInt32);
-  heads.end = reader.required_int<std::int32_t>("head_end", 0, kMaxInt32);
-  return heads;
-}
 
 std::vector<std::int32_t> read_indices(const JsonValue& list) {
   std::vector<std::int32_t> indices;
@@ -47,110 +30,35 @@ std::vector<std::int32_t> read_indices(const JsonValue& list) {
   return indices;
 }
 
-RankRange read_range(const JsonValue& value) {
-  const JsonValue::Children items = value.items();
-  if (value.size() != 2) value.fail(fmt::format("{} numbers", value.size()), "the two ends of a range");
-  JsonValue::Iterator at = items.first;
-  RankRange range;
-  range.begin = static_cast<std::int32_t>((*at).integer(0, kMaxInt32));
-  range.end = static_cast<std::int32_t>((*++at).integer(0, kMaxInt32));
-  return range;
-}
-
-/// A rank under `one`, or half-open ranges under `many`. The canonical form of a single rank is a number.
-std::vector<RankRange> read_ranks(ObjectReader& reader, std::string_view one, std::string_view many) {
-  std::vector<RankRange> ranks;
-  if (const auto rank = reader.find(one)) {
-    const auto number = static_cast<std::int32_t>(rank->integer(0, kMaxInt32 - 1));
-    ranks.push_back({number, number + 1});
-    return ranks;
-  }
-  const auto list = reader.find(many);
-  if (!list) reader.value().fail(fmt::format("neither '{}' nor '{}'", one, many), "one of them");
-  const JsonValue::Children items = list->items();
-  ranks.reserve(list->size());
-  for (const JsonValue item : items) ranks.push_back(read_range(item));
-  if (ranks.size() == 1 && ranks[0].count() == 1) {
-    list->fail("one rank as a range", fmt::format("'{}': {}", one, ranks[0].begin));
-  }
-  return ranks;
-}
-
-TensorKind read_tensor(ObjectReader& reader) {
-  return reader.required_choice<TensorKind>("tensor", {{"kv", TensorKind::kv},
-                                                       {"q", TensorKind::q},
-                                                       {"o", TensorKind::o},
-                                                       {"o_part", TensorKind::o_part},
-                                                       {"do", TensorKind::d_o},
-                                                       {"dq", TensorKind::dq},
-                                                       {"dkv", TensorKind::dkv}});
-}
-
 template <typename Movement>
-void read_slice(ObjectReader& reader, Movement& movement, std::int32_t step) {
-  movement.tensor = read_tensor(reader);
-  read_span_fields(reader, movement.span);
-  movement.heads = read_heads(reader);
-  movement.lane = reader.optional_int("lane", 0, kMaxInt32, 0);
-  movement.ready = reader.optional_int("ready", 0, kMaxInt32, step + 1);
-  reader.finish();
+void fill_in_ready(std::vector<Movement>& movements, std::int32_t step) {
+  for (Movement& movement : movements) {
+    if (movement.ready < 0) movement.ready = step + 1;
+  }
 }
 
-Transfer read_transfer(const JsonValue& value, std::int32_t step) {
-  Transfer transfer;
-  ObjectReader reader(value);
-  transfer.source = reader.required_int<std::int32_t>("source", 0, kMaxInt32);
-  transfer.targets = read_ranks(reader, "target", "targets");
-  read_slice(reader, transfer, step);
-  return transfer;
-}
-
-Reduction read_reduction(const JsonValue& value, std::int32_t step) {
-  Reduction reduction;
-  ObjectReader reader(value);
-  reduction.sources = read_ranks(reader, "source", "sources");
-  reduction.target = reader.required_int<std::int32_t>("target", 0, kMaxInt32);
-  read_slice(reader, reduction, step);
-  return reduction;
-}
-
-AttentionTask read_task(const JsonValue& value) {
-  AttentionTask task;
-  ObjectReader reader(value);
-  task.rank = reader.required_int<std::int32_t>("rank", 0, kMaxInt32);
-  task.query = read_span(reader.required("query", "a span"));
-  task.key = read_span(reader.required("key", "a span"));
-  task.heads = read_heads(reader);
-  reader.finish();
-  return task;
-}
-
-ScheduleStep read_step(const JsonValue& value, std::int32_t index, bool backward) {
+ScheduleStep read_step(const JsonValue& value, std::int32_t index, bool backward, ReadRecords& records) {
   ScheduleStep step;
   ObjectReader reader(value);
   step.collective =
       reader.required_choice<CollectiveKind>("collective", {{"none", CollectiveKind::none},
                                                             {"all_gather", CollectiveKind::all_gather},
                                                             {"all_to_all", CollectiveKind::all_to_all}});
-  const JsonValue transfers = reader.required("transfers", "a list of transfers");
-  const JsonValue::Children transfer_items = transfers.items();
-  step.transfers.reserve(transfers.size());
-  for (const JsonValue item : transfer_items) step.transfers.push_back(read_transfer(item, index));
-  const JsonValue tasks = reader.required("tasks", "a list of attention tasks");
-  const JsonValue::Children task_items = tasks.items();
-  step.tasks.reserve(tasks.size());
-  for (const JsonValue item : task_items) step.tasks.push_back(read_task(item));
+  step.transfers = records.transfers(reader.required("transfers", "a list of transfers"));
+  fill_in_ready(step.transfers, index);
+  step.tasks = records.tasks(reader.required("tasks", "a list of attention tasks"));
   if (const auto reductions = backward ? reader.find("reductions") : std::nullopt) {
-    for (const JsonValue item : reductions->items()) step.reductions.push_back(read_reduction(item, index));
+    step.reductions = records.reductions(*reductions);
+    fill_in_ready(step.reductions, index);
   }
   reader.finish();
   return step;
 }
 
-std::vector<ScheduleStep> read_steps(const JsonValue& list, bool backward) {
+std::vector<ScheduleStep> read_steps(const JsonValue& list, bool backward, ReadRecords& records) {
   std::vector<ScheduleStep> steps;
   for (const JsonValue item : list.items()) {
-    steps.push_back(read_step(item, static_cast<std::int32_t>(steps.size()), backward));
+    steps.push_back(read_step(item, static_cast<std::int32_t>(steps.size()), backward, records));
   }
   return steps;
 }
@@ -170,7 +78,7 @@ GroupLayout read_group(const JsonValue& value) {
   return group;
 }
 
-SequenceLayout read_placement(const JsonValue& list, std::int32_t rank_count) {
+SequenceLayout read_placement(const JsonValue& list, std::int32_t rank_count, ReadRecords& records) {
   SequenceLayout placement;
   placement.spans.resize(static_cast<std::size_t>(rank_count));
   std::int64_t next_rank = 0;
@@ -182,14 +90,14 @@ SequenceLayout read_placement(const JsonValue& list, std::int32_t rank_count) {
     next_rank = number + 1;
     const JsonValue spans = reader.required("spans", "a list of spans");
     auto& owned = placement.spans[static_cast<std::size_t>(number)];
-    for (const JsonValue span : spans.items()) owned.push_back(read_span(span));
+    owned = records.spans(spans);
     if (owned.empty()) spans.fail("an empty list", "at least one span; ranks without tokens are left out");
     reader.finish();
   }
   return placement;
 }
 
-BackwardPolicy read_backward(const JsonValue& value) {
+BackwardPolicy read_backward(const JsonValue& value, ReadRecords& records) {
   BackwardPolicy policy;
   ObjectReader reader(value);
   policy.kv = reader.required_choice<BackwardKeep>(
@@ -199,14 +107,15 @@ BackwardPolicy read_backward(const JsonValue& value) {
                                                         {"reverse_tree", GradientReturn::reverse_tree},
                                                         {"explicit", GradientReturn::explicit_steps}});
   if (policy.gradient_return == GradientReturn::explicit_steps) {
-    policy.steps = read_steps(reader.required("steps", "a list of steps"), /*backward=*/true);
+    policy.steps = read_steps(reader.required("steps", "a list of steps"), /*backward=*/true, records);
   }
   reader.finish();
   return policy;
 }
 
 /// `lengths`: of every document of the batch.
-Wave read_wave(const JsonValue& value, const std::vector<std::int64_t>& lengths, std::int32_t rank_count) {
+Wave read_wave(const JsonValue& value, const std::vector<std::int64_t>& lengths, std::int32_t rank_count,
+               ReadRecords& records) {
   Wave wave;
   ObjectReader reader(value);
   for (const JsonValue item : reader.required("documents", "a list of documents").items()) {
@@ -217,11 +126,12 @@ Wave read_wave(const JsonValue& value, const std::vector<std::int64_t>& lengths,
   for (const JsonValue item : reader.required("groups", "a list of groups").items()) {
     wave.groups.push_back(read_group(item));
   }
-  wave.placement = read_placement(reader.required("placement", "the spans of every rank"), rank_count);
+  wave.placement =
+      read_placement(reader.required("placement", "the spans of every rank"), rank_count, records);
   wave.schedule.exchange = reader.required_choice<ExchangeMode>(
       "exchange", {{"needed", ExchangeMode::needed}, {"full", ExchangeMode::full}});
-  wave.schedule.steps = read_steps(reader.required("steps", "a list of steps"), /*backward=*/false);
-  wave.backward = read_backward(reader.required("backward", "the backward policy"));
+  wave.schedule.steps = read_steps(reader.required("steps", "a list of steps"), /*backward=*/false, records);
+  wave.backward = read_backward(reader.required("backward", "the backward policy"), records);
   reader.finish();
   return wave;
 }
@@ -381,7 +291,7 @@ void read_version(ObjectReader& reader) {
   }
 }
 
-Plan read_plan(const JsonValue& root) {
+Plan read_plan(const JsonValue& root, ReadRecords records = {}) {
   Plan plan;
   ObjectReader reader(root);
   read_version(reader);
@@ -394,7 +304,7 @@ Plan read_plan(const JsonValue& root) {
   }
   const std::vector<std::int64_t> lengths = plan.batch.document_lengths();
   for (const JsonValue item : reader.required("waves", "a list of waves").items()) {
-    plan.waves.push_back(read_wave(item, lengths, plan.topology.rank_count()));
+    plan.waves.push_back(read_wave(item, lengths, plan.topology.rank_count(), records));
   }
   for (const JsonValue wave : reader.required("program_digests", "one list per wave").items()) {
     auto& digests = plan.program_digests.emplace_back();
@@ -415,6 +325,18 @@ Plan read_plan(std::istream& in, const std::string& name) {
   return read_plan(JsonDocument::parse(in, name).root());
 }
 
-Plan read_plan(const std::string& path) { return read_plan(JsonDocument::read_file(path).root()); }
+Plan read_plan(const std::string& path) {
+  std::error_code ignored;
+  if (std::filesystem::is_regular_file(path, ignored)) {  // so that it can be read again
+    try {
+      ReadRecords records;
+      const JsonDocument document = JsonDocument::read_file(path, {}, records.fold());
+      return read_plan(document.root(), std::move(records));
+    } catch (const InputError&) {
+      // The long way says what is wrong, and where.
+    }
+  }
+  return read_plan(JsonDocument::read_file(path).root());
+}
 
 }  // namespace strata

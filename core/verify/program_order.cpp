@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <iterator>
 #include <map>
+#include <utility>
 
 namespace strata::detail {
 
@@ -67,11 +68,11 @@ class ArenaBytes {
 
 class OrderCheck {
  public:
-  OrderCheck(const RankProgram& program, Pass pass, const Accesses& accesses, const ReportOrder& report)
+  OrderCheck(const RankProgram& program, Pass pass, const Accesses& accesses, const ReportOrder& on_report)
       : program_(program),
         instructions_(program.instructions(pass)),
         accesses_(accesses),
-        report_(report),
+        report_(on_report),
         streams_(static_cast<std::size_t>(program.lane_count) + 1),
         clocks_(instructions_.size(), streams_),
         uses_(program.buffers.size()),
@@ -86,6 +87,10 @@ class OrderCheck {
   }
 
  private:
+  void report(std::string rule, std::size_t instruction, std::string message) const {
+    report_(std::move(rule), instruction, std::move(message));
+  }
+
   void set_clocks() {
     std::vector<std::int32_t> last(streams_, -1);
     for (std::size_t i = 0; i < instructions_.size(); ++i) {
@@ -122,7 +127,7 @@ class OrderCheck {
         if (last == static_cast<std::int32_t>(i)) continue;  // another piece of what was looked at
         if (uses_[b].first < 0) uses_[b] = {static_cast<std::int32_t>(i), access.write};
         if (!ordered(last_writes_.of(b), i) || (access.write && !ordered(last_reads_.of(b), i))) {
-          report_("unordered", i, fmt::format("buffer {} is in use by others", access.buffer));
+          report("unordered", i, fmt::format("buffer {} is in use by others", access.buffer));
           return false;
         }
         last = static_cast<std::int32_t>(i);
@@ -138,8 +143,8 @@ class OrderCheck {
       const Buffer& buffer = program_.buffers[b];
       if (buffer.bytes().count == 0 || (uses_[b].first < 0 && !buffer.persistent)) continue;
       if (!buffer.persistent && !uses_[b].first_is_write) {
-        report_("unwritten", static_cast<std::size_t>(uses_[b].first),
-                fmt::format("buffer {} is read before anything wrote it", b));
+        report("unwritten", static_cast<std::size_t>(uses_[b].first),
+               fmt::format("buffer {} is read before anything wrote it", b));
       }
       used.push_back(b);
     }
@@ -183,8 +188,8 @@ class OrderCheck {
       for (std::size_t j = i + 1; j < used.size() && program_.buffers[used[j]].arena_offset < end; ++j) {
         const bool persistent = is_persistent(used[i]) || is_persistent(used[j]);
         if (!persistent && (ends_before(used[i], used[j]) || ends_before(used[j], used[i]))) continue;
-        report_("arena", 0,
-                fmt::format("buffers {} and {} share bytes and may be alive together", used[i], used[j]));
+        report("arena", 0,
+               fmt::format("buffers {} and {} share bytes and may be alive together", used[i], used[j]));
         return;
       }
     }

@@ -106,6 +106,8 @@ class QuickProof {
 
   /// The backward schedule of a proof that was to keep it, and holds.
   CommSchedule take_backward() {
+    forward_.reset();  // what the proof needed makes room
+    owners_.reset();
     std::vector<ScheduleStep> moves = std::move(parts_.front().steps);
     for (auto part = parts_.begin() + 1; part != parts_.end(); ++part) {
       if (moves.size() < part->steps.size()) moves.resize(part->steps.size());

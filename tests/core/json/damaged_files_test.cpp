@@ -4,6 +4,7 @@
 // test.
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <random>
 #include <sstream>
 
@@ -86,6 +87,37 @@ TEST(DamagedPlan, IsRejectedOrReadsAsAnotherPlan) {
         },
         300);
   }
+}
+
+/// A plan as text, or the error.
+template <typename Read>
+std::string plan_or_error(const Read& read) {
+  try {
+    return to_json(read());
+  } catch (const InputError& error) {
+    return error.what();
+  }
+}
+
+TEST(DamagedPlan, InAFileGivesWhatItGivesInAStream) {
+  const std::string path = ::testing::TempDir() + "damaged_plan.json";
+  std::int64_t plans = 0, rounds = 0;
+  for (std::uint64_t seed = 0; seed < 12; ++seed) {
+    std::mt19937_64 engine(seed);
+    const std::string good = to_json(test::random_plan(seed));
+    for (int round = 0; round < 150; ++round, ++rounds) {
+      const std::string text = round == 0 ? good : damaged(good, engine);
+      std::ofstream(path, std::ios::binary) << text;
+      const std::string whole = plan_or_error([&] {
+        std::istringstream in(text);
+        return read_plan(in, path);
+      });
+      ASSERT_EQ(plan_or_error([&] { return read_plan(path); }), whole) << text;
+      if (whole.front() == '{') ++plans;
+    }
+  }
+  EXPECT_GT(plans, 12);
+  EXPECT_LT(plans, rounds / 2);
 }
 
 TEST(DamagedTopology, IsRejectedOrReadsAsAnotherTopology) {
