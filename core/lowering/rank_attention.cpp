@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "core/base/check.hpp"
+#include "core/problem/mask.hpp"
 
 namespace strata::detail {
 
@@ -17,8 +18,9 @@ AttentionBlock band_block(const Mask& mask, const HeldRun& query, const HeldRun&
   block.key_begin = key.row;
   block.key_count = key.span.length();
   block.heads = heads;
-  block.hi = query.span.begin - key.span.begin;
-  block.lo = mask.window == 0 ? -kUnbounded : block.hi - mask.window + 1;
+  const Band band = band_of(mask, query.span, key.span);
+  block.lo = band.lo;
+  block.hi = band.hi;
   return block;
 }
 

@@ -2,31 +2,54 @@
 #include "core/lowering/wire_form.hpp"
 
 #include "core/base/check.hpp"
+#include "core/schedule/schedule_counts.hpp"
 
 namespace strata::detail {
 
-WireForm wire_form(TensorKind tensor, const ModelShape& model) {
-  const ElementType element = model.element_type;
-  const std::int32_t kv_width = model.head_dim + model.value_head_dim;
-  const WireBuffer lse{BufferRole::lse, ElementType::f32, 1};
+namespace {
+
+/// The buffer that the tensor's own rows travel in.
+BufferRole rows_role(TensorKind tensor) {
   switch (tensor) {
     case TensorKind::q:
-      return {{{{BufferRole::q, element, model.head_dim}}}, 1};
+      return BufferRole::q;
     case TensorKind::kv:
-      return {{{{BufferRole::kv, element, kv_width}}}, 1};
+      return BufferRole::kv;
     case TensorKind::o:
     case TensorKind::o_part:
-      return {{{{BufferRole::o, element, model.value_head_dim}, lse}}, 2};
+      return BufferRole::o;
     case TensorKind::d_o:
-      return {
-          {{{BufferRole::d_o, element, model.value_head_dim}, lse, {BufferRole::delta, ElementType::f32, 1}}},
-          3};
+      return BufferRole::d_o;
     case TensorKind::dq:
-      return {{{{BufferRole::dq, ElementType::f32, model.head_dim}}}, 1};
+      return BufferRole::dq;
     case TensorKind::dkv:
-      return {{{{BufferRole::dkv, ElementType::f32, kv_width}}}, 1};
+      return BufferRole::dkv;
   }
   STRATA_CHECK(false, "tensor kind {} cannot be sent", static_cast<int>(tensor));
+}
+
+BufferRole role_of(TensorKind tensor, WireContent content) {
+  switch (content) {
+    case WireContent::rows:
+      return rows_role(tensor);
+    case WireContent::log_sum_exp:
+      return BufferRole::lse;
+    case WireContent::delta:
+      return BufferRole::delta;
+  }
+  STRATA_CHECK(false, "content {} of a message has no buffer", static_cast<int>(content));
+}
+
+}  // namespace
+
+WireForm wire_form(TensorKind tensor, const ModelShape& model) {
+  const strata::WireForm wire = strata::wire_form(tensor, model);
+  WireForm form;
+  for (; form.count < wire.count; ++form.count) {
+    const WireField& field = wire.fields[form.count];
+    form.buffers[form.count] = {role_of(tensor, field.content), field.type, field.width};
+  }
+  return form;
 }
 
 }  // namespace strata::detail
