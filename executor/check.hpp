@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Is the result what one device would compute? Compares a run with dense attention in float64. The error is
-// norm(x - reference) / max(norm(reference), s) over tiles of at most 64 rows of one head of one document; s
-// is 1 for outputs and LSE, and for a gradient the norm that the reference has with absolute values in every
-// sum, or that of a tile full of the storage type's smallest normal number, below which it rounds to fixed
-// steps.
+// Whether a result is what one device would compute: compares a run with dense attention in float64. The
+// error is norm(x - reference) / max(norm(reference), s) over tiles of at most 64 rows of one head of one
+// document. For outputs and LSE, s is 1. For a gradient, s is the norm that the reference has with absolute
+// values in every sum. It is at least the norm of a tile full of the storage type's smallest normal number,
+// below which the type rounds to fixed steps.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +27,8 @@ struct CheckedTensor {
   bool of_sums = false;  ///< an identity
   double error = 0;
   double tolerance = 0;
-  std::int64_t tiles = 0;  ///< compared; of an identity: documents times KV heads, which `head` counts
+  /// Tiles compared. Of an identity: documents times KV heads; `head` then counts KV heads.
+  std::int64_t tiles = 0;
   std::int32_t wave = 0, document = -1, head = -1;
   std::int64_t row = -1;
   std::int32_t rank = -1;  ///< owner of that row; -1 for an identity, a sum over the rows of all ranks
@@ -40,7 +41,7 @@ struct CheckReport {
   std::vector<CheckedTensor> tensors;
 
   bool passed() const;
-  /// Over all tensors, identities excluded; NaN when any is.
+  /// The largest error over all tensors, identities excluded; NaN when any is.
   double max_relative_l2() const;
   /// One line per tensor: error, tolerance and place.
   std::string to_text() const;
@@ -48,9 +49,9 @@ struct CheckReport {
   std::string verdict() const;
 };
 
-/// fp32: 2e-6 forward and 5e-6 backward. The 16-bit types: their unit of rounding forward (2^-8 and 2^-11:
-/// what storing a result costs at most) and twice that backward (where a stored output enters as well): bf16
-/// 4e-3 and 8e-3, f16 5e-4 and 1e-3.
+/// For fp32 it is 2e-6 forward and 5e-6 backward. For the 16-bit types it is their unit of rounding forward
+/// (2^-8 and 2^-11), which is what storing a result costs at most. Backward it is twice that, because a
+/// stored output enters as well. So bf16 has 4e-3 and 8e-3, f16 5e-4 and 1e-3.
 double check_tolerance(ElementType type, ResultTensor tensor);
 
 struct CheckOptions {
@@ -63,15 +64,17 @@ struct CheckOptions {
   std::function<void(double)> progress;
 };
 
-/// full: every row. sampled: o, lse and dq of `query_rows` rows, among them the first and the last of every
-/// document and of every shard; dK and dV of `key_rows` rows, each over all queries that see it; and for
-/// every document and KV head the identities sum(Q ⊗ dQ) = sum(dK ⊗ K) and sum(dO ⊗ O) = sum(dV ⊗ V), which
-/// every pair enters, on the scale of independent row errors (check_identity.cpp), and a bound that the LSE
-/// of every row keeps. In both modes every value of every result is finite, and no row is zero that cannot
-/// be. Half of the key rows lie where the LSE and delta of all their queries can be recomputed in float64,
-/// and are independent of the run. The others lie anywhere and take LSE and output of their queries from the
-/// run: given those the comparison is exact, and those are what the query rows sample. `results` is
-/// RunResult::results.
+/// `full` compares every row. `sampled` compares the following:
+/// - o, lse and dq of `query_rows` rows, among them the first and the last of every document and every shard;
+/// - dK and dV of `key_rows` rows, each over all queries that see it;
+/// - for every document and KV head the identities sum(Q ⊗ dQ) = sum(dK ⊗ K) and sum(dO ⊗ O) = sum(dV ⊗ V),
+///   which every pair enters, on the scale of independent row errors (check_identity.cpp);
+/// - the LSE of every row with a bound that it keeps.
+///
+/// In both modes every value of every result must be finite, and no row may be zero that cannot be. Half of
+/// the key rows lie where the LSE and delta of all their queries can be recomputed in float64, so these are
+/// independent of the run. The others lie anywhere and take LSE and output of their queries from the run.
+/// Given these the comparison is exact, and the query rows sample these. `results` is RunResult::results.
 CheckReport check_results(const Execution& execution, std::span<const std::vector<LocalResults>> results,
                           const CheckOptions& options);
 

@@ -59,7 +59,8 @@ struct TilePlace {
 /// values in every sum.
 double gradient_scale(ElementType type, double squares, std::size_t count);
 
-/// Sums that the two sides of a document share: Q with dQ is K with dK, dO with O is V with dV.
+/// Sums that the two sides of a document share: Q with dQ gives the same as K with dK, dO with O the same as
+/// V with dV.
 enum class Identity : std::uint8_t { scores, values };
 inline constexpr int kIdentities = 2;
 std::string_view to_string(Identity identity);
@@ -71,8 +72,8 @@ class ErrorCollector {
   void add(ResultTensor tensor, double error, const TilePlace& place);
   void add_identity(Identity identity, double error, const TilePlace& place);
   void merge(const ErrorCollector& other);
-  std::vector<CheckedTensor> finish()
-      const;  ///< all of o, lse, dq, dk, dv, and the identities that were added
+  /// All of o, lse, dq, dk, dv, and the identities that were added.
+  std::vector<CheckedTensor> finish() const;
 
  private:
   static void add_to(CheckedTensor& worst, double error, const TilePlace& place);

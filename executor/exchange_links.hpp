@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pairs the exchanges of ranks: what one rank sends to another in one exchange, and where it lands. Between
-// ranks of this process as plain copies between two arenas, made when both ends have posted; otherwise as the
-// memory of the local end, which a transport carries (transport.hpp).
+// ranks of this process a link is plain copies between two arenas, made when both ends have posted. Otherwise
+// it is the memory of the local end, which a transport carries (transport.hpp).
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,8 @@
 
 namespace strata {
 
-/// A remote link's chunk is a whole part, with a null pointer for the end in the other process.
+/// Bytes that a link copies. A remote link's chunk is a whole part, with a null pointer for the end in the
+/// other process.
 struct CopyChunk {
   std::byte* target = nullptr;
   const std::byte* source = nullptr;
@@ -32,7 +33,7 @@ struct ExchangeLink {
   std::int64_t bytes = 0;
 };
 
-/// One link of the wave and pass that both its ends are in.
+/// The number of a link in the wave and pass that both its ends are in.
 struct LinkNumber {
   std::int32_t wave = 0;
   Pass pass = Pass::forward;

@@ -30,7 +30,7 @@ class GatheredResults {
   GatheredResults(const ModelShape& model, const SequenceLayout& placement,
                   std::span<const LocalResults> results);
 
-  /// Of outputs and gradients.
+  /// The type of outputs and gradients.
   ElementType element_type() const { return model_.element_type; }
   /// Elements per row and head.
   std::int32_t width(ResultTensor tensor) const;

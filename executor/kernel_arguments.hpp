@@ -27,14 +27,14 @@ std::byte* slice_data(const RankProgram& program, std::int32_t index, std::int64
 kernels::QueryRows query_rows(const RankProgram& program, const QueryBuffers& query, std::byte* arena);
 kernels::KeyRows key_rows(const RankProgram& program, const KeyBuffers& key, std::byte* arena);
 
-/// Rows [row, row + count) lie in buffer `index`.
+/// Checks that rows [row, row + count) lie in buffer `index`.
 void check_rows(const RankProgram& program, std::int32_t index, std::int64_t row, std::int64_t count);
-/// Source and target are alike, or one of them is a message, and both hold the rows.
+/// Checks that source and target are alike, or one of them is a message, and that both hold the rows.
 void check_copy(const RankProgram& program, const RowCopy& copy);
-/// Every block lies in its buffers. `op` is an Attention or an AttentionBackward.
+/// Checks that every block lies in its buffers. `op` is an Attention or an AttentionBackward.
 void check_blocks(const RankProgram& program, const Attention& op);
 void check_blocks(const RankProgram& program, const AttentionBackward& op);
-/// The bytes that the program's buffers really take are the bytes it declares.
+/// Checks that the bytes that the program's buffers really take are the bytes that it declares.
 void check_arena(const RankProgram& program);
 
 }  // namespace strata

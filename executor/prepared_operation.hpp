@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What an instruction does to the arena: every operation that computes or moves rows inside one rank,
-// compiled before the run into items that any threads may run in any order. Knows neither schedulers nor
+// compiled before the run into items that any threads may run in any order. This knows neither schedulers nor
 // transports; exchanges between ranks belong to those.
 #pragma once
 
@@ -19,8 +19,8 @@
 
 namespace strata {
 
-/// Payload that one item of a row operation handles, and one piece of a copy between ranks: large enough to
-/// hide the hand-over, small enough to share a core fairly.
+/// Payload of one item of a row operation, and of one piece of a copy between ranks. It is large enough to
+/// hide the hand-over, and small enough to share a core fairly.
 inline constexpr std::int64_t kItemBytes = 256 * 1024;
 
 /// Attention or AttentionBackward: a compiled work list, its arrays in the arena, and its items longest

@@ -48,11 +48,12 @@ struct RunResult {
   std::vector<Duration> wall;  ///< [repeat]
   std::vector<Bytes> arena;    ///< [rank] allocated, the largest of its waves
   Bytes sent;                  ///< payload copied between ranks in one repeat, all layers
-  std::vector<std::vector<LocalResults>>
-      results;  ///< [wave][rank] of the last repeat; empty when not asked for
+  /// [wave][rank] of the last repeat; empty when not asked for.
+  std::vector<std::vector<LocalResults>> results;
 };
 
-/// What every timeline states of its run. Its devices stay as they are: one of one core unless they are set.
+/// What every timeline states of its run. Its devices stay as they are; unless they are set there is one of
+/// one core.
 void state_run(const Execution& execution, std::string source, std::int32_t layers, std::int32_t repeats,
                Timeline& timeline);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What an exchange needs of whatever carries its payload to ranks of other processes: links are posted, and
-// end. Rendezvous rules hold: a link ends only when both its ends were posted; a transport must not let a
-// send end because somewhere is a buffer.
+// end. Rendezvous rules hold: a link ends only when both its ends were posted. A transport must not let a
+// send end because somewhere there is a buffer.
 #pragma once
 
 #include <functional>
@@ -21,7 +21,8 @@ class Transport {
   virtual void poll(std::vector<LinkNumber>& ended) = 0;
 };
 
-/// Made after the arenas, before the first instruction; the run outlives the transport. Collective.
+/// Makes a transport, after the arenas and before the first instruction; the run outlives the transport.
+/// Collective.
 using TransportFactory = std::function<std::unique_ptr<Transport>(const PreparedRun& run)>;
 
 }  // namespace strata

@@ -7,7 +7,7 @@
 
 namespace strata::kernels {
 
-/// `next` is the tile that the same worker runs afterwards, or null: its rows are asked for ahead.
+/// `next` is the tile that the same worker runs afterwards, or null; its rows are fetched ahead.
 void forward_tile(const AttentionWork& work, const AttentionTile& tile, const AttentionTile* next,
                   const Operands& operands, const TileBuffers& buffers);
 void grad_q_tile(const AttentionWork& work, const AttentionTile& tile, const AttentionTile* next,

@@ -29,9 +29,10 @@ struct AttentionShape {
 /// kernel does not use may be null. `head_begin` is the absolute index of the first query head held.
 ///   q         [rows, head_count, k_dim] element
 ///   out       [rows, head_count, v_dim] element (OutputMode::write) or f32 (OutputMode::merge)
-///   lse       [rows, head_count] f32, natural logarithm; written by forward, the final value read by
-///   backward grad_out  [rows, head_count, v_dim] element delta     [rows, head_count] f32, the sum of
-///   grad_out * out over v_dim grad_q    [rows, head_count, k_dim] f32
+///   lse       [rows, head_count] f32, natural logarithm; forward writes it, backward reads the final value
+///   grad_out  [rows, head_count, v_dim] element
+///   delta     [rows, head_count] f32, the sum of grad_out * out over v_dim
+///   grad_q    [rows, head_count, k_dim] f32
 struct QueryRows {
   const void* q = nullptr;
   void* out = nullptr;
@@ -78,12 +79,12 @@ struct AttentionBlock {
 };
 
 /// What a launch does with its result.
-///   write  forward: out (element) and lse are the launch's result, a row without an allowed key gets out = 0
-///   and
-///          lse = -inf; backward: gradients are overwritten.
-///   merge  forward: out (f32) and lse are combined with what is there (initially out = 0, lse = -inf), a row
-///   without
-///          an allowed key stays unchanged; backward: gradients are added.
+///   write  forward: out (element) and lse are the launch's result
+///          a row without an allowed key gets out = 0 and lse = -inf
+///          backward: gradients are overwritten
+///   merge  forward: out (f32) and lse are combined with what is there (initially out = 0, lse = -inf)
+///          a row without an allowed key stays unchanged
+///          backward: gradients are added
 /// Rows and heads that no block names are never read nor written.
 enum class OutputMode : std::uint8_t { write, merge };
 

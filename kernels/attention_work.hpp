@@ -86,8 +86,8 @@ std::vector<std::int64_t> longest_first(const AttentionWork& work);
 /// Sum over forward items, or over grad_q items, of allowed pairs times query heads.
 std::int64_t total_pairs(const AttentionWork& work);
 
-/// Working memory of one thread, at any time used by one item only. Enough for every shape whose
-/// scratch_bytes is at most `bytes`.
+/// Working memory of one thread; one item uses it at a time. It is enough for every shape whose scratch_bytes
+/// is at most `bytes`.
 class Scratch {
  public:
   explicit Scratch(std::size_t bytes);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scalar bf16, bit-identical to the vector conversions; the tails of rows use it, and the GPU's row kernels.
+// Scalar bf16, bit-identical to the vector conversions. The tails of rows use it, and so do the GPU's row
+// kernels.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Cuts attention blocks into tiles: the owned side's rows and heads at every boundary of a block, so that all
-// rows of a piece share one list of blocks, then the pieces into tiles of bounded size. The work lists of the
-// CPU and of the GPU are both made from such tiles.
+// Cuts attention blocks into tiles. The owned side's rows and heads are first cut at every boundary of a
+// block, so that all rows of a piece share one list of blocks. The pieces are then cut into tiles of bounded
+// size. The work lists of the CPU and of the GPU are both made from such tiles.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which instruction set the kernels run on: chosen once at run time among those compiled in.
+// The instruction set that the kernels run on. It is chosen once at run time among those compiled in.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scalar IEEE binary16, bit-identical to the vector conversions; the tails of rows use it, and the GPU's row
-// kernels.
+// Scalar IEEE binary16, bit-identical to the vector conversions. The tails of rows use it, and so do the
+// GPU's row kernels.
 #pragma once
 
 #include <cstdint>
@@ -45,8 +45,8 @@ STRATA_HOST_DEVICE inline void narrow(float value, F16* target) {
     result = 0x7C00U;
   } else if (magnitude >= 0x38800000U) {  // normal: shift the exponent by 112 and round 13 bits away
     result = (magnitude - 0x38000000U + 0xFFFU + ((magnitude >> 13) & 1U)) >> 13;
-  } else {  // subnormal: adding 0.5 leaves the value in units of 2^-24 in the low bits, rounded by the
-            // addition
+  } else {
+    // Subnormal: adding 0.5 leaves the value in units of 2^-24 in the low bits, rounded by the addition.
     result = float_bits(float_of_bits(magnitude) + 0.5F) - 0x3F000000U;
   }
   target->bits = static_cast<std::uint16_t>(sign | result);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Memory-bound kernels over rows: strided copies (which pack and unpack head slices), sums, conversion, the
-// merge of partial attention outputs and the delta of the backward pass. All work on the rows they are given,
-// so callers split by row range; strides are the distance between the starts of consecutive rows.
+// merge of partial attention outputs and the delta of the backward pass. All work on the rows that they are
+// given, so callers split by row range. A stride is the distance between the starts of consecutive rows.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,7 @@ void stream_rows(void* target, std::int64_t target_stride, const void* source, s
 void add_rows(float* target, std::int64_t target_stride, const void* source, Element source_element,
               std::int64_t source_stride, std::int64_t columns, std::int64_t rows);
 
-/// Converts between storage types, rounding to nearest even; NaN stays NaN, and what is above the target's
+/// Converts between storage types, rounding to nearest even; NaN stays NaN, and a value above the target's
 /// range becomes infinite. Strides in elements.
 void convert_rows(void* target, Element target_element, std::int64_t target_stride, const void* source,
                   Element source_element, std::int64_t source_stride, std::int64_t columns,

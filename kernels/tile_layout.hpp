@@ -15,17 +15,17 @@ namespace strata::kernels {
 /// Lanes of one tile: rows x query heads of the group for query tiles, rows for key tiles. A multiple of
 /// three vectors of 4, 8 or 16 floats.
 inline constexpr std::int64_t kTileLanes = 192;
-/// Other-side rows handled at a time: two strips of scores and one operand strip fit a 48 KiB first-level
-/// cache.
+/// Other-side rows handled at a time. Two strips of scores and one operand strip of so many rows fit a 48 KiB
+/// first-level cache.
 inline constexpr std::int64_t kBlockRows = 128;
 /// Micro-kernels read up to this many rows, or columns, past a ragged end.
 inline constexpr std::int64_t kRowPadding = 8;
 inline constexpr std::int64_t kMaxStripLanes = 48;
 /// Rows that are transposed together, at most.
 inline constexpr std::int64_t kMaxGroupLanes = 16;
-/// Natural rows lie at a constant distance, so that a micro-kernel addresses all its rows from one register;
-/// head dimensions above kChunkColumns continue in a further chunk. 17 cache lines: consecutive rows spread
-/// over the sets.
+/// Natural rows lie at a constant distance, so that a micro-kernel addresses all its rows from one register.
+/// Head dimensions above kChunkColumns continue in a further chunk. The distance is 17 cache lines, so that
+/// consecutive rows spread over the sets.
 inline constexpr std::int64_t kChunkColumns = 256;
 inline constexpr std::int64_t kRowStride = 272;
 inline constexpr std::int64_t kChunkFloats = (kBlockRows + kRowPadding) * kRowStride;

@@ -22,9 +22,10 @@ struct CompareRow {
   Prediction predicted;  ///< empty when rejected
   Duration lower_bound;
   double gap = 0;
-  std::int64_t plan_time_ns = 0;  ///< measured, on one thread when there are as many batches as threads
-  StageTimes times;               ///< their sum is at most plan_time_ns
-  std::string rejected;           ///< empty when the strategy accepts the batch
+  /// Measured; on one thread when there are as many batches as threads.
+  std::int64_t plan_time_ns = 0;
+  StageTimes times;      ///< their sum is at most plan_time_ns
+  std::string rejected;  ///< empty when the strategy accepts the batch
   bool lacks_memory = false;
 };
 
@@ -34,7 +35,7 @@ class CompareRows {
  public:
   CompareRows(std::size_t batches, std::size_t strategies);
   void put(std::size_t batch, std::size_t strategy, CompareRow row);
-  /// Those that there are so far.
+  /// The rows that there are so far.
   std::vector<CompareRow> finished() const;
   std::size_t strategies() const { return strategies_; }
   std::size_t expected() const { return rows_.size(); }
@@ -46,8 +47,8 @@ class CompareRows {
 };
 
 /// Fills `rows` on `threads` threads (0: one per hardware thread) and calls `finished` after each. A thread
-/// holds one plan at a time. The rows are those of a single thread, measured times excepted, and so is what
-/// is thrown: the first InputError in the order of the input.
+/// holds one plan at a time. The rows are those of a single thread, measured times excepted. The InputError
+/// that is thrown is that of a single thread, too: the first in the order of the input.
 void compare_batches(const PlanRequest& base, const std::vector<Batch>& batches,
                      const std::vector<Strategy>& strategies, std::int32_t threads, CompareRows& rows,
                      const std::function<void()>& finished);

@@ -6,7 +6,7 @@ namespace strata::tools {
 
 /// Call inside a catch block. Prints the exception and returns the code to exit with.
 int report_current_exception();
-/// The same, then ends the process at once: a kernel that never ends would keep one that clears up.
+/// The same, then ends the process at once: a kernel that never ends would hold up a process that clears up.
 [[noreturn]] void exit_for_device();
 
 }  // namespace strata::tools

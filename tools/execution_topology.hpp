@@ -25,7 +25,7 @@ Topology one_device_topology(const Timeline& timeline);
 /// The topology on which `timeline` is predicted. `planned` is the plan's; both must have equally many ranks.
 /// - The run used one device: one_device_topology.
 /// - The devices of the run held the ranks that the devices of the plan hold: `planned`, with the run's
-/// cores.
+///   cores.
 /// - The devices of the run each held the ranks of a whole node of the plan: `planned`, as it is.
 /// Links are always the plan's: a timeline does not state any. Throws InputError naming `where` in every
 /// other case, and when the timeline's head contradicts itself.

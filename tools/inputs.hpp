@@ -35,12 +35,12 @@ struct PlanInputs {
 };
 
 /// A profile file, or the shipped one for the topology when `path` is empty. Throws InputError when it does
-/// not speak for the topology's devices, which `any_device` admits of a file.
+/// not speak for the topology's devices; `any_device` lets a file pass all the same.
 CostProfile load_profile(const std::string& path, const Topology& topology, bool any_device);
 /// "80GiB", "512MB", "1000000" -> bytes. Throws InputError naming `what`.
 Bytes parse_bytes(const std::string& text, const std::string& what);
-/// One line per candidate that was rejected, what would fit, and `notes` on what they were asked for; thrown
-/// as NoPlan.
+/// Throws NoPlan with one line per candidate that was rejected, what would fit, and `notes` on what they were
+/// asked for.
 [[noreturn]] void throw_no_plan(const PlanResult& result, const std::vector<std::string>& notes = {});
 
 }  // namespace strata::tools

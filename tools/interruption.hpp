@@ -9,14 +9,15 @@
 
 namespace strata::tools {
 
-/// While it lives, the first SIGINT or SIGTERM calls `report` on a thread of its own and then ends the
-/// process with exit code 128 + signal, whatever the other threads are at: 130 after Ctrl-C. A second one
-/// ends it at once. Threads that do the work must be started while it lives. A signal that was ignored before
-/// stays so (nohup). Where the system gives no thread for it, a signal ends the process at once, as ever.
+/// While this object lives, the first SIGINT or SIGTERM calls `report` on a thread of its own. Then it ends
+/// the process with exit code 128 + signal (130 after Ctrl-C), whatever the other threads are at. A second
+/// signal ends the process at once. Threads that do the work must be started while the object lives. A signal
+/// that was ignored before stays ignored (nohup). Where the system gives no thread for the report, a signal
+/// ends the process at once, as ever.
 class Interruption {
  public:
-  /// `report` is never called after the destructor has begun, unless it was called before; then the
-  /// destructor does not return. What it throws is reported as an error of the command.
+  /// `report` is never called after the destructor has begun. Where it was called before, the destructor does
+  /// not return. What `report` throws is reported as an error of the command.
   explicit Interruption(std::function<void()> report);
   ~Interruption();
   Interruption(const Interruption&) = delete;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a command prints. With --json exactly one document goes to stdout and all else to stderr; --quiet
-// drops what is only for people. Control characters in names that files or the command line gave are shown as
-// escapes. Progress bars appear on stderr when it is a terminal.
+// What a command prints. With --json exactly one document goes to stdout, and all else goes to stderr.
+// --quiet drops what is only for people. Names that come from files or the command line may have control
+// characters; these are shown as escapes. Progress bars appear on stderr when it is a terminal.
 #pragma once
 
 #include <cstdint>
@@ -23,15 +23,17 @@ class Output {
   bool quiet = false;
   std::uint64_t seed = 0;
 
-  /// A line (or lines) for people: stdout, or stderr under --json; nothing under --quiet.
+  /// Prints a line (or lines) for people. It goes to stdout, or to stderr under --json. Nothing is printed
+  /// under --quiet.
   void line(std::string_view text) const;
-  /// A line that is the result itself (a violation, say): printed under --quiet too.
+  /// Prints a line that is the result itself, such as a violation. It is printed under --quiet too.
   void result(std::string_view text) const;
   /// Writes the one JSON document to stdout when --json was given.
   void document(const std::function<void(JsonWriter&)>& write) const;
 };
 
-/// Columns aligned by content: text left, numbers right. Rows are as wide as the header.
+/// A table whose columns are aligned by content: text to the left, numbers to the right. Every row has as
+/// many cells as the header.
 class Table {
  public:
   explicit Table(std::vector<std::string> header) : header_(std::move(header)) {}
@@ -43,19 +45,19 @@ class Table {
   std::vector<std::vector<std::string>> rows_;
 };
 
-/// A bar on stderr while `total` units of work are done; silent when stderr is no terminal or --quiet.
-/// Several threads may use one. It never goes back.
+/// A bar on stderr while `total` units of work are done. It is not shown when stderr is no terminal, nor
+/// under --quiet. Several threads may use one bar. It never goes back.
 class Progress {
  public:
   Progress(const Output& output, std::string what, std::int64_t total);
-  /// As clear().
+  /// Clears the bar.
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
   void advance(std::int64_t units = 1);
-  /// That `units` are done, and from here on, unless empty, what is being done.
+  /// Says that `units` are done in all. `what`, unless it is empty, is what is being done from here on.
   void reach(std::int64_t units, const std::string& what = "");
-  /// Takes the bar away for good: what is printed from here on stands alone.
+  /// Takes the bar away for good. What is printed afterwards stands alone.
   void clear();
 
  private:
@@ -68,12 +70,13 @@ class Progress {
   bool visible_ = false;
 };
 
-/// Throws the InputError that writing `outputs` would end in, before the work is done whose results go there.
-/// An empty path is none. "-" is refused: standard output is where the report or the JSON document goes. So
-/// are two outputs in one file, and a file that is among `inputs`, which may also be names of something else.
+/// Throws InputError when writing `outputs` would end in one, before the work is done whose results go there.
+/// An empty path stands for no output. "-" is refused, because the report or the JSON document goes to
+/// standard output. Two outputs in one file are refused, and so is an output that is one of `inputs`.
+/// `inputs` may also have names of something else than files.
 void expect_writable(const std::vector<std::string>& outputs, const std::vector<std::string>& inputs);
 
-/// Broken at spaces into lines of at most 110 columns, all but the first indented.
+/// `text`, broken at spaces into lines of at most 110 columns. All lines but the first are indented.
 std::string wrapped(std::string_view text, std::size_t indent);
 /// "12.3 %".
 std::string percent(double fraction);

@@ -15,7 +15,7 @@ struct AuditInputs {
   std::string profile;
   std::int64_t limit = 100;
   bool schedule_only = false, no_simulate = false, no_candidates = false;
-  bool keep_programs = false;  ///< no option of a user
+  bool keep_programs = false;  ///< users have no option for it
 
   /// --profile, --no-simulate and --no-candidates.
   void declare(Options& options);
@@ -28,15 +28,15 @@ struct AuditedPlan {
   Audit audit;
 };
 
-/// Reads and audits a plan. Throws InputError where the file is no plan. `own_profile`: also where the
-/// profile of `inputs` is not the plan's, and where times are to be verified and nobody has the plan's;
-/// otherwise what needs it is left open.
+/// Reads and audits a plan. Throws InputError where the file is no plan. With `own_profile` it also throws
+/// where the profile of `inputs` is not the plan's, and where times are to be verified and nobody has the
+/// plan's. Without it, what needs the plan's profile is left open.
 AuditedPlan audit_file(const std::string& path, const AuditInputs& inputs, bool own_profile,
                        const Output& output);
 
-/// A line per violation, as a result. Whether the plan passed.
+/// Prints a line per violation, as a result. Returns whether the plan passed.
 bool report_violations(const AuditedPlan& audited, const Output& output);
-/// A line per claim that was not verified.
+/// Prints a line per claim that was not verified.
 void report_open_claims(const AuditedPlan& audited, const Output& output);
 /// {"plan", "strategy", "passed", "violations", "not_verified"}
 void write_verdict(JsonWriter& json, const AuditedPlan& audited);

@@ -20,8 +20,8 @@ struct LoadedPlan {
 /// by a version that made other programs.
 LoadedPlan load_plan(const std::string& path);
 
-/// `profile_path` (see load_profile), else the profile that the plan carries, else (the plan names it by
-/// digest only) an InputError.
+/// The profile at `profile_path` (see load_profile), else the one that the plan carries. Throws InputError
+/// where the plan names its profile by digest only.
 CostProfile profile_of(const Plan& plan, const std::string& profile_path, bool any_device);
 
 }  // namespace strata::tools

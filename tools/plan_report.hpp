@@ -16,12 +16,13 @@ class JsonWriter;
 
 namespace strata::tools {
 
-/// Step times this close are no reason to prefer one: within this many thousandths of the best.
+/// Step times within so many thousandths of the best are no reason to prefer one.
 inline constexpr std::int64_t kTiePermille = 20;
 
 /// Heading (workload, cluster), candidates by step time, and what the step time leaves out.
 std::vector<std::string> plan_summary(const Plan& plan);
-/// The members that scripts need, keys as in the plan file. `read_as`: what was read for it, said first.
+/// The members that scripts need, keys as in the plan file. `read_as` is what was read for the plan; it comes
+/// first.
 void write_plan_summary(JsonWriter& json, const Plan& plan, const std::string& path,
                         const ReadAs* read_as = nullptr);
 /// The same document where there is no plan: `plan` is null, every candidate has its reason, and `would_fit`
@@ -37,7 +38,7 @@ std::string profile_label(const CostProfile& profile);
 std::string memory_summary(const Prediction& predicted, const Plan& plan);
 /// "moved 54.0 KiB: 54.0 KiB inside devices, 0 B inside nodes, 0 B over the network".
 std::string moved_bytes(const LevelBytes& bytes);
-/// What step times count and leave out, as lines; printed wherever a step time is.
+/// What step times count and leave out, as lines. They are printed wherever a step time is.
 std::string excluded_sentence();
 
 }  // namespace strata::tools

@@ -21,7 +21,7 @@ struct ReadAs {
   std::optional<ReadAsProfile> profile;
 };
 
-/// Of what a plan carries. `profile`: the plan's own, embedded or not, where it is known.
+/// What a plan carries. `profile` is the plan's own, embedded or not, where it is known.
 ReadAs read_as_plan(const Plan& plan, const std::optional<CostProfile>& profile);
 
 /// Lines of at most 110 columns: batch, model, profile, in this order.

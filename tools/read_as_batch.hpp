@@ -26,7 +26,7 @@ struct ReadAsBatch {
 };
 
 ReadAsBatch read_as_batch(const std::string& name, const LengthSource& source, std::span<const Batch> steps);
-/// Of a step that a plan carries.
+/// The same for a step that a plan carries.
 ReadAsBatch read_as_batch(const Batch& batch);
 
 /// Lines of at most 110 columns. The first says what the file is, the others are indented.

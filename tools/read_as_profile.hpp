@@ -22,15 +22,17 @@ struct ReadAsProfile {
   std::string label;                   ///< provenance_label; says where only a digest is known
   std::string covers;                  ///< coverage_text
   std::vector<std::string> uncovered;  ///< names of devices with ranks that it does not speak for
-  std::optional<double> share;         ///< of the device work: costs from outside the tables; none: no plan
-  std::string reason;                  ///< what is outside where something is; "" where that is not known
+  /// Share of the device work whose costs come from outside the tables; none: there is no plan.
+  std::optional<double> share;
+  /// What lies outside, where something does; "" where that is not known.
+  std::string reason;
 };
 
-/// `share`: Simulation::extrapolated_share or Prediction::extrapolated_share; nothing where there
-/// is no plan whose work could be outside.
+/// `share` is Simulation::extrapolated_share or Prediction::extrapolated_share; nothing where there is no
+/// plan whose work could be outside.
 ReadAsProfile read_as_profile(const CostProfile& profile, const Topology& topology, const ModelShape& model,
                               std::optional<double> share);
-/// Of a plan; without its profile only the digest and the share are known.
+/// The same for a plan. Without its profile only the digest and the share are known.
 ReadAsProfile read_as_profile(const Plan& plan, const std::optional<CostProfile>& profile);
 
 /// Lines without line ends.
@@ -38,15 +40,15 @@ std::vector<std::string> lines_of(const ReadAsProfile& read);
 /// An object: name, label, covers, uncovered_devices, extrapolated_share.
 void write_read_as(JsonWriter& json, const ReadAsProfile& read);
 
-/// What --strict lets pass. The last row of a causal triangle sees all keys and is looked up as a block of
-/// one row, which no table of a GPU has; of 100 tokens it is 1 % of the work.
+/// The share that --strict lets pass. The last row of a causal triangle sees all keys and is looked up as a
+/// block of one row, which no table of a GPU has. Of 100 tokens that row is 1 % of the work.
 inline constexpr double kStrictShare = 0.01;
 
-/// What --strict refuses of a profile, whatever --any-device admits: throws InputError for a device that it
-/// is not for.
+/// Throws InputError for a device that the profile does not speak for, whatever --any-device admits. This is
+/// what --strict refuses of a profile.
 void expect_for_devices(const ReadAsProfile& read);
-/// What --strict refuses of a time: throws InputError when more than kStrictShare of the work lies outside
-/// the tables. `candidate`: whose share it is; empty: there is but one.
+/// Throws InputError when more than kStrictShare of the work lies outside the tables. This is what --strict
+/// refuses of a time. `candidate` says whose share it is; empty: there is but one.
 void expect_inside_tables(const ReadAsProfile& read, std::string_view candidate = {});
 
 }  // namespace strata::tools

@@ -26,7 +26,7 @@ struct RunOptions {
   bool serial = false;  ///< cuda
 };
 
-/// Throws InputError for values that make no sense whatever the plan says.
+/// Throws InputError for values that make no sense, whatever the plan says.
 void check_run_options(const RunOptions& options);
 /// Throws InputError when this build lacks the executor, and names those that it has.
 void expect_built_with(std::string_view executor);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sorting records by a token row that spreads over a document, as pieces and tasks do: a bucket for every few
-// rows, then std::sort inside a bucket, which is its worst case.
+// Sorts records by a token row that spreads over a document, as the rows of pieces and tasks do. Every few
+// rows have a bucket, and std::sort sorts each bucket. In the worst case all records lie in one bucket.
 #pragma once
 
 #include <algorithm>
@@ -51,7 +51,7 @@ class BucketSort {
   }
 
  private:
-  std::vector<std::uint32_t> ends_;  // of buckets; while they fill, of what they hold
+  std::vector<std::uint32_t> ends_;  // [bucket] its end; while records are placed, where its next one goes
   std::vector<Record> scratch_;
 };
 

@@ -22,8 +22,8 @@ class InputError : public std::runtime_error {
   std::string where_, found_, expected_;
 };
 
-/// A size that 64 bits do not count follows from what the user gave. Who tries several
-/// ways takes it as a reason against one of them.
+/// What the user gave leads to a size that 64 bits do not count. A caller that tries several ways takes it as
+/// a reason against one of them.
 class UncountableError : public InputError {
  public:
   using InputError::InputError;

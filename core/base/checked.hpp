@@ -42,8 +42,8 @@ inline std::int64_t checked_ceil(double value) {
   return value < kMost ? static_cast<std::int64_t>(std::ceil(value)) : kUncountable;
 }
 
-/// A sum of products that is to be compared with a number somebody states. Any sign; what does not fit is
-/// equal to nothing.
+/// A sum of products that is to be compared with a number somebody states. The products may have any sign. A
+/// sum that does not fit in int64 is equal to no number.
 class Total {
  public:
   void add(std::int64_t a, std::int64_t b, std::int64_t c = 1) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A stable 128-bit content digest (two independent 64-bit FNV-1a style lanes with a final avalanche) for
-// telling plans, inputs and programs apart. Not cryptographic: lint recomputes everything and trusts no
+// telling plans, inputs and programs apart. It is not cryptographic: lint recomputes everything and trusts no
 // digest.
 #pragma once
 
@@ -15,7 +15,7 @@ namespace strata {
 class Digest {
  public:
   void add_bytes(const void* data, std::size_t size);
-  void add(std::string_view text);  ///< length first, so that concatenations differ
+  void add(std::string_view text);  ///< the length first, so that concatenations differ
   template <typename Integer>
   requires std::is_integral_v<Integer> || std::is_enum_v<Integer>
   void add(Integer value) { add_word(static_cast<std::uint64_t>(value)); }

@@ -18,15 +18,15 @@ struct ForeignFormat {
 /// As many bytes from the begin of a file as the functions below look at.
 inline constexpr std::size_t kForeignPrefix = 512;
 
-/// Archives, containers and other files that begin with a mark. `start`: the first kForeignPrefix bytes,
-/// fewer when the file is shorter. Nothing when none is recognised.
+/// Recognises archives, containers and other files that begin with a mark. `start` is the first
+/// kForeignPrefix bytes, fewer when the file is shorter. Nothing when none is recognised.
 std::optional<ForeignFormat> foreign_binary(std::string_view start);
-/// Text that is neither numbers, CSV nor JSON: XML, YAML, TOML, tables of nvidia-smi, logs. Only for a reader
-/// that cannot read the file: a CSV whose first field is a date looks like a log.
+/// Recognises text that is neither numbers, CSV nor JSON: XML, YAML, TOML, tables of nvidia-smi, logs. This
+/// is only for a reader that cannot read the file: a CSV whose first field is a date looks like a log.
 std::optional<ForeignFormat> foreign_text(std::string_view start);
-/// Either.
+/// What foreign_binary recognises, else what foreign_text does.
 std::optional<ForeignFormat> foreign_format(std::string_view start);
-/// The same for the begin of a regular file; nothing when `path` is none or cannot be read.
+/// The same for the begin of a file; nothing when `path` is no regular file or cannot be read.
 std::optional<ForeignFormat> foreign_file(const std::string& path);
 
 }  // namespace strata

@@ -12,11 +12,11 @@
 
 namespace strata {
 
-/// Calls `job(i)` for i in [0, count), starting them in ascending order, on `threads` threads (0: as many as
-/// are available here), the caller included; on fewer where the system gives no more. A job has an equal
-/// share of the threads for what it starts in turn: 1 where there are as many jobs as threads. Jobs that
-/// begin after one has thrown are left out. Rethrows, after all threads have stopped, what the job of the
-/// least number threw: the exception that a single thread would have met.
+/// Calls `job(i)` for i in [0, count), started in ascending order. The jobs share `threads` threads (0: as
+/// many as are available here), the caller's included, and fewer where the system gives no more. A job has an
+/// equal share of the threads for what it starts in turn: 1 where there are as many jobs as threads. No job
+/// begins after one has thrown. Once all threads have stopped, the exception of the job with the least number
+/// is rethrown: the one that a single thread would have met.
 template <typename Job>
 void parallel_for(std::int64_t count, std::int32_t threads, const Job& job) {
   const std::int64_t available = threads > 0 ? threads : available_threads();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The one place where threads are started. A system may give fewer than were asked for (a limit on processes,
-// on memory): whoever starts them learns how many there are, and why not more, and decides.
+// on memory). Whoever starts them learns how many there are and why there are not more, and decides.
 #pragma once
 
 #include <cstdint>
@@ -37,8 +37,8 @@ class ThreadTeam {
 /// beside others (ThreadShare). At least 1.
 std::int64_t available_threads();
 
-/// While it lives, work that begins on this thread may use `threads` threads. Jobs that run side by side
-/// share the hardware so: what they start in turn does not multiply.
+/// While this object lives, work that begins on this thread may use `threads` threads. Jobs that run side by
+/// side share the hardware in this way, so what they start in turn does not multiply.
 class ThreadShare {
  public:
   explicit ThreadShare(std::int64_t threads);

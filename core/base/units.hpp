@@ -36,7 +36,8 @@ constexpr Duration operator*(std::int64_t n, Duration a) { return a * n; }
 
 /// The longest time that is reckoned with, 73 years: two such times still add up within int64.
 inline constexpr std::int64_t kLongestNs = std::int64_t{1} << 61;
-/// Whole nanoseconds, rounded up: an event never ends early. What is longer than kLongestNs becomes that.
+/// Whole nanoseconds, rounded up: an event never ends early. A time longer than kLongestNs becomes
+/// kLongestNs.
 inline std::int64_t whole_ns(double ns) {
   return ns < static_cast<double>(kLongestNs) ? static_cast<std::int64_t>(std::ceil(ns)) : kLongestNs;
 }

@@ -24,7 +24,7 @@ struct Utf8Character {
   std::uint32_t code = 0;
   std::size_t bytes = 1;
   bool valid = false;
-  /// Not to be shown as it is: a control character, or one that turns the writing around.
+  /// Whether it must not be shown as it is: a control character, or one that turns the writing around.
   bool is_control() const;
 };
 Utf8Character utf8_character(std::string_view text);

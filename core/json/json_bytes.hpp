@@ -57,8 +57,9 @@ class JsonBytes {
   std::int64_t left_, max_bytes_;
   std::vector<char> block_;
   const char* at_;
-  const char* end_;       ///< of what may be read: the next NUL byte, or the end of what the block holds
-  const char* read_end_;  ///< of what the block holds
+  /// The end of what may be read: the next NUL byte, or the end of what the block holds.
+  const char* end_;
+  const char* read_end_;                 ///< the end of what the block holds
   std::int64_t lines_ = 0, column_ = 0;  ///< complete lines before the block, bytes after them
 };
 

@@ -13,8 +13,8 @@ namespace strata {
 
 /// Values stand in the order of the text; a container is followed by everything inside it.
 struct JsonNode {
-  /// The integer, the bits of the real, the boolean, where the string begins in `text`, the number of
-  /// children.
+  /// By kind: the integer, the bits of the real, the boolean, where the string begins in `text`, or the
+  /// number of children.
   std::int64_t value = 0;
   /// Bytes of a string; otherwise how many nodes to step over to reach the next sibling.
   std::uint32_t extent = 1;

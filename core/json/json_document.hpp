@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// JSON as read from a stream: strictly (no duplicate keys, no NaN, nothing after the value, bounded size,
-// depth and strings) into flat arrays of 16-byte nodes, because a plan has millions of values. Every error is
-// an InputError that names the file with the JSON path, or line and column where the text is not JSON.
+// JSON as read from a stream, into flat arrays of 16-byte nodes, because a plan has millions of values.
+// Reading is strict: no duplicate keys, no NaN, nothing after the value, bounded size, depth and strings.
+// Every error is an InputError that names the file with the JSON path, or line and column where the text is
+// not JSON.
 #pragma once
 
 #include <cstdint>
@@ -42,10 +43,10 @@ class JsonValue {
   bool boolean() const;
   /// Valid as long as the document.
   std::string_view string() const;
-  /// A string that is one line: what is shown to people, where a second line could pass for the program's.
+  /// A string of one line, for what is shown to people: there a second line could pass for the program's.
   std::string_view line() const;
 
-  /// Of an array or object: how many values, the values in order, and (objects) the key of a member.
+  /// How many values an array or object has.
   std::size_t size() const;
   class Iterator {
    public:
@@ -63,10 +64,11 @@ class JsonValue {
     Iterator begin() const { return first; }
     Iterator end() const { return last; }
   };
-  /// InputError unless it is an array.
+  /// The values of an array, in order. InputError unless it is an array.
   Children items() const;
-  /// InputError unless it is an object.
+  /// The values of an object, in order. InputError unless it is an object.
   Children members() const;
+  /// The key of a member of an object.
   std::string_view key() const;
 
   /// Which of the document's values it is.
@@ -88,14 +90,15 @@ class JsonValue {
 };
 
 /// Lists whose elements are handed out while the text is read, so that a large document is never whole in
-/// memory: those under one of `keys`, anywhere below the root's member `below`. What is handed out is not in
-/// the document afterwards: such a list has its size, but only elements that are neither lists nor objects.
+/// memory. They are the lists under one of `keys`, anywhere below the root's member `below`. An element that
+/// was handed out is not in the document afterwards. There such a list has its size, but only the elements
+/// that are neither lists nor objects.
 struct JsonFold {
   std::string_view below;
   std::vector<std::string_view> keys;
-  /// `element`, a list or an object, is valid during the call, of `list` its `position` and `key`. Their
-  /// paths are not known yet: who gets an InputError reads the document again, without a fold, to learn where
-  /// it is.
+  /// `element` is a list or an object and is valid during the call. Of `list`, `position` and `key` are
+  /// valid. Their paths are not known yet: who gets an InputError reads the document again, without a fold,
+  /// to learn where it is.
   std::function<void(JsonValue list, JsonValue element)> take;
 };
 

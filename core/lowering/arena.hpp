@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which bytes of the arena the scratch buffers of one pass get, and who used these bytes before. The time is
-// the pass's issue order: instructions by index.
+// Which bytes of the arena the scratch buffers of one pass get, and who used these bytes before. Time is the
+// pass's issue order, counted in instructions.
 #pragma once
 
 #include <cstdint>
@@ -31,7 +31,7 @@ struct Lifetime {
 /// which is sorted by `first`. Returns the bytes that all of them take together. n buffers take O(n log n).
 std::int64_t place_by_first_fit(std::vector<Lifetime>& lives);
 
-/// What an instruction waits for: of several instructions on one stream the latest.
+/// The instructions that an instruction waits for. Of several on one stream it keeps the latest.
 class Waits {
  public:
   void add(std::int32_t stream, std::int32_t instruction);
@@ -44,9 +44,9 @@ class Waits {
   std::vector<std::int32_t> streams_;  ///< those that have one
 };
 
-/// Calls `heir(first, waits)` for every `first` at which buffers get bytes that others used before,
-/// ascending: `waits` holds the last users of these bytes and is taken by `heir`. `lives` are placed and
-/// sorted by `first`. n buffers and s streams take O(n s log n).
+/// Calls `heir(first, waits)` for every `first` at which buffers get bytes that others used before, in
+/// ascending order. `waits` holds the last users of these bytes; `heir` takes them out. `lives` are placed
+/// and sorted by `first`. n buffers and s streams take O(n s log n).
 void hand_over_bytes(const std::vector<Lifetime>& lives, std::int32_t stream_count,
                      const std::function<void(std::int32_t, Waits&)>& heir);
 

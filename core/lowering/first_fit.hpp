@@ -39,7 +39,8 @@ class FirstFit {
   void update_largest(Index tree);
   Index add_gap(std::int64_t begin, std::int64_t end);
   void remove_gap(Index index) { unused_.push_back(index); }
-  /// Takes from the lowest gap of `tree` that is large enough, which there is; returns the tree that is left.
+  /// Takes from the lowest gap of `tree` that is large enough; there must be one. Returns the tree that is
+  /// left.
   Index take_lowest(Index tree, std::int64_t bytes, std::int64_t& begin);
   /// The gaps that begin before `border`, and the others.
   std::pair<Index, Index> split(Index tree, std::int64_t border);

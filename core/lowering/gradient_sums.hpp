@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Gradients of rows that came back: which sums the rank keeps and which it passes on. A slice has as many
-// origins as its rows: what arrives is cut at the borders of the rank's own rows once, here, and never taken
-// for what its first row is. Inside of lowering.
+// Gradients of rows that came back: which sums the rank keeps and which it passes on. A slice can have rows
+// of several origins. So what arrives is cut at the borders of the rank's own rows once, here, and is never
+// taken for what its first row is. Inside of lowering.
 #pragma once
 
 #include <cstdint>
@@ -22,17 +22,17 @@ class GradientSums {
 
   explicit GradientSums(RankRows& rows) : rows_(rows) {}
 
-  /// The reductions that the rank collects in `step`, which outlive the step.
+  /// Begins `step`. `expect` then names the reductions that the rank collects in it; they outlive the step.
   void begin_arrivals(std::int32_t step);
   void expect(const Reduction& reduction);
-  /// The share that `source` has of the expected reduction number `index`; it arrives at `place`. Sources
-  /// ascend, and of one source the reductions do: this is the order of sums.
+  /// The share that `source` has of the expected reduction number `index`; it arrives at `place`. Calls come
+  /// by ascending source, and for one source by ascending reduction: this is the order of sums.
   void add(std::size_t index, std::int32_t source, const Slice& place);
-  /// Adds what has arrived and is ready in `step`: what the rank passes on before it sends, its own
-  /// afterwards.
+  /// Adds what has arrived and is ready in `step`. Rows that the rank passes on are added before it sends,
+  /// its own rows afterwards.
   void emit_ready(std::int32_t step, Origin origin);
-  /// The sum that a reduction takes from this rank where others' shares of rows that it has no kv of go into
-  /// it; nothing otherwise: then what the rank computed is all.
+  /// The sum that this rank gives to a reduction, where others' shares of rows whose kv it does not hold go
+  /// into the sum. Nothing where there are none: then what the rank computed is all.
   std::optional<Slice> emit_passed(const Reduction& reduction);
   /// Whether everything that arrived has been added.
   bool empty() const { return waiting_.empty(); }
@@ -63,7 +63,7 @@ class GradientSums {
   void add_share(const Share& share, AccumulateGradient& sum);
   /// Keeps rows [begin, end) of a share whose kv the rank does not hold until it sends them on.
   void pass_on(Share share, HeadRange heads, std::int64_t begin, std::int64_t end);
-  /// What the rank itself has added up of the rows of a reduction, as additions to `target`.
+  /// Appends, as additions to `target`, what the rank itself has added up of the rows of a reduction.
   void append_own_sums(const Reduction& reduction, std::int32_t target, AccumulateGradient& sum);
 
   RankRows& rows_;

@@ -30,13 +30,13 @@ class HeldRows {
  public:
   void add(HeadRange heads, const TokenSpan& span, std::int32_t group, std::int64_t row);
   /// Sorts in what was added since the last call; needed before rows are looked up. n pieces take O(n log^2
-  /// n) in all, however many calls they come with, and O(n log n) when they come with one.
+  /// n) over all calls, however many there are, and O(n log n) when there is one.
   void seal();
   /// Appends the runs that make up `span` for `heads`, in token order, each as long as possible.
   /// STRATA_CHECKs that every row is held.
   void resolve(const TokenSpan& span, HeadRange heads, std::vector<HeldRun>& runs) const;
-  /// The same for the rows of `span` that are held; the others are left out. Pieces serve that have all of
-  /// `heads`.
+  /// The same for the rows of `span` that are held; the others are left out. Only pieces that have all of
+  /// `heads` serve.
   void find_held(const TokenSpan& span, HeadRange heads, std::vector<HeldRun>& runs) const;
   /// `heads` cut at the borders of what was received, so that `resolve` can serve each part from one head
   /// range.

@@ -15,13 +15,13 @@ namespace strata {
 /// Changes whenever the same schedule lowers to different programs or digests; stored in plans.
 inline constexpr std::int32_t kLoweringVersion = 4;
 
-/// What lowering knows of a whole wave: what of both passes concerns which rank. Made once; then the program
-/// of a rank costs what that rank sends, receives and computes.
+/// What lowering knows of a whole wave: which parts of both passes concern which rank. It is made once. After
+/// that the program of a rank costs what that rank sends, receives and computes.
 class WaveLowering {
  public:
   /// All arguments must outlive it. `wave` must pass verify_schedule; STRATA_CHECK otherwise. `backward` is
   /// what derive_backward gives for it. Rows of one buffer and slice of at least `own_message_bytes` travel
-  /// alone; plans mean the default.
+  /// alone; plans are lowered with the default.
   WaveLowering(const Wave& wave, const CommSchedule& backward, const ModelShape& model,
                std::int64_t own_message_bytes = kOwnMessageBytes);
   WaveLowering(const WaveLowering&) = delete;

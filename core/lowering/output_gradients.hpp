@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where d_o of queries that the rank does not own lies: beside its q where that lies in one piece with the
-// same heads, else in buffers of its own until a task reads it. Inside of lowering.
+// The place of d_o of queries that the rank does not own. It lies beside its q where the q lies in one piece
+// with the same heads. Otherwise it lies in buffers of its own until a task reads it. Inside of lowering.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,8 @@ class OutputGradients {
  public:
   explicit OutputGradients(RankRows& rows) : rows_(rows) {}
 
-  /// Queries that arrive in the current step: their d_o may lie beside them already.
+  /// Begins a step. `add_incoming` then names the queries that arrive in it: their d_o may lie beside them
+  /// already.
   void begin_step() { incoming_ = {}; }
   void add_incoming(HeadRange heads, const HeldRun& run) {
     incoming_.add(heads, run.span, run.group, run.row);
@@ -28,7 +29,7 @@ class OutputGradients {
   std::optional<HeldRun> beside_queries(const Transfer& transfer);
   /// d_o that arrived elsewhere.
   void add_stray(HeadRange heads, const HeldRun& run) { strays_[run.span.document].push_back({heads, run}); }
-  /// Copies what the task reads of d_o that arrived apart from its q to where the q is, once.
+  /// Copies d_o that the task reads, and that arrived apart from its q, to where the q is. It is copied once.
   void place(const AttentionTask& task, CopyRows& copies);
 
  private:

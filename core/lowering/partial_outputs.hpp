@@ -30,7 +30,8 @@ class PartialOutputs {
   };
 
   std::vector<MergeRange> merge_ranges();
-  /// The ranges of one of the rank's spans, whose first row is `base`. `parts` come in the order of sums.
+  /// Appends the ranges of one of the rank's spans, whose first row is `base`. `parts` come in the order of
+  /// sums.
   void append_ranges(const TokenSpan& span, std::int64_t base, const std::vector<const Part*>& parts,
                      std::vector<MergeRange>& ranges) const;
   CopyRows copies() const;

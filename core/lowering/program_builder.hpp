@@ -29,10 +29,11 @@ class ProgramBuilder {
   void begin_pass(Pass pass);
   void emit(Operation op, std::int32_t stream);
 
+  /// Throws UncountableError when all buffers together take more bytes than a program may have.
+  void check_countable() const;
   /// Gives every buffer its place: persistent ones first, then each pass's own by first fit over the issue
   /// order, both passes sharing the space. Where bytes change hands within a pass the new user waits for the
   /// last users of the old. Sets RankProgram::arena. The last call.
-  void check_countable() const;
   void assign_arena();
 
  private:

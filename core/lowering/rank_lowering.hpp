@@ -29,7 +29,7 @@ class RankLowering {
   void lower_backward();
   void begin_backward();
   void finish_backward();
-  /// The layer's matrix products; `weight`: as a multiple of those of forward.
+  /// Emits the layer's matrix products, `weight` times those of forward.
   void emit_linear(double weight);
   void exchange(const ScheduleStep& step, const StepShare& share, std::int32_t step_index);
 

@@ -69,7 +69,7 @@ class RankRows {
 
   /// Output and lse of queries that the rank computes with; those that it only passes on have none.
   void create_query_results(std::int32_t group);
-  /// The same for d_o, lse, delta and dq, and for dkv of keys.
+  /// The same for d_o, lse, delta and dq of queries, and for dkv of keys.
   void create_query_gradient(std::int32_t group);
   void create_key_gradient(std::int32_t group);
   void emit_zero(std::int32_t buffer);

@@ -23,7 +23,7 @@ struct StepShare {
   bool has_tasks() const { return first_task < end_task; }
 };
 
-/// Positions in the lists of steps, by rank, and there by step.
+/// Positions of records in their steps' lists, sorted by rank and, for one rank, by step.
 class RecordsByRank {
  public:
   /// `each(visit)` calls visit(rank, step, position) for every record, steps and positions ascending, and
@@ -69,7 +69,7 @@ class RecordsByRank {
 /// multicasts and reductions counted once for each of their ranks.
 class ScheduleShares {
  public:
-  /// `steps` must outlive what is made of it.
+  /// `steps` must outlive this object.
   ScheduleShares(const std::vector<ScheduleStep>& steps, std::int32_t rank_count);
 
   const std::vector<ScheduleStep>& steps() const { return steps_; }
@@ -90,7 +90,7 @@ class ScheduleShares {
 class ShareWalk {
  public:
   ShareWalk(const ScheduleShares& shares, std::int32_t rank);
-  /// Of the first step; of the one after it with every further call.
+  /// The share in the first step; with every further call, in the step after.
   StepShare next();
 
  private:

@@ -26,8 +26,8 @@ class SliceReceiver {
         output_gradients_(output_gradients),
         gradients_(gradients),
         own_message_bytes_(own_message_bytes) {}
-  /// What `share` receives in `step_index`, with its place; rows are visible from the next step on. Holds
-  /// until the next call.
+  /// What `share` receives in `step_index`, with its place; rows are visible from the next step on. The
+  /// result holds until the next call.
   const std::vector<ReceivedSlice>& collect(const ScheduleStep& step, const StepShare& share,
                                             std::int32_t step_index);
 
@@ -56,10 +56,10 @@ class SliceReceiver {
   void set_buffers(ReceivedSlice& slice) const;
   /// Sets the place of a slice of `transfer` and hands it on.
   void land(const Transfer& transfer, std::int32_t step_index, ReceivedSlice& slice);
-  /// d_o, once the q of the step have their places: beside q where it can.
+  /// Collects d_o once the q of the step have their places: it lands beside q where it can.
   void collect_output_gradients(const ScheduleStep& step, const StepShare& share, std::int32_t step_index);
-  /// Appends what reductions bring, by source: their places lack the buffers. What one source sends in one
-  /// message lies together; no kernel wants another order, as it does of inputs.
+  /// Appends what reductions bring, by source. The places still lack their buffers. What one source sends in
+  /// one message thus lies together. No kernel wants another order of sums, as kernels do of inputs.
   void append_sums(const ScheduleStep& step, const StepShare& share);
   bool travels_alone(const SliceShape& shape) const;
 
@@ -68,7 +68,7 @@ class SliceReceiver {
   OutputGradients& output_gradients_;
   GradientSums& gradients_;
   std::int64_t own_message_bytes_ = 0;
-  std::vector<Arrival> arrivals_;  ///< of the current step, as the others
+  std::vector<Arrival> arrivals_;  ///< of the current step, as those below
   std::vector<ReceivedSlice> slices_;
   std::vector<ShareOfSum> shares_;
   BucketSort<ShareOfSum> by_source_;

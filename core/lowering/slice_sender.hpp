@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a rank sends in one step, and where it lies: in the tensors themselves, wherever they hold it. Inside
-// of lowering.
+// What a rank sends in one step, and where it lies. It lies in the tensors themselves, wherever they hold it.
+// Inside of lowering.
 #pragma once
 
 #include <vector>
@@ -15,15 +15,15 @@ namespace strata::detail {
 class SliceSender {
  public:
   SliceSender(RankRows& rows, GradientSums& gradients) : rows_(rows), gradients_(gradients) {}
-  /// What `share` sends, transfers first, in canonical order. Emits the merges, sums and copies that it is
-  /// made of. The step outlives the result.
+  /// What `share` sends, transfers first, in canonical order. Emits the merges, sums and copies that the
+  /// slices are made of. The step outlives the result.
   SentSlices collect(const ScheduleStep& step, const StepShare& share);
 
  private:
   void locate(TensorKind tensor, const TokenSpan& span, HeadRange heads, std::vector<SlicePiece>& pieces);
   /// A slice whose heads lie in different buffers, put together by `gather_`.
   Slice gather(TensorKind tensor, const TokenSpan& span, HeadRange heads);
-  /// A partial or finished output, out of running values.
+  /// Emits a partial or finished output, out of running values.
   Slice emit_output(const TokenSpan& span, HeadRange heads);
   /// The buffers of a group, all of which exist and hold `heads`.
   BufferList buffers_of(TensorKind tensor, const HeldRun& run, HeadRange heads) const;

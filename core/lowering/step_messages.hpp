@@ -29,13 +29,15 @@ class StepMessages {
  private:
   /// One buffer of a slice.
   struct Segment {
-    std::uint64_t kind = 0;     ///< first criterion of the order; kind_of
-    std::int32_t position = 0;  ///< second: of the slice in the step's transfers or reductions
-    std::int32_t slice = 0;     ///< in the list that is added
+    std::uint64_t kind = 0;  ///< first criterion of the order, see kind_of
+    /// Second criterion: the place of the slice in the step's transfers or reductions.
+    std::int32_t position = 0;
+    std::int32_t slice = 0;  ///< in the list that is added
     HeadRange heads;
     std::int64_t row_count = 0, row_bytes = 0;
-    std::int32_t number = 0;   ///< of the buffer in the tensor's wire form
-    std::int32_t buffer = -1;  ///< where it lies in one piece, with its heads only; -1: it does not
+    std::int32_t number = 0;  ///< of its buffer in the tensor's wire form
+    /// The buffer in which it lies in one piece, with its heads only; -1: there is none.
+    std::int32_t buffer = -1;
     std::int64_t row = 0;
 
     std::int64_t bytes() const { return row_count * row_bytes; }
@@ -61,8 +63,9 @@ class StepMessages {
   std::int32_t rank_count() const { return rows_.wave().placement.rank_count(); }
   bool travels_alone(const Segment& segment) const { return segment.bytes() >= own_message_bytes_; }
   const Segment& segment(std::int32_t index) const { return segments_[static_cast<std::size_t>(index)]; }
-  /// Elements of one size follow each other, so that f32 after 16-bit rows is the only change of alignment;
-  /// then buffers of one tensor and heads, which can lie in one buffer; `position` keeps canonical order.
+  /// Segments are sorted by the size of their elements first, so that f32 after 16-bit rows is the only
+  /// change of alignment. Those of one tensor and heads come next to each other, because they can lie in one
+  /// buffer. `position` keeps canonical order among them.
   static std::uint64_t kind_of(const SliceShape& shape, const WireBuffer& wire, std::int32_t number);
   void append_segments(const SliceShape& shape, std::int32_t slice);
   void append_link(std::int32_t lane, std::int32_t peer, std::size_t segment);

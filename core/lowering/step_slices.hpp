@@ -42,7 +42,7 @@ struct SlicePiece {
 /// A slice that leaves. Its buffers hold its heads, and may hold others.
 struct SentSlice {
   SliceShape shape;
-  std::span<const RankRange> targets;  ///< empty: `target`
+  std::span<const RankRange> targets;  ///< empty: there is one, `target`
   std::int32_t target = -1;
   std::size_t first_piece = 0, end_piece = 0;  ///< of SentSlices::pieces, in row order
 

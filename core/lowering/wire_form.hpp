@@ -21,12 +21,12 @@ struct BufferList {
   const std::int32_t* end() const { return index.data() + count; }
 };
 
-/// One of them: what a row and head of a tensor becomes.
+/// One buffer of a wire form: what a row and head of a tensor becomes in it.
 struct WireBuffer {
   BufferRole role = BufferRole::q;
   ElementType type = ElementType::f32;
   std::int32_t width = 0;  ///< elements
-  /// Of one row.
+  /// Bytes of one row.
   std::int64_t row_bytes(HeadRange heads) const {
     return std::int64_t{heads.count()} * width * element_bytes(type);
   }

@@ -25,8 +25,8 @@ enum class Logits : std::uint8_t { full, chunked };
 /// What the user asked for besides batch, topology and model. Part of the plan's inputs.
 struct PlanOptions {
   Bytes memory_cap;  ///< per rank; 0: none was given
-  bool device_cap =
-      false;  ///< without a memory_cap: the ranks of a device fit its memory, where it is stated
+  /// Without a memory_cap: the ranks of a device fit its memory, where it is stated.
+  bool device_cap = false;
   Recompute recompute = Recompute::none;
   bool offload_activations = false;  ///< layer inputs wait in host memory; only with Recompute::full
   Logits logits = Logits::full;
@@ -49,8 +49,8 @@ struct LevelBytes {
   }
 };
 
-/// What one rank holds at the fullest moment of a step, term by term. Empty: left out, because an input does
-/// not say it or because it does not arise.
+/// What one rank holds at the fullest moment of a step, term by term. An empty term is left out, because an
+/// input does not say it or because it does not arise.
 struct MemoryTerms {
   Bytes state;                  ///< weights, gradients and optimiser state
   Bytes activations;            ///< of a rank's own tokens: what layers keep, and a layer computed again
@@ -100,7 +100,7 @@ struct Candidate {
   std::optional<Duration> step_time;
   std::optional<std::string> rejected;  ///< the reason
   bool settled = true;                  ///< of its time, as Prediction::settled; true without one
-  /// The step takes longer than this, which another candidate does not; its simulation was ended here.
+  /// The step takes longer than this, and another candidate's does not. The simulation was ended here.
   std::optional<Duration> slower_than = {};
   bool operator==(const Candidate&) const = default;
 };

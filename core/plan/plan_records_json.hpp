@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The records of a plan file: transfers, reductions, tasks, spans. They are most of it, so a file's are read
-// one by one while its text is parsed, and the values of the whole text are never in memory together. Inside
-// of read_plan.
+// The records of a plan file: transfers, reductions, tasks, spans. They are most of a file, so they are read
+// one by one while its text is parsed. The values of the whole text are never in memory together. Inside of
+// read_plan.
 #pragma once
 
 #include <cstdint>
@@ -14,14 +14,14 @@
 
 namespace strata::detail {
 
-/// Reads lists of records: those that were handed out by a fold, or what the document has.
+/// Reads lists of records: those that a fold handed out, or those that the document has.
 class ReadRecords {
  public:
   /// For JsonDocument::read_file; refers to this object.
   JsonFold fold();
 
-  /// The records of a list. `ready` is -1 where it is left out. InputError naming the place of a record that
-  /// is none.
+  /// The records of a list. `ready` is -1 where it is left out. Throws InputError naming the place of what is
+  /// no record.
   std::vector<Transfer> transfers(const JsonValue& list);
   std::vector<Reduction> reductions(const JsonValue& list);
   std::vector<AttentionTask> tasks(const JsonValue& list);

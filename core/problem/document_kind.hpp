@@ -25,11 +25,12 @@ enum class DocumentKind : std::uint8_t {
 /// "a batch", "a cost profile".
 std::string_view described(DocumentKind kind);
 
-/// By the fields that no other kind has; nothing for other values and for objects without them.
+/// The kind, told by the fields that no other kind has. Nothing for other values and for objects without such
+/// fields.
 std::optional<DocumentKind> kind_of(const JsonValue& value);
 
-/// Throws InputError when the object is of another kind than `expected`; what has the fields of both, or of
-/// none, is left to the reader.
+/// Throws InputError when the object is of another kind than `expected`. An object with the fields of both
+/// kinds, or of none, is left to the reader.
 void expect_kind(const JsonValue& value, DocumentKind expected);
 
 }  // namespace strata

@@ -42,7 +42,8 @@ class ConfigKeys {
   void mark_repeats_of(const ConfigKeys& other);
   /// Whether the key is there and null.
   bool is_null(std::string_view name) const;
-  /// Whether the key was stated (not null) and whether anybody asked for it. Marks nothing.
+  /// The value of a key that was stated (not null) and that nobody asked for; nothing otherwise. Marks
+  /// nothing.
   std::optional<JsonValue> unused(std::string_view name) const;
   /// Every stated key that nobody asked for, in file order, as it may stand in a message.
   std::vector<std::string> unused_keys() const;

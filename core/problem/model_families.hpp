@@ -46,8 +46,8 @@ enum class WindowRule : std::uint8_t {
 struct ModelFamily {
   std::string_view model_type;
   WindowRule window = WindowRule::none;
-  bool default_window =
-      false;  ///< the library has a window where sliding_window is left out, none where it is null
+  /// The library has a window where sliding_window is left out, and none where it is null.
+  bool default_window = false;
   ExpertRule experts = ExpertRule::none;
   KvRule kv = KvRule::stated;
   FfnRule ffn = FfnRule::stated;

@@ -20,7 +20,8 @@ struct ModelReading {
   std::string model_type;  ///< of a Hugging Face configuration; empty for Strata's own keys
   /// What was assumed, and what of the file is not part of a shape.
   std::vector<std::string> notes;
-  std::string element_type_note;  ///< the same about the element type, for it may be overridden; or empty
+  /// The note about the element type, which may be overridden; empty where there is none.
+  std::string element_type_note;
   /// Keys of the file that were not used, in file order, with the way from the root.
   std::vector<std::string> unused_keys;
 };

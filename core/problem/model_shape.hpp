@@ -31,9 +31,10 @@ std::string_view to_string(Recompute recompute);
 
 /// Mixture of experts: in all layers but `dense_layers` the feed-forward network is a choice among experts.
 struct ExpertShape {
-  std::int32_t routed = 0;  ///< experts of a layer among which a router chooses; 0: a model without experts
-  std::int32_t per_token = 0;     ///< of them, those that a token passes
-  std::int64_t ffn = 0;           ///< inner width of one of them
+  /// Experts of a layer among which a router chooses; 0: a model without experts.
+  std::int32_t routed = 0;
+  std::int32_t per_token = 0;     ///< experts that a token passes
+  std::int64_t ffn = 0;           ///< inner width of one expert
   std::int64_t shared_ffn = 0;    ///< inner width of the experts that every token passes, together
   std::int32_t dense_layers = 0;  ///< layers without experts
   bool operator==(const ExpertShape&) const = default;

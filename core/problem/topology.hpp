@@ -48,7 +48,8 @@ struct Topology {
   std::int32_t rank_count() const { return static_cast<std::int32_t>(rank_device.size()); }
 };
 
-/// Throws InputError naming `where`: indices in range, positive bandwidths, every two ranks have a route.
+/// Throws InputError naming `where` unless indices are in range, bandwidths are positive and every two ranks
+/// have a route.
 void validate(const Topology& topology, std::string_view where);
 /// The first `rank_count` ranks; the rest of the machine stays. Throws InputError when there are fewer.
 Topology with_ranks(const Topology& topology, std::int32_t rank_count);
@@ -61,8 +62,8 @@ std::string topology_names();
 
 /// Wider than any machine, and narrow enough for the simulator's clock.
 inline constexpr std::int32_t kMostCores = 65536;
-/// A route table has an entry for every pair of a device and a vertex where no two devices are connected
-/// alike.
+/// No topology has ranks on more devices. Where no two of them are connected alike, a route table has an
+/// entry for every pair of such a device and a vertex.
 inline constexpr std::int32_t kMaxRankDevices = 4096;
 
 }  // namespace strata

@@ -11,14 +11,14 @@ namespace strata {
 
 /// A copy in bytes, whichever side is a message.
 struct CopyBytes {
-  std::int64_t row_bytes = 0;      ///< that one row copies
+  std::int64_t row_bytes = 0;      ///< bytes that one row copies
   std::int64_t source_stride = 0;  ///< from row to row
   std::int64_t target_stride = 0;
 };
 CopyBytes copy_bytes(const RankProgram& program, const RowCopy& copy);
 
-/// Rows that the copy touches of `buffer`, its source or target: of a message they are bytes. Buffers that do
-/// not exist count as rows.
+/// Rows of `buffer`, its source or target, that the copy touches. Rows of a message are bytes. A buffer that
+/// does not exist counts as one with rows.
 std::int64_t rows_touched(const RankProgram& program, const RowCopy& copy, std::int32_t buffer);
 
 /// Payload of tensor kv that the forward pass sends: kv buffers, and what of them was copied into messages.

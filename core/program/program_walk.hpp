@@ -19,8 +19,8 @@ struct StuckInstruction {
   std::int32_t instruction = 0;
 };
 
-/// One pass of a program as the walk sees it: when an instruction may start, and with whom it exchanges.
-/// A thousandth of the program, so that a verifier need not keep all ranks' programs.
+/// One pass of a program as the walk sees it: when an instruction may start, and with whom it exchanges. It
+/// is a thousandth of the program, so a verifier need not keep all ranks' programs.
 struct PassOutline {
   struct Item {
     std::int32_t stream = 0;

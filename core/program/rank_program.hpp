@@ -18,9 +18,11 @@
 
 namespace strata {
 
-/// What a buffer holds. The first row of names are the rank's own tensors (inputs q, kv, d_o; results o, lse,
-/// dq, dkv); the same names serve received rows. `*_acc` are f32 running values. A message is bytes on their
-/// way to or from one peer or several: rows of other buffers, copied in or out.
+/// What a buffer holds. The names up to dkv are the rank's own tensors (inputs q, kv, d_o; results o, lse,
+/// dq, dkv); the same names serve received rows. `*_acc` are running values. A message is bytes on their way
+/// to or from one peer or several: rows of other buffers, copied in or out.
+/// The element type is E, the program's own, except for these: lse, delta and `*_acc` are f32, and so are dq
+/// and dkv that were received or accumulated. A message has rows of one byte each.
 enum class BufferRole : std::uint8_t {
   q,
   kv,
@@ -29,12 +31,12 @@ enum class BufferRole : std::uint8_t {
   d_o,
   delta,
   dq,
-  dkv,  // E except lse, delta, and, when received or accumulated, dq, dkv: f32
+  dkv,
   o_acc,
   lse_acc,
   dq_acc,
   dkv_acc,
-  message  // bytes: rows of one byte each
+  message
 };
 std::string_view to_string(BufferRole role);
 constexpr bool counts_kv_heads(BufferRole role) {
@@ -47,9 +49,10 @@ struct Buffer {
   BufferRole role = BufferRole::q;
   ElementType type = ElementType::f32;
   std::int64_t rows = 0;
-  HeadRange heads;          ///< absolute heads held (KV heads for kv, dkv, dkv_acc)
-  std::int32_t width = 0;   ///< elements per row and head; 1 for lse and delta
-  bool persistent = false;  ///< lives over both passes; otherwise only between first write and last read
+  HeadRange heads;         ///< absolute heads held (KV heads for kv, dkv, dkv_acc)
+  std::int32_t width = 0;  ///< elements per row and head; 1 for lse and delta
+  /// Lives over both passes; otherwise only between first write and last read.
+  bool persistent = false;
   std::int64_t arena_offset = 0;  ///< bytes, multiple of kArenaAlignment
   bool operator==(const Buffer&) const = default;
 
@@ -63,8 +66,8 @@ struct Buffer {
 };
 inline constexpr std::int64_t kArenaAlignment = 256;
 
-/// In one exchange the rows for one peer travel as one message, but for those of one buffer and slice of at
-/// least so many bytes: these may travel alone.
+/// In one exchange the rows for one peer travel as one message. Rows of one buffer and slice that take at
+/// least so many bytes may travel alone.
 inline constexpr std::int64_t kOwnMessageBytes = std::int64_t{256} << 10;
 
 /// One message: rows of one buffer that go to, or come from, one peer.
@@ -181,9 +184,9 @@ struct AccumulateGradient {
   bool operator==(const AccumulateGradient&) const = default;
 };
 
-/// Work on all rows of buffers: `linear` stands for the layer's matrix products (costed, not run);
-/// zero fills `target` with 0 (lse_acc: -inf); delta: target = rowsum(source * other), d_o and o;
-/// cast: target (E) = source (f32).
+/// Work on all rows of buffers. `linear` stands for the layer's matrix products, which are costed and not
+/// run. `delta` sets target = rowsum(source * other), of d_o and o. `cast` sets target (E) = source (f32).
+/// `zero` fills `target` with 0, and lse_acc with -inf.
 enum class TokenWorkKind : std::uint8_t { linear, delta, cast, zero };
 std::string_view to_string(TokenWorkKind kind);
 struct TokenWork {
@@ -238,7 +241,7 @@ inline TokenWork token_work(TokenWorkKind kind, std::int32_t target, std::int32_
                             std::int32_t other = -1) {
   return {kind, 0, {}, target, source, other};
 }
-/// The same: places the buffers back to back and sets the arena to what they take.
+/// For programs written by hand, too: places the buffers back to back and sets the arena to what they take.
 void place_buffers(RankProgram& program);
 
 /// "Exchange", "Attention", ...: the IR's name of the operation's kind; TokenWork as "TokenWork.delta" etc.
@@ -256,8 +259,9 @@ struct Access {
 /// Appends the accesses of `op`, in a fixed order; neighbouring ranges of one buffer may be reported as the
 /// range that spans them.
 void append_accesses(const RankProgram& program, const Operation& op, std::vector<Access>& out);
-/// Payload bytes that the operation sends / moves locally / allowed pairs x heads that it computes.
+/// Payload bytes that the operation sends.
 Bytes sent_bytes(const RankProgram& program, const Operation& op);
+/// Allowed pairs x heads that the operation computes.
 std::int64_t attention_pairs(const Operation& op);
 /// Useful FLOPs: 2 (k_dim + v_dim) per pair forward; backward counts the 7 products executed by the split
 /// deterministic kernels: 8 k_dim + 6 v_dim per pair (14 d when equal).

@@ -47,7 +47,7 @@ struct Timeline {
   std::vector<std::int32_t> rank_device = {};
   bool operator==(const Timeline&) const = default;
 
-  /// That served `rank`.
+  /// The device that served `rank`.
   std::int32_t device(std::int32_t rank) const;
   /// End of the last event of `repeat`.
   Duration makespan(std::int32_t repeat = 0) const;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The backward schedule derived from the forward one (Wave::backward says how), so that strategies describe
-// only forward. Tasks repeat at the same steps; kv and q are sent again or kept; d_o goes to ranks that
-// compute for queries they do not own; dq goes straight home after its last contribution, dkv as the policy
-// says, both as Reductions (ScheduleStep::reductions), so that nothing is expanded to unicasts.
+// The backward schedule is derived from the forward one (Wave::backward says how), so that strategies
+// describe only forward. Tasks repeat at the same steps. kv and q are sent again or kept. d_o goes to ranks
+// that compute for queries they do not own. dq goes straight home after its last contribution, dkv as the
+// policy says. Both go as Reductions (ScheduleStep::reductions), so that nothing is expanded to unicasts.
 #pragma once
 
 #include <vector>
@@ -28,7 +28,8 @@ struct DocumentNumbers {
 std::vector<ScheduleStep> derive_gradient_moves(const Wave& wave, const ModelShape& model,
                                                 const OwnerTable& owners, DocumentNumbers documents);
 
-/// derive_backward from the gradient moves of all documents, which may stand in any order within a step.
+/// What derive_backward gives, put together from the gradient moves of all documents. They may stand in any
+/// order within a step.
 CommSchedule complete_backward(const Wave& wave, std::vector<ScheduleStep> gradient_moves);
 
 }  // namespace strata

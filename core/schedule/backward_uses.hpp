@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// When ranks use the rows of a document for the last time: what decides when a received slice's gradient goes
+// When ranks use the rows of a document for the last time. This decides when a received slice's gradient goes
 // home. Inside of derive_backward.
 #pragma once
 
@@ -71,7 +71,7 @@ class UseTable {
     later_[{document, rank}].push_back(use);
   }
 
-  /// Appends to `overlaps` those of (document, rank) that share rows and heads with the slice.
+  /// Appends to `overlaps` the uses by `rank` that share rows and heads with the slice.
   void overlapping(const TokenSpan& span, HeadRange heads, std::int32_t rank,
                    std::vector<Use>& overlaps) const {
     const auto take = [&](const Use& use) {
@@ -162,7 +162,7 @@ class UseTable {
     const std::size_t* const offset = cell_offsets_.data() + position;
     const auto begin = cells_.begin() + static_cast<std::ptrdiff_t>(offset[0]);
     const auto end = cells_.begin() + static_cast<std::ptrdiff_t>(offset[1]);
-    // Where all ranks have a cell it stands in its place.
+    // Where all ranks have a cell, a rank's cell stands at the rank's number.
     const auto cell =
         end - begin == rank_count_
             ? begin + rank
@@ -258,8 +258,9 @@ class CommonLastUse {
   const UseTable& table_;
   const Transfer* before_ = nullptr;  // the multicast asked for last
   std::int32_t step_ = -1;            // the last use of its targets
-  std::vector<std::int32_t> until_;   // by rank: the row up to which it uses rows in `step_` last, or -1
-  std::vector<std::int32_t> known_;   // ranks whose `until_` may not be -1
+  // [rank] the row up to which it uses rows for the last time in `step_`, or -1
+  std::vector<std::int32_t> until_;
+  std::vector<std::int32_t> known_;  // ranks whose `until_` may not be -1
 };
 
 }  // namespace strata::detail

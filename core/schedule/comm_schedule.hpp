@@ -20,8 +20,8 @@ namespace strata {
 ///   o        [v_dim] E + f32 LSE: the finished output of the rows
 ///   o_part   [v_dim] E + f32 LSE: the merge of what the source computed for the rows
 ///   d_o      [v_dim] E + f32 final LSE + f32 delta        (backward)
-///   dq       [k_dim] f32          dkv     [k_dim + v_dim] f32   (backward; only in Reductions; sums, hence
-///   f32)
+///   dq       [k_dim] f32          dkv     [k_dim + v_dim] f32
+/// dq and dkv occur in backward only, in Reductions only; they are sums, hence f32.
 enum class TensorKind : std::uint8_t { q, kv, o, o_part, d_o, dq, dkv };
 std::string_view to_string(TensorKind tensor);
 constexpr bool counts_kv_heads(TensorKind tensor) {
@@ -42,7 +42,7 @@ struct Transfer {
 };
 
 /// The mirror image of a multicast, in backward only: every rank of `sources` sends its accumulated dq or dkv
-/// of the slice to `target`, which adds them in (step, source rank) order. Kept as one record because a
+/// of the slice to `target`, which adds them in (step, source rank) order. It is one record because a
 /// multicast to n ranks comes home as n slices. `sources` are sorted, disjoint, not adjacent, and do not
 /// contain `target`.
 struct Reduction {
@@ -69,8 +69,8 @@ struct ScheduleStep {
   CollectiveKind collective = CollectiveKind::none;
   std::vector<Transfer> transfers;   ///< sorted by (tensor, span, heads, source, targets, lane, ready)
   std::vector<AttentionTask> tasks;  ///< sorted by (rank, query, key, heads)
-  std::vector<Reduction>
-      reductions;  ///< backward only; sorted by (tensor, span, heads, target, sources, ...)
+  /// Backward only; sorted by (tensor, span, heads, target, sources, ...).
+  std::vector<Reduction> reductions;
   bool operator==(const ScheduleStep&) const = default;
 };
 
@@ -84,10 +84,10 @@ struct CommSchedule {
   bool operator==(const CommSchedule&) const = default;
 };
 
-/// What becomes of forward-received q and kv in backward, and the way dK/dV go home.
+/// Whether q and kv that were received in forward are kept for backward or sent again.
 enum class BackwardKeep : std::uint8_t { retain, refetch };
-/// owner: straight to the owner after the last use. reverse_tree: back along the forward transfers, summed at
-/// every hop. explicit_steps: as written in BackwardPolicy::steps.
+/// The way dK and dV go home. owner: straight to the owner after the last use. reverse_tree: back along the
+/// forward transfers, summed at every hop. explicit_steps: as written in BackwardPolicy::steps.
 enum class GradientReturn : std::uint8_t { owner, reverse_tree, explicit_steps };
 
 struct BackwardPolicy {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sets of ranks: one that changes rank by rank, and going through those that are kept as sorted, disjoint
+// Sets of ranks: one that changes rank by rank, and ways to go through sets that are kept as sorted, disjoint
 // ranges.
 #pragma once
 

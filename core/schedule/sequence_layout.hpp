@@ -28,8 +28,8 @@ struct OwnedSpan {
   auto operator<=>(const OwnedSpan&) const = default;
 };
 
-/// Position of `document` in `documents`, which ascend, or -1 when it is not there. At once where the numbers
-/// are consecutive, else by bisection.
+/// Position of `document` in `documents`, which ascend, or -1 when it is not there. It is found at once where
+/// the numbers are consecutive, else by bisection.
 std::int64_t position_of(std::span<const std::int32_t> documents, std::int32_t document);
 
 /// The owners of every document of a wave, sorted by begin, found by document number. Its size grows with the

@@ -13,10 +13,10 @@
 
 namespace strata::detail {
 
-/// Of all instructions of a pass, one after another.
+/// The accesses of all instructions of a pass, one instruction after another.
 struct Accesses {
   std::vector<Access> list;
-  std::vector<std::size_t> ends;  ///< [instruction]
+  std::vector<std::size_t> ends;  ///< [instruction] where its accesses end in `list`
 
   std::span<const Access> of(std::size_t instruction) const {
     const std::size_t begin = instruction == 0 ? 0 : ends[instruction - 1];

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What verification finds in one rank's program on its own, and what it must remember of it to compare it
-// with the other ranks'. With it lint lowers, digests and checks rank by rank, each program while it is still
-// in the cache. Inside of verify_programs; not for use elsewhere but where a wave is lowered for lint.
+// A summary of one rank's program: what verification finds in the program on its own, and what it must
+// remember to compare the program with the other ranks'. Thanks to summaries lint lowers, digests and checks
+// rank by rank, each program while it is still in the cache. Only verify_programs uses this, and the code
+// that lowers a wave for lint.
 #pragma once
 
 #include <array>
@@ -17,8 +18,9 @@
 
 namespace strata {
 
-/// What one exchange sends to, or receives from, one peer: how many parts, and a running digest of the rows
-/// of each in order (MessageLayouts::digest). Equal programs are not at stake but equal lists.
+/// The parts that one exchange sends to one peer, or receives from it. `count` says how many there are.
+/// `rows` is a running digest of the rows of each part, in order (MessageLayouts::digest). It tells lists of
+/// parts apart, not programs.
 struct PeerFlow {
   std::int32_t step = 0, lane = 0, peer = 0;
   std::int32_t count = 0;
@@ -29,7 +31,8 @@ struct PeerFlow {
 struct PassSummary {
   PassOutline outline;
   std::vector<PeerFlow> sends, receives;  ///< sorted
-  std::int32_t unknown_peer = -1;         ///< the first exchange that names a peer that does not exist
+  /// The first exchange that names a peer that does not exist; -1: none.
+  std::int32_t unknown_peer = -1;
 };
 
 struct ProgramSummary {
@@ -41,16 +44,18 @@ struct ProgramSummary {
   const PassSummary& pass(Pass which) const { return passes[static_cast<std::size_t>(which)]; }
 };
 
-/// At most `limit` violations of each kind, at least 1. `place` names the wave.
+/// Checks one of `rank_count` programs on its own. `limit`, at least 1, is the most violations in each of the
+/// two lists. `place` names the wave.
 ProgramSummary summarize_program(const RankProgram& program, std::size_t rank_count, const std::string& place,
                                  std::size_t limit);
 
-/// Every rank's summary of one wave, [rank]: what each rank found, whether both ends of every exchange agree,
-/// and whether the programs run to their end; at most `limit` violations, at least 1.
+/// The violations of one wave, from the summaries of its programs, [rank]. They are those of each summary,
+/// exchanges whose ends do not agree, and programs that do not run to their end. `limit`, at least 1, is the
+/// most violations.
 std::vector<Violation> verify_summaries(std::vector<ProgramSummary> summaries, const std::string& place,
                                         std::size_t limit);
 
-/// "waves[0].programs[3].forward[7]".
+/// A violation at an instruction: its place is "waves[0].programs[3].forward[7]" where `place` is "waves[0]".
 Violation program_violation(std::string rule, const std::string& place, std::int32_t rank, Pass pass,
                             std::size_t instruction, std::string message);
 

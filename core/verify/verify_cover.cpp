@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sorted sweeps over rows. A demand walks the supplies it spans; blocks of 64 supplies that serve it whole
-// are passed in one go, so that many demands over many supplies stay cheap even in a plan made to be slow.
+// The check sweeps over rows that are sorted. A demand walks over the supplies that it spans. It passes a
+// block of 64 supplies in one go where all of them serve it. So many demands over many supplies stay cheap,
+// even in a plan made to be slow.
 #include "core/verify/verify_cover.hpp"
 
 #include <algorithm>
@@ -9,9 +10,11 @@ namespace strata::detail {
 
 namespace {
 
+/// Supplies of a block.
 constexpr std::size_t kBlock = 64;
 
-/// By first row, then moves before tasks, both in their order, so that reports do not depend on the sort.
+/// Regions are ordered by first row. Where these are equal, moves stand before all others, and both keep the
+/// order of their numbers. So reports do not depend on the sort.
 constexpr auto kByBegin = [](const Region& a, const Region& b) {
   if (a.begin != b.begin) return a.begin < b.begin;
   if ((a.origin < 0) != (b.origin < 0)) return b.origin < 0;
@@ -24,7 +27,8 @@ void sort_by_begin(std::span<Region> regions) {
   }
 }
 
-/// The heads that all regions share as a common range, owned rows aside; {0, 0} when they differ.
+/// The range of heads that all regions have; {0, 0} when they differ. Owned rows are left out of account, for
+/// they have all heads.
 HeadRange common_heads(std::span<const Region> supply, std::span<const Region> demand, HeadRange all_heads) {
   HeadRange common = all_heads;
   bool first = true;
@@ -137,7 +141,7 @@ CoverProblem CoverCheck::run_plane(std::span<const Region> supply, std::span<con
             heads};
   }
   summarise(supply);
-  std::size_t first = 0;  // supply that ends after the demand begins
+  std::size_t first = 0;  // the first supply that ends after the demand begins
   for (const Region& wanted : demand) {
     while (first < supply.size() && supply[first].end <= wanted.begin) ++first;
     std::int64_t row = wanted.begin;

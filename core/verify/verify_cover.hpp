@@ -16,7 +16,8 @@ struct Region {
   std::int64_t begin = 0, end = 0;
   HeadRange heads;
   std::int32_t step = 0;
-  std::int32_t origin = 0;  ///< a move >= 0; else, of supply kOwned or kKept, of demand ~task
+  /// The number of a move, or what is below 0: kOwned or kKept for a supply, ~task for a demand.
+  std::int32_t origin = 0;
 };
 inline constexpr std::int32_t kOwned = -1;  ///< all heads, whatever `heads` says
 inline constexpr std::int32_t kKept = -2;   ///< received in an earlier pass
@@ -39,9 +40,8 @@ struct CoverProblem {
 /// Reusable scratch of the check.
 class CoverCheck {
  public:
-  /// The first problem found, or one with CoverFault::none. Sorts both lists. `all_used`: supplies with an
-  /// origin
-  /// >= 0 must be demanded. O(n log n) for each range of heads between two head borders.
+  /// The first problem found, or one with CoverFault::none. Sorts both lists. With `all_used`, supplies with
+  /// an origin >= 0 must be demanded. O(n log n) for each range of heads between two head borders.
   CoverProblem run(std::span<Region> supply, std::span<Region> demand, HeadRange all_heads, bool all_used);
 
  private:
@@ -50,8 +50,8 @@ class CoverCheck {
   CoverProblem run_plane(std::span<const Region> supply, std::span<const Region> demand, HeadRange heads,
                          bool all_used);
   void summarise(std::span<const Region> supply);
-  /// First supply from `at` on, which holds row `row`, that the demand cannot simply pass; `row` becomes its
-  /// first row still needed.
+  /// Passes supplies from `at` on that hold `row`, the demand's first row still needed, and come in time.
+  /// `row` moves to the end of each. Returns the first supply that was not passed.
   std::size_t pass(std::span<const Region> supply, std::size_t at, const Region& demand,
                    std::int64_t& row) const;
 

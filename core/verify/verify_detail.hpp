@@ -21,8 +21,8 @@ namespace strata::detail {
 /// Bounds that keep every product of the verifier inside int64 and its memory proportional to the plan.
 inline constexpr std::int32_t kMaxLanes = 16;
 inline constexpr std::int64_t kMaxDocumentTokens = std::numeric_limits<std::int32_t>::max();
-inline constexpr std::int64_t kMaxDocumentRanks = std::int64_t{1}
-                                                  << 26;  ///< document numbers covered x ranks
+/// Document numbers covered x ranks.
+inline constexpr std::int64_t kMaxDocumentRanks = std::int64_t{1} << 26;
 
 /// Violations up to a limit.
 class Findings {
@@ -99,11 +99,11 @@ class OwnerCursor {
   std::size_t at_ = 0;
 };
 
-/// A Transfer (end: its source) or a Reduction (end: its target) in the form that the sweeps use.
+/// A Transfer or a Reduction in the form that the sweeps use.
 struct Move {
   std::int64_t begin = 0, end = 0;
   HeadRange heads;
-  std::int32_t rank = 0;  ///< the single end
+  std::int32_t rank = 0;  ///< the single end: a source, or the target of a Reduction
   std::int32_t step = 0;
   std::int32_t ready = 0;
   std::int32_t index = 0;  ///< in its step
@@ -157,7 +157,7 @@ enum class Pass : std::uint8_t { forward, backward };
 void verify_records(const WaveIndex& wave, const std::vector<ScheduleStep>& steps, Pass pass,
                     const std::string& where, Findings& findings);
 enum class RecordKind : std::uint8_t { moves, tasks };
-/// The part of it that concerns the records of one kind in steps[step].
+/// The part of verify_records that concerns the records of one kind in steps[step].
 void verify_records(const WaveIndex& wave, const std::vector<ScheduleStep>& steps, std::size_t step,
                     RecordKind kind, Pass pass, const std::string& where, Findings& findings);
 
@@ -178,13 +178,15 @@ void verify_forward_flow(const WaveIndex& wave, const ScheduleIndex& forward, Do
 /// The same for q, kv and d_o in backward, and dq and dkv come home once, after their last contribution.
 void verify_backward_flow(const WaveIndex& wave, const ScheduleIndex& forward, const ScheduleIndex& backward,
                           Findings& findings);
-/// What verify_backward_flow adds to verify_forward_flow where backward is derived: `gradients` are the moves
-/// of derive_gradient_moves. The others and the tasks are those of forward, so q and kv are there as they
-/// were there: sent again by the same transfers, or kept, which is the same without waiting for them.
+/// What verify_backward_flow adds to verify_forward_flow where backward is derived. `gradients` are the moves
+/// of derive_gradient_moves. The other moves and the tasks are those of forward. So a rank has q and kv when
+/// it had them in forward: the same transfers send them again, or they were kept, which is the same without a
+/// wait.
 void verify_gradient_flow(const WaveIndex& wave, const ScheduleIndex& forward, const ScheduleIndex& gradients,
                           Documents documents, Findings& findings);
 
-/// The numbers of a plan whose inputs and waves have been checked; `backward`: of its waves.
+/// The numbers of a plan whose inputs and waves have been checked. `backward` is the backward schedule of
+/// each wave.
 void verify_numbers(const Plan& plan, const std::vector<CommSchedule>& backward, Findings& findings);
 
 }  // namespace strata::detail

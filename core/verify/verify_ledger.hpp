@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Collects what every rank has and wants of one tensor of one document, and asks CoverCheck rank by rank.
-// Multicasts are taken as sets of ranks: of two that continue each other only the ranks in one of the two are
-// looked at, so that a document cut into many pieces costs what changes from piece to piece.
+// Multicasts are taken as sets of ranks. Where one continues another, only the ranks that are in exactly one
+// of the two are looked at. So a document cut into many pieces costs what changes from piece to piece.
 #pragma once
 
 #include <algorithm>
@@ -49,7 +49,7 @@ class RegionsByRank {
     for (const Arrived& one : arrived_) grouped_[begins_[static_cast<std::size_t>(one.rank)]++] = one.region;
     arrived_.clear();
   }
-  /// Those of `rank` in the order in which they came, between `group` and `clear`.
+  /// The regions of `rank` in the order in which they came, between `group` and `clear`.
   std::span<Region> of(std::int32_t rank) {
     const auto r = static_cast<std::size_t>(rank);
     return {grouped_.data() + begins_[r] - counts_[r], counts_[r]};
@@ -83,9 +83,9 @@ class Ledger {
         supply_(static_cast<std::size_t>(rank_count)),
         demand_(static_cast<std::size_t>(rank_count)) {}
 
-  /// Supplies that continue each other and demands that repeat each other become one from here on, which
-  /// changes no verdict but hides which move or task it was. A rank may receive a document in a hundred
-  /// pieces; joined they are two or three.
+  /// From here on, with `join`, supplies that continue each other become one, and so do demands that repeat
+  /// each other. This changes no verdict, but hides which move or task it was. A rank may receive a document
+  /// in a hundred pieces; joined they are two or three.
   void join(bool join) { join_ = join; }
 
   void supply(std::int32_t rank, const Region& region) {
@@ -161,7 +161,8 @@ class Ledger {
  private:
   static constexpr std::int64_t kNotInRun = -1;
 
-  /// Ready together, for the same heads, and both received in this pass or of the same other origin.
+  /// Whether two supplies are ready together, for the same heads, and were both received in this pass or have
+  /// the same other origin.
   static bool alike(const Region& a, const Region& b) {
     const bool same_kind = a.origin < 0 ? a.origin == b.origin : b.origin >= 0;
     return same_kind && a.step == b.step && a.heads == b.heads;
@@ -180,7 +181,7 @@ class Ledger {
   }
 
   bool join_ = true;
-  std::vector<Region> newest_;          // of each rank's supplies, not yet in its list; end 0: none
+  std::vector<Region> newest_;          // [rank] its newest supply, not yet in its list; end 0: none
   std::vector<std::int32_t> supplied_;  // the ranks that have one
   std::vector<std::int32_t> ranks_;     // scratch of `settle`
   Region run_;                          // the last of supplies to sets of ranks that continue each other

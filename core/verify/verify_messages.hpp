@@ -23,11 +23,11 @@ class MessageLayouts {
   /// Buffers and rows that the instructions name must exist.
   MessageLayouts(const RankProgram& program, Pass pass);
 
-  /// The first copy between buffers that are not alike, or the first bytes of a message that are not both
+  /// The first fault: a copy between buffers that are not alike, or bytes of a message that are not both
   /// copied and exchanged, once each way.
   const std::optional<Fault>& fault() const { return fault_; }
-  /// Of the part's rows in order: their element type, bytes and number. Neighbours that are alike count
-  /// together, so that a part and the message that it meets have equal digests.
+  /// A digest of the part's rows in order: their element type, bytes and number. Neighbours that are alike
+  /// count together, so that a part and the message that it meets have equal digests.
   std::uint64_t digest(const ExchangePart& part) const;
 
  private:

@@ -153,8 +153,8 @@ std::vector<Violation> verify_plan(const Plan& plan, std::size_t limit, std::vec
   detail::verify_mask_kind(plan, findings);
   detail::verify_batch(plan, findings);
   detail::verify_lowering(plan, findings);
-  const bool numbered =
-      findings.empty();  // documents are those of the batch, so waves are no larger than the plan
+  // Documents are those of the batch, so waves are no larger than the plan.
+  const bool numbered = findings.empty();
   std::vector<Violation> found = findings.take();
   if (!numbered) return found;
   std::vector<CommSchedule> derived;

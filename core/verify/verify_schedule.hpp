@@ -28,9 +28,8 @@ struct Violation {
 /// Ranks that may each send a part of one row and head to its owner. An executor merges them, and the owner's
 /// own part, at once.
 inline constexpr std::int64_t kMaxPartialOutputs = 1023;
-/// The limit of the verifier (docs/plan-format.md) that a model, or a wave of it with these ascending
-/// document numbers, is beyond; nothing when it is within all. A planner rejects what the verifier would
-/// refuse.
+/// The limit of the verifier (docs/plan-format.md) that is exceeded by a model, or by a wave of it with these
+/// ascending document numbers. Nothing when none is. A planner rejects what the verifier would refuse.
 std::optional<Violation> beyond_limits(const std::vector<std::int32_t>& documents, const ModelShape& model,
                                        std::int32_t rank_count);
 

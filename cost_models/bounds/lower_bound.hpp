@@ -20,13 +20,14 @@ struct LowerBound {
   Duration bound;    ///< the larger
   ActiveBound active = ActiveBound::compute;
   Bytes memory;  ///< the least that the largest rank holds when one wave takes all tokens
-  /// So that the tokens fit what caps memory; 1 where nothing does, 0: none fit.
+  /// The fewest waves with which the tokens can fit what caps memory. 1 where nothing caps it; 0 where no
+  /// number of waves fits.
   std::int64_t least_waves = 1;
   bool operator==(const LowerBound&) const = default;
 };
 
-/// `document_lengths`: of the whole step. `options`: what memory depends on, and what is recomputed. Layers
-/// and linear work as in SimulatorOptions (layers 0: as the model says).
+/// `document_lengths` are those of the whole step. `options` say what memory depends on and what is
+/// recomputed. `layers` and `include_linear` are as in SimulatorOptions (layers 0: as the model says).
 LowerBound lower_bound(const std::vector<std::int64_t>& document_lengths, const ModelShape& model,
                        const Topology& topology, const CostProfile& profile, const PlanOptions& options = {},
                        std::int32_t layers = 0, bool include_linear = true);

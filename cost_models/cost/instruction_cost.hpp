@@ -13,8 +13,8 @@ namespace strata {
 struct InstructionCost {
   std::int64_t work_ns = 0;      ///< of one execution unit at the profile's speed, rounded up
   std::int64_t parallelism = 1;  ///< independent work items; at least 1
-  std::int64_t memory_bytes =
-      0;  ///< read plus written; 0 for attention and linear work, which are not bound by it
+  /// Read plus written; 0 for attention and linear work, which memory does not bound.
+  std::int64_t memory_bytes = 0;
   bool scales_with_speed = false;    ///< whether Device::relative_speed applies: attention and linear work
   std::int64_t extrapolated_ns = 0;  ///< the part of work_ns that comes from outside the measured tables
   bool operator==(const InstructionCost&) const = default;

@@ -47,15 +47,15 @@ struct MemoryPrediction {
 
   /// Takes a rank's terms in one wave into account.
   void add(std::int32_t wave_index, const RankProgram& program, const MemoryTerms& terms);
-  /// The rank that holds most; the first among equals. There is one.
+  /// The rank that holds most; the first among equals. There must be a rank.
   std::int32_t largest_rank() const;
 };
 
-/// What every rank holds; `programs`: [wave][rank].
+/// What every rank holds. `programs` are [wave][rank].
 MemoryPrediction predict_memory(const std::vector<std::vector<RankProgram>>& programs,
                                 const ModelShape& model, const PlanOptions& options,
                                 const Topology& topology);
-/// Peak, terms, rank and arena.
+/// Sets peak, terms, rank and arena.
 void set_memory(const MemoryPrediction& memory, Prediction& predicted);
 
 /// A cap that is exceeded: by one rank, or by the ranks of one device together. Each rank counts with the
@@ -63,7 +63,7 @@ void set_memory(const MemoryPrediction& memory, Prediction& predicted);
 /// one wave, so only the sum of what each can hold is safe.
 struct MemoryExcess {
   std::int32_t rank = 0;   ///< the largest rank concerned
-  std::int32_t ranks = 1;  ///< that share the cap
+  std::int32_t ranks = 1;  ///< how many ranks share the cap
   Bytes needed;
   Bytes allowed;
   std::string cap;  ///< "the memory cap", "the memory of device node0.gpu3"

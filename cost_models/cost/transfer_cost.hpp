@@ -19,10 +19,10 @@ struct PeerTraffic {
   std::int64_t received_bytes = 0;
   bool operator==(const PeerTraffic&) const = default;
 };
-/// Ascending by peer; every peer that the exchange names, also with 0 bytes.
+/// The traffic with every peer that the exchange names, also with 0 bytes; ascending by peer.
 std::vector<PeerTraffic> peer_traffic(const RankProgram& program, const Exchange& exchange);
 
-/// From posting until data may move: launch_ns + parts * part_ns, rounded up.
+/// The time from posting until data may move: launch_ns + parts * part_ns, rounded up.
 Duration issue_time(const Exchange& exchange, const CostProfile& profile);
 
 /// A transfer between two ranks of one device: a copy that reads and writes `bytes` each. Its work is that of

@@ -51,7 +51,7 @@ struct ProfileProvenance {
   bool operator==(const ProfileProvenance&) const = default;
 };
 
-/// What a profile speaks for. Devices by the words of their names (device_words.hpp); types and head
+/// What a profile speaks for. Devices are told by the words of their names (device_words.hpp). Types and head
 /// dimensions are those of the tables.
 struct ProfileCoverage {
   std::vector<std::string> devices;        ///< patterns: "h100", "h100*", "!pcie"
@@ -124,23 +124,23 @@ struct CostProfile {
   ProfileProvenance provenance;
   std::vector<AttentionTable> attention;  ///< sorted by (pass, element_type, head_dim, value_head_dim)
   RowRate copy, merge, add, cast, delta, zero;
-  std::int64_t row_chunk_bytes =
-      0;  ///< row operations split into independent items of this size; 0: one item
+  /// Row operations split into independent items of this size; 0: one item.
+  std::int64_t row_chunk_bytes = 0;
   double linear_flops_per_second = 0;  ///< one execution unit
   double memory_bytes_per_second = 0;  ///< whole device, read plus written; 0: never the limit
   ExchangeRates exchange;
   bool operator==(const CostProfile&) const = default;
 };
 
-/// A number from a table. `extrapolated`: asked for outside what was measured.
+/// A number from a table. `extrapolated` says that it was asked for outside what was measured.
 struct Lookup {
   double value = 0;
   bool extrapolated = false;
 };
 
-/// The table for a model. When there is none for the very shape and type, the nearest head dimension (same
-/// pass; same type if possible, else one of the same size) with `scale` = ratio of k_dim + v_dim, and
-/// extrapolated = true.
+/// The table for a model. Where there is none for the very shape and type, it is that of the nearest head
+/// dimension, with `scale` = ratio of k_dim + v_dim, and extrapolated = true. It has the same pass, and the
+/// same type if possible, else one of the same size.
 struct AttentionTableChoice {
   const AttentionTable* table = nullptr;
   double scale = 1;
@@ -149,15 +149,15 @@ struct AttentionTableChoice {
 AttentionTableChoice find_attention_table(const CostProfile& profile, Pass pass, ElementType type,
                                           std::int32_t head_dim, std::int32_t value_head_dim);
 
-/// Bilinear between grid points, in log2 of the lengths taken as linear between powers of two (so that no
-/// rounding of a math library enters a decision).
+/// Interpolates bilinearly between grid points in log2 of the lengths. The logarithm is taken as linear
+/// between powers of two, so that no rounding of a math library enters a decision.
 Lookup full_ns_per_pair(const AttentionTable& table, std::int64_t query_length, std::int64_t key_length);
 Lookup diagonal_ns_per_pair(const AttentionTable& table, std::int64_t length);
 /// The smallest entry of both tables: no block costs less per pair.
 double best_ns_per_pair(const AttentionTable& table);
 
-/// Throws InputError naming `where`: lengths ascending and positive, sizes consistent, rates positive, both
-/// passes.
+/// Throws InputError naming `where` unless lengths are positive and ascend, sizes are consistent, rates are
+/// positive and both passes are there.
 void validate(const CostProfile& profile, std::string_view where);
 /// Reads and validates. Throws InputError naming `where`.
 CostProfile read_profile(std::string_view text, std::string_view where);
@@ -177,8 +177,8 @@ std::string coverage_text(const ProfileCoverage& coverage);
 
 /// "cpu" or "h100", from public figures (measured = false). Throws InputError for another name.
 CostProfile default_profile(std::string_view name);
-/// The shipped profile that speaks for every device with ranks. Throws InputError naming one for which there
-/// is none, and what to do.
+/// The shipped profile that speaks for every device with ranks. Throws InputError naming a device for which
+/// there is none, and what to do.
 CostProfile default_profile(const Topology& topology);
 /// Throws InputError naming `where` unless the profile speaks for every device with ranks.
 void expect_covered(const CostProfile& profile, const Topology& topology, std::string_view where);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The simulator's clock: events in order of time, those of one instant in the order they were announced, so
-// that equal inputs run equally. A binary heap of runs: events that are announced one after the other for the
-// same instant, as the starts and ends of an all-to-all are, take one place in it. Events that became void
-// are the caller's to recognise and skip.
+// The simulator's clock: events in order of time. Events of one instant come in the order in which they were
+// announced, so that equal inputs run equally. The queue is a binary heap of runs. A run is events that were
+// announced one after the other for the same instant, as the starts and ends of an all-to-all are; it takes
+// one place in the heap. The caller recognises and skips events that became void.
 #pragma once
 
 #include <algorithm>
@@ -59,7 +59,7 @@ class EventQueue {
     free_ = place;
     return popped;
   }
-  /// All that waits, in order.
+  /// All events that wait, in order.
   std::vector<SimulatorEvent> waiting() const {
     std::vector<Run> runs = heap_;
     std::sort(runs.begin(), runs.end(), [](const Run& a, const Run& b) { return later(b, a); });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Max-min fair rates by progressive filling (Bertsekas and Gallager, Data Networks, section 6.5.2): all rates
-// grow together; a flow stops at its own cap or when a resource it uses is full. Knows nothing of links or
-// ranks.
+// grow together, and a flow stops at its own cap or when a resource that it uses is full. This knows nothing
+// of links or ranks.
 #pragma once
 
 #include <cstdint>

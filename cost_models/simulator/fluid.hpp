@@ -10,12 +10,12 @@
 // capacity of the resource that stops the flow and the rates of the slower flows there, subtracted in
 // ascending order, and weights of 1 add up exactly. tests/cost_models/simulator/fluid_test.cpp compares them.
 //
-// One shortcut: of more than 256 flows that share, directly or through others, those that would end soonest
-// after the first end together, late by at most 1/256 of the first one's duration. While they wait they hold
-// their shares, so others are late as well; nothing bounds that for all systems, since a flow that ends late
-// can spare another. Over random all-to-alls the last end moves by at most 1/256 (tests/cost_models/
-// fluid_test.cpp), over recorded packs on real programs the step by at most 0.3 %
-// (tests/planner/search/simulator_shortcuts_test.cpp).
+// There is one shortcut. Of more than 256 flows that share, directly or through others, those that would end
+// soonest after the first end together. They are late by at most 1/256 of the first one's duration. While
+// they wait they hold their shares, so others are late as well. Nothing bounds that for all systems, since a
+// flow that ends late can spare another. Over random all-to-alls the last end moves by at most 1/256
+// (tests/cost_models/simulator/fluid_test.cpp), over recorded packs on real programs the step by at most 0.3
+// % (tests/planner/search/simulator_shortcuts_test.cpp).
 #pragma once
 
 #include <array>
@@ -40,8 +40,8 @@ struct FluidWork {
 
 class FluidSystem {
  public:
-  /// Ends are announced to `events` as EventKind::flow_end (subject: flow, detail: generation).
-  /// `batch_ends`: whether the shortcut is taken; otherwise every flow ends by itself.
+  /// Ends are announced to `events` as EventKind::flow_end (subject: flow, detail: generation). `batch_ends`
+  /// says whether the shortcut is taken; otherwise every flow ends by itself.
   explicit FluidSystem(EventQueue& events, bool batch_ends = true, FluidSolver solver = FluidSolver::in_place)
       : events_(events), batch_ends_(batch_ends), solver_(solver) {}
 
@@ -49,7 +49,8 @@ class FluidSystem {
   std::int32_t add_resource(double capacity);
   void set_capacity(std::int32_t resource, double capacity);
 
-  /// `work` > 0 units at a rate of at most `cap` units per ns. Numbers of ended flows are used again.
+  /// Starts a flow of `work` > 0 units at a rate of at most `cap` units per ns, and returns its number.
+  /// Numbers of ended flows are used again.
   std::int32_t start(double work, double cap, const std::vector<ResourceUse>& uses);
   /// Whether an announced end still holds.
   bool is_current(std::int32_t flow, std::uint32_t generation) const {
@@ -64,12 +65,12 @@ class FluidSystem {
   bool is_settled() const { return changed_flows_.empty() && changed_resources_.empty(); }
   const FluidWork& work() const { return done_; }
 
-  /// Appends everything that decides what comes after `now_ns`, in numbers that do not depend on what the
-  /// clock shows nor on the numbers of flows: equal numbers, equal futures. `names`: [flow] gets a name by
+  /// Appends everything that decides what comes after `now_ns`. The numbers depend neither on what the clock
+  /// shows nor on how flows are numbered: equal numbers mean equal futures. `names`, [flow], gets a name by
   /// which the caller can tell what is whose, -1 for flows that have ended. To be called when settled.
   void append_state(std::int64_t now_ns, std::vector<std::int32_t>& names,
                     std::vector<std::int64_t>& state) const;
-  /// Moves the past and the future of all flows by `by_ns`, but for ends in the queue.
+  /// Moves the past and the future of all flows by `by_ns`, but not their ends in the queue.
   void shift(std::int64_t by_ns);
 
  private:
@@ -81,7 +82,7 @@ class FluidSystem {
     double cap = 0;
     std::int64_t since_ns = 0;
     std::int64_t end_ns = 0;
-    std::uint32_t visit = 0;  // visit_: of a component; visit_ + 1: its rate is found
+    std::uint32_t visit = 0;  // visit_: in the component; visit_ + 1: its rate is found, too
     std::uint32_t generation = 0;
     std::array<std::int32_t, kNear> near{};  // the resources, if these are all
     std::int32_t use_begin = 0;              // in use_resources_ and uses_
@@ -114,10 +115,10 @@ class FluidSystem {
   /// A resource while a component is filled in place.
   struct Filling {
     double left = 0;           // capacity not taken by frozen flows
-    double key = 0;            // at least one entry of levels_ is not above left / growing
+    double key = 0;            // some entry of levels_ for it is not above left / growing
     std::int32_t growing = 0;  // flows; 0: not of the component, or full
   };
-  /// A level at which a resource may be full, lowest first in a heap.
+  /// A level at which a resource may be full. The heap has the lowest first.
   struct Level {
     double level = 0;
     std::int32_t resource = 0;
@@ -128,7 +129,8 @@ class FluidSystem {
     if (flow.use_count <= kNear) return {flow.near.data(), count};
     return {use_resources_.data() + flow.use_begin, count};
   }
-  /// Lets the cache fetch a flow that comes after users[i]: those of one resource lie all over the memory.
+  /// Lets the cache fetch a flow that comes after users[i]: the flows of one resource lie all over the
+  /// memory.
   void fetch_ahead(const std::vector<User>& users, std::size_t i) const {
     constexpr std::size_t kAhead = 8;
     if (i + kAhead < users.size())

@@ -59,7 +59,7 @@ struct SimulatedWave {
   std::int64_t events = 0;        ///< instructions and flows of one layer, recomputed ones included
 };
 
-/// What the programs ask for, whatever the clock says. Per layer, summed over waves.
+/// What the programs ask for, whatever the clock says: per layer, summed over waves.
 struct ProgramTotals {
   std::vector<std::int64_t> rank_pairs;      ///< forward attention pairs x heads
   std::vector<std::int64_t> device_work_ns;  ///< work of instructions and of transfers inside the device
@@ -68,10 +68,10 @@ struct ProgramTotals {
   Bytes kv_bytes;             ///< forward, tensor kv, once
 };
 
-/// An InputError: a time beyond kLongestNs would not add up with others.
+/// Throws InputError: a time beyond kLongestNs would not add up with others.
 [[noreturn]] void throw_too_long();
 
-/// What of a program is costed.
+/// Which parts of a program are costed.
 struct CompileOptions {
   bool include_linear = true;  ///< whether TokenWork.linear takes time
   Recompute recompute = Recompute::none;

@@ -12,9 +12,9 @@
 
 namespace strata {
 
-/// A few hundredths of a second of one processor.
+/// So many events take a few hundredths of a second of one processor.
 inline constexpr std::int64_t kFreeEvents = 1 << 16;
-/// Some seconds.
+/// So many take some seconds.
 inline constexpr std::int64_t kMostEvents = 1 << 24;
 
 struct SimulatorOptions {
@@ -22,18 +22,19 @@ struct SimulatorOptions {
   bool include_linear = true;  ///< whether TokenWork.linear takes time
   /// What backward repeats of forward, layer by layer, before it begins (see below).
   Recompute recompute = Recompute::none;
-  bool record = true;      ///< keep the timeline's events; the search needs only the totals
-  bool exact = false;      ///< simulate every layer
-  bool batch_ends = true;  ///< of many flows that share, let those end together that end almost together
-  /// For tests: the same results the long way. All shares are found by FairShare, and layers that take the
-  /// same course as an earlier one are simulated all the same.
+  bool record = true;  ///< keep the timeline's events; the search needs only the totals
+  bool exact = false;  ///< simulate every layer
+  /// Of many flows that share, those that end almost together end together.
+  bool batch_ends = true;
+  /// For tests: gives the same results the long way. All shares are found by FairShare, and layers that take
+  /// the same course as an earlier one are simulated all the same.
   bool plain = false;
   /// A step of at most so many instructions and flows, all layers, is simulated in full anyway.
   std::int64_t free_events = kFreeEvents;
-  /// More than so many, all layers, are never simulated, unless `exact`.
+  /// A step of more than so many, all layers, is never simulated in full, unless `exact`.
   std::int64_t most_events = kMostEvents;
-  /// The simulation stops as soon as it is known that the step takes longer, which a search that has found a
-  /// step of this time need not know better. A step that takes at most so long is simulated as ever.
+  /// The simulation stops as soon as it is known that the step takes longer. A search that has found a step
+  /// of this time need not know better. A step that takes at most so long is simulated as ever.
   Duration stop_after{kLongestNs};
 };
 
@@ -49,10 +50,11 @@ struct RankLoad {
 
 /// What a simulation has cost, all its runs of fewer and of more layers together.
 struct SimulatorWork {
-  std::int64_t events = 0;        ///< of the clock
-  std::int64_t flows = 0;         ///< instructions that take time, and transfers
-  std::int64_t settlings = 0;     ///< of flows that share, each time that any of them came, went or changed
-  std::int64_t solver_steps = 0;  ///< flows and resources in these
+  std::int64_t events = 0;  ///< of the clock
+  std::int64_t flows = 0;   ///< instructions that take time, and transfers
+  /// Times that flows which share were settled because one of them came, went or changed.
+  std::int64_t settlings = 0;
+  std::int64_t solver_steps = 0;  ///< flows and resources in these settlings
 
   void add(const SimulatorWork& other) {
     events += other.events;
@@ -64,7 +66,8 @@ struct SimulatorWork {
 
 struct Simulation {
   Timeline timeline;  ///< of the simulated layers, whose backward comes in the order layers - 1 ... 0
-  /// Whole step, all layers, without memory (memory_cost.hpp). forward: of the rank that ends last.
+  /// Of the whole step, all layers, without memory (memory_cost.hpp). `forward` is that of the rank that ends
+  /// last.
   Prediction prediction;
   std::vector<RankLoad> ranks;
   std::int32_t simulated_layers = 0;
@@ -73,8 +76,9 @@ struct Simulation {
   double extrapolated_share = 0;  ///< of all device work: costs from outside the profile's measured range
   bool measured = false;          ///< the profile's
   SimulatorWork work;
-  /// Not 0 whenever the step takes longer than `stop_after`: it takes at least so long, which is longer as
-  /// well. step_time is this time then; timeline, ranks and the rest of the prediction are empty.
+  /// Not 0 exactly when the step takes longer than `stop_after`. It then takes at least so long, which is
+  /// longer than `stop_after` as well. step_time is this time then; timeline, ranks and the rest of the
+  /// prediction are empty.
   Duration stopped_at;
 };
 
@@ -94,27 +98,27 @@ struct Simulation {
 /// plus the later issue time, plus the latency of the route from its sender to its receiver. Flows share
 /// links max-min fairly under the profile's per-peer cap; inside a device a flow is a copy by `copy_units`
 /// execution units. An Exchange ends when its issue time has passed and all its flows, both directions, have
-/// ended; from posting to end it holds `communication_units` of its device, though at most half of a device
-/// is ever withheld from compute.
+/// ended. From posting to end it holds `communication_units` of its device. At most half of a device is ever
+/// withheld from compute.
 ///
 /// Recomputation. Before a rank runs a layer's backward it repeats, as a pass-layer of its own, what its
 /// `recompute` says: `selective` the layer's linear work alone, `full` its whole forward program, exchanges
-/// included. Its time is part of `backward`, its bytes of `bytes_by_level`, but kv_bytes counts forward once.
-/// The timeline has no events of it: executors do not recompute, so a timeline that is to be joined with a
-/// measured one is made with `none`.
+/// included. Its time is part of `backward` and its bytes are part of `bytes_by_level`, but kv_bytes counts
+/// forward once. The timeline has no events of it: executors do not recompute, so a timeline that is to be
+/// joined with a measured one is made with `none`.
 ///
 /// Shortcuts. tests/planner/search/simulator_shortcuts_test.cpp holds both against the long way, over
 /// recorded packs, all strategies and random machines.
 ///
-/// Layers left out, unless `exact`: a step of more than `free_events`, on devices that serve one rank each,
-/// is simulated with 8 and then 16 layers, while these are at most half. When every rank's last increments
-/// from layer to layer agree, and those of all ranks with each other, in every wave and pass
-/// (steady_layers.hpp), the other layers add as much each; else all are simulated, and so they are on shared
-/// devices. The step is off by less than 2 %; the most that was seen is 0.001 %. Of more than `most_events`
-/// what 16 layers take longer than 8 is added instead, and `settled` is false: off by 0.1 % where every rank
-/// has a device of its own, by 7 % where ranks share devices.
+/// Layers left out, unless `exact`. A step of more than `free_events`, on devices that serve one rank each,
+/// is simulated with 8 and then 16 layers, while these are at most half. The layers are steady when every
+/// rank's last increments from layer to layer agree, and those of all ranks with each other, in every wave
+/// and pass (steady_layers.hpp). Then the other layers add as much each. Else all are simulated, and so they
+/// are on shared devices. The step is off by less than 2 %; the most that was seen is 0.001 %. In a step of
+/// more than `most_events` every eight further layers add what 16 layers take longer than 8, and `settled` is
+/// false. It is off by 0.1 % where every rank has a device of its own, by 7 % where ranks share devices.
 ///
-/// Ends put together, unless `batch_ends` is off: of more than 256 flows that share, those that end close
+/// Ends put together, unless `batch_ends` is off. Of more than 256 flows that share, those that end close
 /// together end together, late by at most 1/256 of the duration of the first (fluid.hpp). The step is off by
 /// less than 1 %.
 ///

@@ -42,8 +42,8 @@ class SimulatorEngine {
 
   /// Runs everything, or stops as the settings say. STRATA_CHECK when ranks wait for each other in a circle.
   void run();
-  /// Where the run stopped: the step takes at least so long, which is longer than `stop_after_ns`. 0: it did
-  /// not stop.
+  /// Where the run stopped; 0 when it did not stop. The step takes at least so long, which is longer than
+  /// `stop_after_ns`.
   std::int64_t stopped_ns() const { return stopped_ns_; }
   const std::vector<RankTimes>& times() const { return times_; }
   const LayerMarks& marks() const { return marks_; }
@@ -132,7 +132,7 @@ class SimulatorEngine {
   std::int64_t now_ns_ = 0;
   std::int64_t finished_ = 0, popped_ = 0, started_ = 0;
   std::int64_t stopped_ns_ = 0;
-  std::vector<std::int64_t> least_ns_;  // [(wave, pass) * ranks + rank] of one layer; empty: not asked for
+  std::vector<std::int64_t> least_ns_;  // [(wave, pass) * ranks + rank] of a layer; empty: not asked for
   EventQueue queue_;
   FluidSystem fluid_;
   std::vector<RankState> ranks_;

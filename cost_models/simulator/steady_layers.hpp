@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Whether the layers of a simulated step have become alike, and what one more then adds. Programs do not
-// change from layer to layer, so ranks that wait for each other settle into one rhythm: the maximum cycle
-// mean of max-plus systems (Baccelli, Cohen, Olsder, Quadrat, Synchronization and Linearity, section 3.7).
-// Ranks that share devices or links without waiting for each other need not, and some never do: who is ahead
-// gets further ahead with every layer, and speeds the others up when it has done.
+// change from layer to layer, so ranks that wait for each other settle into one rhythm. It is the maximum
+// cycle mean of max-plus systems (Baccelli, Cohen, Olsder, Quadrat, Synchronization and Linearity, section
+// 3.7). Ranks that share devices or links without waiting for each other need not settle, and some never do.
+// A rank that is ahead gets further ahead with every layer, and speeds the others up when it has done.
 #pragma once
 
 #include <cstdint>
@@ -31,7 +31,7 @@ class LayerMarks {
   }
   std::int32_t layers() const { return layers_; }
   std::size_t ranks() const { return ranks_; }
-  /// `order`: the how manieth layer of its pass, counted from 0.
+  /// `order` is the number of the layer in the order of its pass, from 0.
   LayerMark& at(std::size_t wave, Pass pass, std::int32_t order, std::size_t rank) {
     return marks_[place(wave, pass, order, rank)];
   }
@@ -60,18 +60,19 @@ struct LayerGrowth {
   std::vector<Rank> ranks;
 };
 
-/// The last so many increments of a pass must agree, which takes one mark more.
+/// So many of the last increments of a pass must agree. They take one mark more.
 inline constexpr std::int32_t kSteadyIncrements = 4;
-/// Within this share of the largest of them.
+/// Increments agree that differ by at most this share of the largest of them.
 inline constexpr double kSteadyShare = 1e-3;
 
-/// Nothing unless in every wave and pass the last kSteadyIncrements increments from layer to layer agree:
-/// each rank's own, and those of all ranks with each other. Ranks that are `apart`, which share no device and
-/// exchange nothing, may each have a rhythm of their own. The latest rank alone would not do: its increments
-/// can agree while others still drift apart. Needs more layers than increments.
+/// What a layer adds. Nothing unless in every wave and pass the last kSteadyIncrements increments from layer
+/// to layer agree: each rank's own, and those of all ranks with each other. With `apart`, ranks share no
+/// device and exchange nothing, and each may have a rhythm of its own. The latest rank alone would not do:
+/// its increments can agree while others still drift apart. Needs more layers than increments.
 std::optional<LayerGrowth> steady_growth(const LayerMarks& marks, bool apart);
 
-/// `ns` after `more` further layers of which `layers` add `growth`. Throws as throw_too_long.
+/// What `ns` becomes after `more` further layers, of which every `layers` add `growth`. Throws as
+/// throw_too_long.
 std::int64_t grown(std::int64_t ns, std::int64_t growth, std::int32_t layers, std::int64_t more);
 
 }  // namespace strata

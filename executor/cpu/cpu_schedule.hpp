@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which item of which rank runs next: the state of the programs of this process's ranks, as dependency
 // counts. An instruction is posted when its stream's previous one and everything it waits for have ended; its
-// items then wait for a worker. Ranks meet in exchanges only; links to ranks of other processes are handed
-// out and end when the caller says so. Not thread-safe: the executor calls it under one lock. Allocates
-// nothing after construction.
+// items then wait for a worker. Ranks meet in exchanges only. Links to ranks of other processes are handed
+// out and end when the caller says so. The schedule is not thread-safe: the executor calls it under one lock.
+// It allocates nothing after construction.
 #pragma once
 
 #include <cstdint>
@@ -51,13 +51,14 @@ class CpuSchedule {
 
   /// All ranks make their inputs; the clock starts when the last one is ready.
   void begin_repeat(std::int32_t repeat, std::int64_t now_ns);
-  /// Gated: the ranks of this process are ready and start() was not called yet.
+  /// Whether the ranks of this process are ready and start() was not called yet. Only when gated.
   bool ready() const { return gated_ && !started_ && loading_ == 0; }
   void start(std::int64_t now_ns);
   bool finished() const { return unfinished_ranks_ == 0; }
   bool any_running() const { return running_ > 0; }
-  /// Takes an item: copies first, because other ranks wait for them; then from the rank that has the fewest
-  /// workers and, among those, has been served least. False when there is nothing to take now.
+  /// Takes an item. Copies come first, because other ranks wait for them. Otherwise the item is of the rank
+  /// that has the fewest workers and, among those, has been served least. False when there is nothing to take
+  /// now.
   bool claim(Claim& claim);
   /// `begin_ns` and `end_ns` are when the item ran. True when new items may be there to take.
   bool complete(const Claim& claim, std::int64_t begin_ns, std::int64_t end_ns);
@@ -75,8 +76,8 @@ class CpuSchedule {
   Bytes sent() const { return sent_; }
   std::vector<TimelineEvent> take_events() { return std::move(events_); }
 
-  /// One or two instructions that are not finished, and why, in words; those that wait for another process
-  /// first. Call when nothing can run.
+  /// One or two instructions that are not finished, and why, in words. Those that wait for another process
+  /// come first. Call when nothing can run.
   struct Stuck {
     std::int32_t rank = -1;
     std::string sentence;

@@ -17,7 +17,7 @@
 namespace strata {
 
 struct WorkerOptions {
-  std::int32_t threads = 1;  ///< that compute
+  std::int32_t threads = 1;  ///< threads that compute
   bool caller_works = true;  ///< the calling thread is one of them
   bool spin = false;         ///< idle workers watch for items a while before they sleep
   std::size_t scratch_bytes = 1;
@@ -33,7 +33,7 @@ class CpuWorkers {
   CpuWorkers(const CpuWorkers&) = delete;
   CpuWorkers& operator=(const CpuWorkers&) = delete;
 
-  /// That compute: fewer than were asked for where the system gives no more.
+  /// The threads that compute: fewer than were asked for where the system gives no more.
   std::int32_t threads() const { return caller_ + static_cast<std::int32_t>(team_.size()); }
 
   /// Runs one repeat to its end; throws what a worker threw.

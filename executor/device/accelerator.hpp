@@ -23,7 +23,7 @@ class Accelerator {
 
   /// Aligned to 256 bytes; freed with the device. Throws std::bad_alloc when there is too little.
   virtual std::byte* allocate(std::int64_t bytes) = 0;
-  /// Ends before it returns. Nothing may run meanwhile.
+  /// Copies, and returns when the copy has ended. Nothing may run meanwhile.
   virtual void upload(std::byte* target, std::span<const std::byte> source) = 0;
   virtual void download(std::span<std::byte> target, const std::byte* source) = 0;
 
@@ -33,13 +33,14 @@ class Accelerator {
   virtual std::int32_t prepare_attention(kernels::WorkKind kind, const kernels::AttentionShape& shape,
                                          std::int32_t spare) = 0;
 
-  /// Work of a later stream may run beside that of any other; an `urgent` one's goes first.
+  /// Adds a stream and returns its number. Work of one stream may run beside that of any other; work of an
+  /// `urgent` one goes first.
   virtual std::int32_t add_stream(bool urgent) = 0;
   /// Appends `count` events and returns the first; only `timed` ones know when they happened.
   virtual std::int32_t add_events(std::int64_t count, bool timed) = 0;
 
-  /// The event happens when everything issued to the stream before has ended; what was recorded in it before
-  /// is forgotten, except by those that wait for it already.
+  /// The event happens when everything issued to the stream before has ended. An earlier recording of it is
+  /// forgotten, except by those that wait for it already.
   virtual void record(std::int32_t stream, std::int32_t event) = 0;
   /// What is issued to the stream from here on runs after the event as last recorded.
   virtual void wait(std::int32_t stream, std::int32_t event) = 0;
@@ -57,7 +58,7 @@ class Accelerator {
 
   /// Whether the event, as last recorded, has happened.
   virtual bool happened(std::int32_t event) = 0;
-  /// From one timed event that has happened to another; resolution about a microsecond.
+  /// The time from one timed event that has happened to another; its resolution is about a microsecond.
   virtual std::int64_t elapsed_ns(std::int32_t from, std::int32_t to) = 0;
 };
 

@@ -20,9 +20,10 @@ struct NetworkPart {
 class DeviceNetwork {
  public:
   virtual ~DeviceNetwork() = default;
-  /// Issues all parts as one operation: it begins when the stream gets there and ends when all parts have
+  /// Issues all parts as one operation, which begins when the stream gets there and ends when all parts have
   /// ended. Between two ranks the k-th send of one lane meets the k-th receive, whatever exchanges they are
-  /// in. Waits for the peers' processes at most where they are not yet connected. Throws TransportError.
+  /// in. The call waits for the peers' processes at most where they are not yet connected. Throws
+  /// TransportError.
   virtual void exchange(std::int32_t stream, std::int32_t lane, std::span<const NetworkPart> parts) = 0;
   /// Throws TransportError when something issued earlier has failed. Never waits.
   virtual void check() = 0;

@@ -30,7 +30,8 @@ class DeviceRun {
   /// Throws DeviceError when the device has too little memory. `job` is null when all ranks are here.
   DeviceRun(const Execution& execution, const DeviceOptions& options, Accelerator& device,
             const DeviceJob* job);
-  /// Of this process; in a job without walls, and with its times in record().
+  /// Runs everything and returns this process's result. In a job the result has no walls, and its times are
+  /// in record().
   RunResult run();
   /// When the waves began and ended, on the host's clock; in a job only.
   LocalRecord& record() { return record_; }
@@ -85,7 +86,7 @@ class DeviceRun {
   void run_wave(std::size_t w, std::int32_t repeat, std::vector<TimelineEvent>& events);
   /// Nothing may be under way: the event then happens between the two looks at the host's clock.
   ClockTie tie_clocks(std::size_t w, std::int32_t event);
-  /// Where the wave lies on the host's clock; between the ties the device's runs evenly.
+  /// Notes where the wave lies on the host's clock. Between the ties the device's clock runs evenly.
   void note_wave(const ClockTie& begin, const ClockTie& end);
   std::int64_t scaled(std::int64_t device_ns) const {
     return std::llround(static_cast<double>(device_ns) * host_per_device_);
@@ -114,7 +115,7 @@ class DeviceRun {
   std::optional<Place> find(Awaited what, std::size_t w, std::int32_t issued);
   /// Names an instruction that has begun and not ended, or the first that has not begun.
   [[noreturn]] void fail_late(std::size_t w, std::int32_t issued);
-  /// Of a job: says it with this rank's number and what it waited for, an exchange if there is one.
+  /// For a job: throws the error with this rank's number and what it waited for, an exchange if there is one.
   [[noreturn]] void fail_named(const DeviceError& error, std::size_t w, std::int32_t issued);
   void read_times(std::size_t w, std::int32_t repeat, std::vector<TimelineEvent>& events);
 
@@ -131,8 +132,9 @@ class DeviceRun {
   std::vector<std::byte*> arenas_;
   DeviceStreams streams_;
   std::vector<std::int32_t> all_streams_;
-  std::vector<StreamQueue> queues_;                ///< [stream]
-  std::size_t issued_part_ = 0;                    ///< commands issued of the pass after those issued whole
+  std::vector<StreamQueue> queues_;  ///< [stream]
+  /// Commands issued of the pass that follows those issued whole.
+  std::size_t issued_part_ = 0;
   std::vector<std::array<DevicePass, 2>> passes_;  ///< [wave][Pass]
   std::byte* lists_ = nullptr;
   std::int32_t start_ = 0, finish_ = 0, first_event_ = 0;

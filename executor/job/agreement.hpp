@@ -34,7 +34,7 @@ RunIdentity identify_run(const Execution& execution, const CpuOptions& options);
 /// the number of ranks. Throws AgreedError, one line that names the ranks that failed or that differ from
 /// most of the others.
 void agree(Control& control, const std::optional<RunIdentity>& own, const std::string& failure);
-/// Later steps that a process can fail at: `failure` is empty when this one did not.
+/// For later steps that a process can fail at: `failure` is empty when this process did not fail.
 void agree_on_success(Control& control, const std::string& failure, std::string_view what);
 
 }  // namespace strata

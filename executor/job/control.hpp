@@ -44,7 +44,8 @@ class JobEnded : public TransportError {
 };
 
 /// How long nothing has happened, against a deadline. A gap between two looks at the clock counts one second
-/// at most: the job itself was stopped or its machine slept, and its peers are owed their time.
+/// at most. In a longer one the job itself was stopped or its machine slept, and its peers are owed their
+/// time.
 class Patience {
  public:
   explicit Patience(Duration deadline) : deadline_(deadline) {}
@@ -58,8 +59,8 @@ class Patience {
 
 class Control {
  public:
-  /// `deadline` of every wait. The larger a process's number, the later it gives up (by up to four seconds),
-  /// so that normally one process reports what all of them notice.
+  /// `deadline` is that of every wait. The larger a process's number, the later it gives up (by up to four
+  /// seconds), so that normally one process reports what all of them notice.
   Control(std::int32_t process, std::int32_t processes, Duration deadline);
   virtual ~Control() = default;
   Control(const Control&) = delete;
@@ -70,27 +71,27 @@ class Control {
   Duration deadline() const { return deadline_; }
   /// The time this process waits before it reports.
   Duration patience() const;
-  /// Of `ranks` ranks the ones that `process` runs: rank r is run by process r * processes / ranks.
+  /// The ranks, of `ranks`, that `process` runs: rank r is run by process r * processes / ranks.
   RankBlock block(std::int32_t process, std::int32_t ranks) const;
-  /// Once it is known, so that errors name ranks.
+  /// To be called once the number is known, so that errors name ranks.
   void set_rank_count(std::int32_t ranks) { ranks_ = ranks; }
   /// "rank 3", "ranks 4-7", or "process 1" while the number of ranks is not known or when it has none.
   std::string name(std::int32_t process) const;
-  /// Of several: the first few, "all ranks" when it is everybody.
+  /// The names of several processes: the first few, "all ranks" when it is everybody.
   std::string names(const std::vector<std::int32_t>& processes) const;
 
   /// Messages between two processes arrive in order. `what` says what is being done, for the error:
   /// TransportError when the other process does not take part within the deadline.
   virtual void send(std::int32_t to, std::span<const std::byte> message, std::string_view what) = 0;
   virtual std::vector<std::byte> receive(std::int32_t from, std::string_view what) = 0;
-  /// Ends every process of the job and does not return: this one with the exit code, at once, the others
-  /// as well or with JobEnded out of their next wait. For errors that the others do not know of; print the
-  /// reason first. `clean_up` runs after the others were told, where that is possible: what it does to them
-  /// is then no news.
+  /// Ends every process of the job and does not return. This process ends at once with the exit code. The
+  /// others end as well, or get JobEnded out of their next wait. This is for errors that the others do not
+  /// know of; print the reason first. `clean_up` runs after the others were told, where that is possible, so
+  /// that what it does to them is no news.
   [[noreturn]] void abort(int code, const std::function<void()>& clean_up = nullptr);
   /// Throws JobEnded when another process has ended the job (TransportError when there is no way to tell any
-  /// more); never waits, so that long waits for something else can call it at every look. Nothing where the
-  /// end of a job ends all of its processes anyway.
+  /// more). It never waits, so long waits for something else can call it at every look. It does nothing where
+  /// the end of a job ends all of its processes anyway.
   virtual void check_alive() {}
   /// Collective: leaves the job. Nothing but process() may be called afterwards.
   virtual void finish() = 0;
@@ -100,7 +101,7 @@ class Control {
   void barrier(std::string_view what) { all_gather("", what); }
 
  protected:
-  /// Tells the others, without ending this process. Nothing where that cannot be told apart.
+  /// Tells the others, without ending this process. Does nothing where the two cannot be told apart.
   virtual void announce_end(int) {}
   /// Does the rest of what abort() promises as far as it can.
   virtual void end_job(int code) = 0;

@@ -10,8 +10,8 @@
 
 namespace strata {
 
-/// One process's part of a run; times on its own clock. A section is what the processes begin together: a
-/// whole repeat or, when there is time between the waves that does not count, a wave of it.
+/// One process's part of a run, with times on its own clock. A section is what the processes begin together.
+/// It is a whole repeat or, when there is time between the waves that does not count, a wave of it.
 struct LocalRecord {
   ClockMap clock;
   std::int64_t device_error_ns = 0;            ///< bound, of a device's times on this process's clock

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs the programs of all ranks in the processes of a job, each a block of neighbouring ranks, on CPU
-// workers. The same schedule, operations and order of sums as in one process, so the results are the same
-// bits. How messages travel is up to the control and the transport.
+// workers. Schedule, operations and order of sums are those of one process, so the results are the same bits.
+// How messages travel is up to the control and the transport.
 #pragma once
 
 #include <cstdint>
@@ -17,10 +17,10 @@ namespace strata {
 struct ProcessRun {
   RunResult result;           ///< on process 0; elsewhere only `arena`
   std::int32_t threads = 1;   ///< workers of this process
-  std::int32_t machines = 1;  ///< that the processes run on
+  std::int32_t machines = 1;  ///< machines that the processes run on
 };
 
-/// Collective. Of the machine that each process is on, its name.
+/// Collective. [process] the name of its machine.
 std::vector<std::string> machine_names(Control& control);
 /// [rank] the number of its machine, in the order of their first processes; `names` is machine_names's. Empty
 /// where machines serve equal blocks of neighbouring ranks; see Timeline::rank_device.

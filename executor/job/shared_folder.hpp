@@ -19,7 +19,7 @@ class SharedFolder {
   explicit SharedFolder(std::filesystem::path path) : path_(std::move(path)) {}
   const std::filesystem::path& path() const { return path_; }
 
-  /// For this user alone; one that is there already will do.
+  /// Makes the folder for this user alone. One that is there already will do.
   void make() const;
   /// Makes a network file system look at its server again. False when the folder is gone.
   bool refresh() const;
@@ -35,8 +35,8 @@ class SharedFolder {
   /// No error when it is not there.
   void remove(const std::string& name) const;
   /// Changes the folder and leaves it as it was; no error when that cannot be done. A network file system
-  /// tells by a folder's time of change whether a name that was not there may be now, and two changes within
-  /// a tick of its server's clock have one time: who looked between them would go on missing the second.
+  /// tells by a folder's time of change whether a name that was not there may be now. Two changes within a
+  /// tick of its server's clock have one time. Who looked between them would go on missing the second.
   void stir(std::string_view by) const;
   /// Everything in it, in no order; nothing when it is gone.
   std::vector<std::string> names() const;

@@ -31,7 +31,7 @@ struct NcclLibrary {
 
 /// Loads `file` as dlopen does; it stays loaded. Throws DeviceError; see open_nccl.
 NcclLibrary load_nccl(const char* file);
-/// The one that open_nccl uses, the same at every call.
+/// The library that open_nccl uses, the same at every call.
 const NcclLibrary& nccl_library();
 
 /// What open_nccl makes: `native_stream` gives the cudaStream_t of a stream's number.

@@ -19,7 +19,7 @@ bool nccl_available();
 
 class NcclNetwork : public DeviceNetwork {
  public:
-  /// Collective: makes communicators until there are so many. Throws TransportError, also when not all
+  /// Collective: makes communicators until there are `lanes`. Throws TransportError, also when not all
   /// processes take part within the control's deadline.
   virtual void connect(std::int32_t lanes) = 0;
   /// Ends everything under way on this process's side, or gives up after a few seconds. Nothing but the
@@ -32,7 +32,7 @@ class NcclNetwork : public DeviceNetwork {
 /// and `gpu` outlive the network, whose thread calls it.
 std::unique_ptr<NcclNetwork> open_nccl(Control& control, const Gpu& gpu);
 
-/// Of the library that open_nccl would load, "2.28.9"; throws as it does.
+/// The version of the library that open_nccl would load, "2.28.9". Throws as open_nccl does.
 std::string nccl_version();
 
 }  // namespace strata

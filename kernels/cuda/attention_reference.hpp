@@ -16,7 +16,8 @@ namespace strata::kernels {
 /// Largest k_dim and v_dim: a thread's sums are an array of its own.
 inline constexpr std::int32_t kReferenceMaxDim = 256;
 
-/// One launch. Arrays indexed by the blocks' source numbers; everything in the memory of who runs it.
+/// One launch. `queries` and `keys` are indexed by the blocks' source numbers. Everything is in the memory of
+/// who runs it.
 struct ReferenceAttention {
   AttentionShape shape;
   OutputMode mode = OutputMode::write;

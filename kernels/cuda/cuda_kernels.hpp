@@ -30,8 +30,9 @@ struct DeviceInfo {
   std::int32_t compute_major = 0;
   std::int32_t compute_minor = 0;
   std::int32_t multiprocessors = 0;
-  std::int32_t driver_version = 0;   // of CUDA that the driver knows, 13000 for 13.0
-  std::int32_t runtime_version = 0;  // that this program was built with
+  // Of CUDA as the driver knows it, 13000 for 13.0.
+  std::int32_t driver_version = 0;
+  std::int32_t runtime_version = 0;  // of the CUDA that this program was built with
   std::int64_t memory_bytes = 0;
   std::int64_t shared_bytes_block = 0;  // most that a block may ask for
 };
@@ -72,14 +73,15 @@ Status reference_backward(const ReferenceLaunch& launch, void* stream);
 /// lists are built; 0 where there is no such kernel (fp32, other dimensions) and the plain one must do.
 std::int32_t attention_tile_rows(WorkKind kind, const AttentionShape& shape);
 
-/// Once per kernel and device before the first launch: lets the kernel have its shared memory and says what
-/// fills the current device, `left` multiprocessors of which (all but one at most) go to communication.
+/// To be called once per kernel and device before the first launch. Lets the kernel have its shared memory,
+/// and says what grid fills the current device. `left` of its multiprocessors (all but one at most) go to
+/// communication.
 Status prepare_attention(WorkKind kind, const AttentionShape& shape, std::int32_t left, AttentionGrid* grid);
 
 /// One launch over lists of `kind` built for `shape`: grad_q and grad_kv are the two halves of backward.
-/// `group` and `scale` of the arguments come from the shape, `first_left` and `most_leavers` from the grid;
-/// the counters that `tickets` points to are set to 0 first, so launches that may run at the same time need
-/// their own.
+/// `group` and `scale` of the arguments come from the shape, `first_left` and `most_leavers` from the grid.
+/// The counters that `tickets` points to are set to 0 first, so launches that may run at the same time need
+/// counters of their own.
 Status launch_attention(WorkKind kind, const AttentionShape& shape, const AttentionArguments& arguments,
                         const AttentionGrid& grid, void* stream);
 

@@ -10,10 +10,10 @@
 namespace strata::kernels {
 
 /// A block owns `rows` rows of one side (keys for grad_kv, queries for grad_q) and walks the other side's
-/// rows `columns` at a time, the next ones on their way while one lot is used. `two_walks`: grad_v in a first
-/// walk and grad_k in a second, because the sums of both do not fit the registers. `pairs`: two warps share
-/// the rows; one makes the weights and grad_v, the other the slopes, from the weights it is handed, and
-/// grad_k.
+/// rows `columns` at a time, the next ones on their way while one lot is used. With `two_walks` it makes
+/// grad_v in a first walk and grad_k in a second, because the sums of both do not fit the registers. With
+/// `pairs` two warps share the rows. One makes the weights and grad_v. The other is handed the weights, and
+/// makes the slopes and grad_k.
 struct GradientShape {
   int k_dim = 0;
   int v_dim = 0;
@@ -28,13 +28,13 @@ struct GradientShape {
   [[nodiscard]] STRATA_HOST_DEVICE constexpr int threads() const { return warps * 32; }
   [[nodiscard]] STRATA_HOST_DEVICE constexpr int owned_bytes() const { return rows * (k_dim + v_dim) * 2; }
   [[nodiscard]] STRATA_HOST_DEVICE constexpr int slot_bytes() const { return columns * (k_dim + v_dim) * 2; }
-  /// Exponent and delta of the rows of queries, which fill the slots for grad_kv and are the owned ones for
-  /// grad_q.
+  /// Bytes of exponent and delta of query rows. These rows fill the slots for grad_kv and are the owned ones
+  /// for grad_q.
   [[nodiscard]] STRATA_HOST_DEVICE constexpr int slot_statistics_bytes() const { return columns * 8; }
   [[nodiscard]] STRATA_HOST_DEVICE constexpr int statistics_bytes() const {
     return kSlots * columns > rows ? kSlots * slot_statistics_bytes() : rows * 8;
   }
-  /// f32 weights of the block, from one warp of a pair to the other.
+  /// Bytes of the f32 weights of the block that one warp of a pair hands to the other.
   [[nodiscard]] STRATA_HOST_DEVICE constexpr int weights_bytes() const {
     return pairs ? rows * columns * 4 : 0;
   }

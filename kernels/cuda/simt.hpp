@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The device operations that a tensor-core kernel is written with, and nothing else touches the device. Under
+// The device operations that a tensor-core kernel is written with. Nothing else touches the device. Under
 // nvcc they are instructions (simt_ptx.cuh); under the host compiler they call the emulator, which runs the
 // very kernel source with one fiber per thread (emulator/simt_emulated.hpp). All operations marked *warp*
 // must be reached by all 32 lanes together.
@@ -30,10 +30,10 @@ using Shared = std::uint32_t;
 STRATA_DEVICE int thread_index();
 STRATA_DEVICE int block_index();
 STRATA_DEVICE int block_count();
-/// Of the multiprocessor that the block runs on.
+/// The number of the multiprocessor that the block runs on.
 STRATA_DEVICE int multiprocessor_index();
 
-/// The same number, but read anew where it stands: what is derived from it is not held in registers all
+/// thread_index() read anew where the call stands: what is derived from it is not held in registers all
 /// through a loop.
 STRATA_DEVICE int thread_index_here();
 

@@ -101,7 +101,7 @@ struct MergeFunctor {
   STRATA_HOST_DEVICE static float part_lse(const MergePart& part, const RowHead& at) {
     return load_vector<float>(at_byte(part.lse, at.row * part.lse_stride + at.head * INT64_C(4)));
   }
-  /// 0 for an empty part, also where all are empty and -inf - -inf would be NaN.
+  /// The weight of a part: 0 for an empty one, also where all are empty and -inf - -inf would be NaN.
   STRATA_HOST_DEVICE static float weight(float lse, float peak) {
     return lse == negative_infinity() ? 0.0F : expf(lse - peak);
   }

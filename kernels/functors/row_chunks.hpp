@@ -21,7 +21,8 @@ struct alignas(16) Vector16 {
   std::uint32_t words[4];
 };
 
-/// Through memcpy on the host, where the memory has another type; a vector instruction on the device.
+/// Loads through memcpy on the host, where the memory has another type, and by a vector instruction on the
+/// device.
 template <class T>
 STRATA_HOST_DEVICE T load_vector(const void* from) {
 #if defined(__CUDA_ARCH__)

@@ -24,7 +24,8 @@ struct PlainFunctor {
   STRATA_HOST_DEVICE void finish(const Range&, std::int64_t, NoState, float) const {}
 };
 
-/// Row and head of a unit that counts both; 32-bit division where it does, which it nearly always does.
+/// Row and head of a unit that counts both. Division has 32 bits where that is enough, which it nearly always
+/// is.
 struct RowHead {
   std::int64_t row = 0;
   std::int32_t head = 0;

@@ -11,7 +11,7 @@
 namespace strata::kernels {
 
 inline constexpr std::int32_t kTeamLanes = 32;
-/// What a warp moves before it looks for the next tile: large enough to hide the search, small enough that a
+/// Bytes that a warp moves before it looks for the next tile: enough to hide the search, and so few that a
 /// few megabytes fill a GPU.
 inline constexpr std::int64_t kWarpTileBytes = 8192;
 

@@ -66,26 +66,27 @@ class Report {
 /// "waves[3]".
 std::string wave_place(std::size_t wave);
 
-/// The waves do what the request asks for, and the strategies that it names exist.
+/// Checks that the waves do what the request asks for, and that the strategies that it names exist.
 void audit_request(const Plan& plan, Report& report);
-/// Tasks are inside their groups, and steps marked as collectives are such.
+/// Checks that tasks are inside their groups, and that steps marked as collectives are such.
 void audit_waves(const Plan& plan, Report& report);
-/// The layout is not that of another strategy than the plan names; one that no strategy makes stays open.
+/// Checks that the layout is not that of another strategy than the plan names. A layout that no strategy
+/// makes stays open.
 void audit_strategy(const Plan& plan, Report& report);
-/// One entry for every asked strategy, and the chosen one is the least.
+/// Checks that every asked strategy has one entry, and that the chosen one is the least.
 void audit_candidate_list(const Plan& plan, Report& report);
 
-/// `predicted` and `bounds` against the programs, and those against the memory of the devices. `request` has
-/// the plan's inputs; its profile is read only where `profile_is_known`, `programs` only where
+/// Checks `predicted` and `bounds` against the programs, and the programs against the memory of the devices.
+/// `request` has the plan's inputs; its profile is read only where `profile_is_known`, `programs` only where
 /// `options.programs`.
 void audit_claims(const Plan& plan, const PlanRequest& request, bool profile_is_known,
                   const AuditOptions& options, const Programs& programs, Report& report);
-/// The claims that nobody recomputes without a profile, without a simulation (the candidates among them) and
-/// without programs.
+/// Leave open the claims that nobody recomputes: without a profile, without a simulation (the candidates
+/// among them), without programs.
 void leave_bounds_open(const std::string& reason, Report& report);
 void leave_times_open(const std::string& reason, Report& report);
 void leave_programs_open(const std::string& reason, Report& report);
-/// Plans again with every strategy that lost.
+/// Plans again with every strategy that lost, and checks its entry.
 void audit_candidate_times(const Plan& plan, const PlanRequest& request,
                            const std::function<void()>& considered, Report& report);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A whole plan against what Strata itself would say: core's verifier proves the waves and programs, the audit
-// recomputes every other claim from waves, inputs and profile. What it cannot recompute it lists; nothing is
-// passed over in silence.
+// Checks a whole plan against what Strata itself would say. Core's verifier proves the waves and programs;
+// the audit recomputes every other claim from waves, inputs and profile. It lists what it cannot recompute;
+// nothing is passed over in silence.
 #pragma once
 
 #include <cstddef>
@@ -48,9 +48,9 @@ struct Audit {
   bool verifies(std::string_view claim) const;
 };
 
-/// Never throws for what a plan file can hold. Derives and lowers every wave once. Costs as much as planning;
-/// without `candidates` one simulation, without `times` as much as verify_plan_programs. `considered` is
-/// called after each candidate.
+/// Never throws for what a plan file can hold. Derives and lowers every wave once. The audit costs as much as
+/// planning; without `candidates` it costs one simulation, without `times` as much as verify_plan_programs.
+/// `considered` is called after each candidate.
 Audit audit_plan(const Plan& plan, const AuditOptions& options = {},
                  const std::function<void()>& considered = {});
 

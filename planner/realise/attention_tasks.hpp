@@ -16,7 +16,7 @@ namespace strata {
 /// Sorts `spans` and joins those that touch. They must not overlap.
 void join_adjacent(std::vector<TokenSpan>& spans);
 
-/// Removes empty steps from the end, except the one in which the last transfers are ready: in `full` mode
+/// Removes empty steps from the end, but not the one in which the last transfers are ready: in `full` mode
 /// rows may arrive that nobody uses.
 void drop_unused_last_steps(CommSchedule& schedule);
 

@@ -9,8 +9,8 @@
 
 namespace strata {
 
-/// Step 0: the KV of `layout` travels, local keys are computed with; step 1: the remote keys. Any layout
-/// works.
+/// In step 0 the KV of `layout` travels, and ranks compute with their own keys. In step 1 they compute with
+/// the remote keys. Any layout works.
 CommSchedule schedule_multicast(const WaveRequest& request, const SequenceLayout& layout);
 
 }  // namespace strata

@@ -11,10 +11,11 @@
 
 namespace strata {
 
-/// Ranks above which passing KV from neighbour to neighbour is refused: transfers grow with the square.
+/// With more ranks than this, passing KV from neighbour to neighbour is refused: transfers grow with the
+/// square of the ranks.
 inline constexpr std::int32_t kLongestRelay = 256;
 
-/// Why the relay would take more than kLongestRelay ranks, if it would: in `full` all ranks take part, in
+/// The rejection when the relay would take more than kLongestRelay ranks. In `full` all ranks take part, in
 /// `needed` those that the longest document may touch when the row is cut into `pieces`.
 std::optional<Rejection> rejects_long_relay(const WaveRequest& request, std::string_view strategy,
                                             std::int64_t pieces);

@@ -15,12 +15,12 @@ namespace strata {
 /// What a step time leaves out, as a list within a sentence; the one list for everything that prints a step
 /// time.
 std::string step_time_exclusions();
-/// What is to be said of a prediction that is not `settled`.
+/// The sentence about a prediction that is not `settled`.
 std::string unsettled_note();
 
-/// Lines of text without line ends, at most 110 columns each apart from reasons and names that are longer,
-/// and the last, which lists what the step time leaves out. `profile` is the plan's own, embedded or not: one
-/// that was not measured is named as such, and where it is not known that is said.
+/// Lines of text without line ends. They have at most 110 columns, apart from reasons and names that are
+/// longer, and from the last, which lists what the step time leaves out. `profile` is the plan's own,
+/// embedded or not. The text says so where it was not measured, and where it is not known.
 std::vector<std::string> explain_plan(const Plan& plan, const std::optional<CostProfile>& profile);
 
 }  // namespace strata

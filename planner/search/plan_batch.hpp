@@ -27,10 +27,11 @@ struct PlanRequest {
   PlanOptions options;
   CostProfile profile;
   /// [rank] -> device of all ranks of the machine, of which the topology's are the first; empty: it has no
-  /// more. Only what would fit asks for it: more ranks lie on these devices before on those of more machines.
+  /// more. Only would_fit asks for it: more ranks first lie on these devices, and then on those of more
+  /// machines.
   std::vector<std::int32_t> machine_ranks = {};
   /// The simulation of a candidate ends where its clock passes the step time of the best one before it. The
-  /// same candidate wins; of the others it is known that they are slower, and not by how much.
+  /// same candidate wins. Of the others the plan says that they are slower, and not by how much.
   bool prune = false;
 };
 
@@ -54,8 +55,8 @@ struct CandidateLimits {
   std::function<void(const StageBegins&)> begins;
 };
 
-/// How far plan_batch is: a stage of one of the strategies begins. Last, `candidate` is their number while
-/// the winner's programs are verified.
+/// How far plan_batch is: a stage of one of the strategies begins. In the end `candidate` is the number of
+/// strategies, while the winner's programs are verified.
 struct PlanProgress {
   std::size_t candidate = 0;
   std::string_view strategy;
@@ -68,20 +69,20 @@ struct PlanResult {
   std::vector<Rejection> rejections;
   double largest_extrapolated_share = 0;   ///< of any candidate that was simulated to its end
   std::string most_extrapolated_strategy;  ///< the candidate that has it; the first of equals
-  std::vector<std::string>
-      would_fit;  ///< when memory was lacking: what to change (planner/search/would_fit.hpp)
+  /// When memory was lacking: what to change (planner/search/would_fit.hpp).
+  std::vector<std::string> would_fit;
 };
 
 /// Placement, groups, schedule and backward policy of one wave, not verified. `strategy` must not reject it.
 /// Throws InputError for a request that is not valid.
 Wave make_wave(const Strategy& strategy, const WaveRequest& request, const PlanOptions& options);
 
-/// Waves and programs that fit the memory, with what they need, not simulated; or the rejection. Free
-/// documents are split into smaller waves until every rank fits. `batch` as masked_batch returns it.
+/// Waves and programs that fit the memory, with the memory that they need, not simulated; or the rejection.
+/// Free documents are split into smaller waves until every rank fits. `batch` as masked_batch returns it.
 StrategyOutcome fit_waves(const Strategy& strategy, const Batch& batch, const PlanRequest& request);
 
-/// `batch` as masked_batch returns it. Verified (a violation is a bug: STRATA_CHECK), lowered, within the
-/// memory and simulated.
+/// What the strategy makes of `batch`, which is as masked_batch returns it. The outcome is verified (a
+/// violation is a bug: STRATA_CHECK), lowered, within the memory and simulated.
 StrategyOutcome plan_with(const Strategy& strategy, const Batch& batch, const PlanRequest& request,
                           const CandidateLimits& limits = {});
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The stages that a strategy goes through while a batch is planned with it: which one runs, and how long each
-// took. Times are measured, so they differ from run to run; nothing is decided by them.
+// took. Times are measured, so they differ from run to run. Nothing is decided by them.
 #pragma once
 
 #include <chrono>
@@ -22,7 +22,7 @@ struct StageTimes {
   std::int64_t& of(PlanStage stage);
 };
 
-/// A stage that begins. Simulation is of all waves at once.
+/// A stage that begins. All waves are simulated at once.
 struct StageBegins {
   PlanStage stage = PlanStage::search;
   std::size_t wave = 0, waves = 1;
@@ -34,7 +34,7 @@ class StageClock {
   /// `begins` is called before each stage.
   explicit StageClock(std::function<void(const StageBegins&)> begins = {}) : begins_(std::move(begins)) {}
 
-  /// Returns what `work` returns. A stage that throws has its time, too.
+  /// Returns what `work` returns. The time of a stage that throws counts, too.
   template <typename Work>
   auto run(const StageBegins& stage, const Work& work) {
     if (begins_) begins_(stage);

@@ -23,13 +23,13 @@ struct WaveDocuments {
 
 inline constexpr std::int64_t kNoTokenBudget = std::numeric_limits<std::int64_t>::max();
 
-/// The batch with the documents that the mask knows: under full_causal every pack is one document, and free
-/// documents are an InputError naming `where`, because nothing says which of them see each other. So is a
-/// batch with more pairs than 64 bits count.
+/// The batch with the documents that the mask knows. Under full_causal every pack is one document. Throws
+/// InputError naming `where` for free documents under full_causal, because nothing says which of them see
+/// each other, and for a batch with more pairs than 64 bits count.
 Batch masked_batch(Batch batch, const ModelShape& model, std::string_view where);
 
-/// One wave per pack when packs are fixed. Free documents: each into the first wave with room for it, in the
-/// given order; one longer than the budget has a wave to itself.
+/// One wave per pack when packs are fixed. Free documents go, in the given order, each into the first wave
+/// with room for it. A document longer than the budget has a wave to itself.
 std::vector<WaveDocuments> split_into_waves(const Batch& batch, std::int64_t token_budget);
 
 }  // namespace strata

@@ -9,9 +9,10 @@
 
 namespace strata {
 
-/// What of recomputation, logits in chunks, offloading, free documents and more machines of the same kind
-/// makes a strategy of the request fit, the least change first: "--recompute full (ring, 61.2 GiB on the
-/// fullest rank)". Empty when nothing that was tried fits. `batch` as masked_batch returns it.
+/// Which changes make a strategy of the request fit, the least change first. Tried are recomputation, logits
+/// in chunks, offloading, free documents and more machines of the same kind. An entry reads "--recompute full
+/// (ring, 61.2 GiB on the fullest rank)". Empty when nothing that was tried fits. `batch` as masked_batch
+/// returns it.
 std::vector<std::string> would_fit(const Batch& batch, const PlanRequest& request);
 
 }  // namespace strata

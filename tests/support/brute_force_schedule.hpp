@@ -12,9 +12,9 @@
 
 namespace strata::test {
 
-/// What a wave does wrong, one sentence each (the first few); empty when every owner ends up with exactly the
-/// contributions that the mask allows, once each, to o, dq and dkv, and nobody ever used what it did not
-/// have. Anything out of range counts as wrong. Waste (rows received for nothing, or twice) does not.
+/// What a wave does wrong, one sentence each (the first few). It is empty when every owner ends up with
+/// exactly the contributions that the mask allows, once each, to o, dq and dkv, and nobody ever used what it
+/// did not have. Anything out of range counts as wrong. Waste (rows received for nothing, or twice) does not.
 std::vector<std::string> faults_of_meaning(const Wave& wave, const ModelShape& model,
                                            std::int32_t rank_count);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A device without a GPU: streams are queues, and a seeded scheduler runs the head of one that may run, so
-// that whatever the executor forgot to order happens in another order under some seed. Launches run the very
+// A device without a GPU. Streams are queues, and a seeded scheduler runs the head of one that may run. So
+// whatever the executor forgot to order happens in another order under some seed. Launches run the very
 // functions that a GPU's threads run.
 #pragma once
 
@@ -53,9 +53,9 @@ class HostAccelerator : public Accelerator {
   std::int64_t elapsed_ns(std::int32_t from, std::int32_t to) override;
 
   std::int64_t launches() const { return launches_; }
-  /// Of events, so far.
+  /// How many recordings of events there were so far.
   std::int64_t recordings() const;
-  /// Of every launch the names of the ranges it was issued in, outermost first, as "name number / ..."
+  /// [launch] the names of the ranges that it was issued in, outermost first, as "name number / ..."
   const std::vector<std::string>& launch_ranges() const { return launch_ranges_; }
   std::size_t open_ranges() const { return ranges_.size(); }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A network between host accelerators, each driven by a thread of its own. As on a real one an exchange
-// begins when its stream gets there, copies what both ends have begun, and ends when all its parts have.
+// A network between host accelerators, each driven by a thread of its own. As on a real network an exchange
+// begins when its stream gets there, copies what both ends have begun, and ends when all its parts have
+// ended.
 #pragma once
 
 #include <cstdint>

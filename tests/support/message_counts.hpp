@@ -14,7 +14,7 @@
 namespace strata::test {
 
 /// "" when every exchange has at most one message to and one from each peer, not counting those of at least
-/// `own_message_bytes`; else the first that has more.
+/// `own_message_bytes`. Otherwise the text names the first that has more.
 inline std::string too_many_messages(const RankProgram& program,
                                      std::int64_t own_message_bytes = kOwnMessageBytes) {
   for (const Pass pass : {Pass::forward, Pass::backward}) {

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// One pass of a random schedule, right by construction: given who computes what in which step, it brings
-// every row and head there in time, by way of other ranks now and then, and takes the results home. It
-// decides row by row and head by head and knows slices only in the end, when it joins what happens to travel
-// alike; so a slice may come from several origins, be cut otherwise than what it belongs to, and go by any
-// lane.
+// One pass of a random schedule, right by construction. It is given who computes what in which step. It
+// brings every row and head there in time, by way of other ranks now and then, and takes the results home. It
+// decides row by row and head by head. Only in the end it joins what happens to travel alike into slices. So
+// a slice may come from several origins, be cut otherwise than what it belongs to, and go by any lane.
 #pragma once
 
 #include <cstdint>
@@ -14,11 +13,11 @@
 
 namespace strata::test {
 
-/// How a wave likes to move things; chances are one in so many.
+/// How a wave likes to move things. Numbers are chances: one in so many.
 struct ScheduleStyle {
   std::int32_t lanes = 1;
-  std::int32_t relay =
-      3;  ///< a row comes from a rank that received it, or by way of one that only passes it on
+  /// A row comes from a rank that received it, or by way of one that only passes it on.
+  std::int32_t relay = 3;
   std::int32_t late = 4;   ///< `ready` later than the next step
   std::int32_t slack = 4;  ///< earlier than the last possible step, or a result later than the first
   std::int32_t cut = 8;    ///< what could travel as one slice is two
@@ -115,7 +114,7 @@ class RandomPass {
   std::vector<std::int32_t> owner_;                ///< [row]
   RowGrid query_need_, key_need_;                  ///< first step in which a task reads the row
   RowGrid query_last_, key_last_;                  ///< the last one; -1: none
-  RowGrid pairs_;                                  ///< that the rank computes for the query
+  RowGrid pairs_;                                  ///< pairs that the rank computes for the query
   RowGrid queries_, keys_, gradients_;             ///< first step in which the rank has the row
   std::vector<std::vector<AttentionTask>> tasks_;  ///< [step]
   std::vector<Unit> units_;

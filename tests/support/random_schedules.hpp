@@ -20,8 +20,8 @@ struct RandomSchedule {
 /// A right schedule on 2 to 6 ranks, the same for the same seed everywhere.
 RandomSchedule random_schedule(std::uint64_t seed);
 
-/// Cuts the records of an explicit backward schedule otherwise, which changes nothing that it computes: by
-/// rows, heads or ranks, onto other lanes, gradients later.
+/// Cuts the records of an explicit backward schedule otherwise: by rows, heads or ranks, onto other lanes,
+/// gradients later. This changes nothing that it computes.
 void cut_backward_otherwise(Wave& wave, std::uint64_t seed);
 
 /// Drops, repeats or shifts something of the schedule or its placement: most of what comes out is wrong.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether a sanitizer that needs memory of its own at any time is compiled in: limits on memory then bind it
+// Whether a sanitizer that needs memory of its own is compiled in. Limits on memory then bind the sanitizer
 // and not what is tested.
 #pragma once
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is special about a schedule, read off the schedule itself: so that a test of random ones can say that
-// each kind was among them.
+// What is special about a schedule, read off the schedule itself. A test of random schedules can thus say
+// that each kind was among them.
 #pragma once
 
 #include <set>

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Counts what the code under test does, so that a test can say how its cost grows without a clock: basic
-// blocks that it enters, where it was compiled with -fsanitize-coverage=trace-pc, and bytes that it asks of
-// operator new, because a table that one call fills with zeros is a single block. Equal runs count equal. For
-// work on one thread: a program with this file in it gets no second one from parallel_for.
+// Counts what the code under test does, so that a test can say without a clock how its cost grows. It counts
+// basic blocks that are entered, where the code was compiled with -fsanitize-coverage=trace-pc. It also
+// counts bytes asked of operator new, because a table that one call fills with zeros is a single block. Equal
+// runs count equal. The work must be on one thread: a program with this file in it gets no second one from
+// parallel_for.
 #pragma once
 
 #include <cstdint>

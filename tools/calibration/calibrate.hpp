@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Measuring this machine: attention over query length x key length by direct launches on all cores at once,
-// row operations and exchanges by running whole plans and correcting each kind by what was measured in the
-// step. Errors are reported on batches that were not used.
+// Measures this machine. Attention is measured over query length x key length, by direct launches on all
+// cores at once. Row operations and exchanges are measured by running whole plans and correcting each kind by
+// what the step showed. Errors are reported on batches that were not used.
 #pragma once
 
 #include <cstdint>
@@ -23,9 +23,9 @@ struct CalibrationRequest {
   std::uint64_t seed = 0;
 };
 
-/// Fills the attention tables of `profile` for the model's element type and head dimension, both passes, what
-/// they cover, and count and digest of the medians behind them.
-/// Every cell is the median over launches during which all `threads` cores run the same.
+/// Fills the attention tables of `profile` for the model's element type and head dimension, both passes. Also
+/// fills in what they cover, and count and digest of the medians behind them. Every cell is the median over
+/// launches during which all `threads` cores run the same.
 void measure_attention(const CalibrationRequest& request, CostProfile& profile, const Output& output);
 
 /// Runs plans of `threads` ranks, scales each kind's rates to what the step showed, and reports errors on
@@ -38,7 +38,7 @@ Execution execution_of(const Plan& plan, const std::vector<std::vector<RankProgr
 
 /// The processor's name as Linux states it.
 std::string processor_name();
-/// In UTC, YYYY-MM-DD.
+/// The date in UTC, YYYY-MM-DD.
 std::string today();
 
 }  // namespace strata::tools

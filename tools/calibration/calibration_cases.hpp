@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is measured on an executor: cases of attention, of operations on rows, and of exchanges by level, as
-// waves of small programs that any executor runs. Where a case's time is found in the timeline is part of it.
+// waves of small programs that any executor runs. A case says where its time is found in the timeline.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +13,8 @@
 
 namespace strata::tools {
 
-/// attention in the direction of the pass; copy to delta: one instruction on rows, as TokenWorkKind and the
-/// IR name them; the last two between ranks.
+/// `attention` goes in the direction of the pass. `copy` to `delta` are one instruction on rows, named as in
+/// TokenWorkKind and the IR. The last two are exchanges between ranks.
 enum class CaseOperation : std::uint8_t {
   attention,
   copy,
@@ -35,7 +35,8 @@ struct RankPlaces {
 
   std::int32_t count() const { return static_cast<std::int32_t>(node.size()); }
   LinkLevel level(std::int32_t a, std::int32_t b) const;
-  /// Every rank a device of its own; equal names are one node, numbered in order of appearance.
+  /// Gives every rank a device of its own. Equal names are one node; nodes are numbered in order of
+  /// appearance.
   static RankPlaces on_hosts(const std::vector<std::string>& hosts);
   static RankPlaces on_one_device(std::int32_t ranks);
 };
@@ -44,28 +45,29 @@ struct RankPlaces {
 struct CalibrationGrid {
   std::int64_t factor = 4;
   std::int64_t longest = 4096;  ///< tokens of queries or keys
-  Flops attention{4e9};         ///< of one forward
+  Flops attention{4e9};         ///< FLOPs of one forward
   Bytes rows{1 << 26};          ///< largest tensor of an operation on rows
-  Bytes sent{1 << 26};          ///< that one rank sends in one exchange
+  Bytes sent{1 << 26};          ///< bytes that one rank sends in one exchange
 };
 enum class Fineness : std::uint8_t { quick, normal, thorough };
 /// Every model shape after the first is measured on a normal grid, where the first's is a thorough one.
 constexpr Fineness grid_fineness(Fineness asked, bool first) {
   return first || asked == Fineness::quick ? asked : Fineness::normal;
 }
-/// What a CPU rank does in seconds (quick), half a minute, minutes.
+/// The sizes that a CPU rank does in seconds (quick), in half a minute (normal), in minutes (thorough).
 CalibrationGrid cpu_grid(Fineness fineness);
-/// The same for a GPU with `free` bytes of memory, of which all waves together take less; `kernel` runs the
-/// model's attention, "plain" more slowly.
+/// The same for a GPU with `free` bytes of memory; all waves together take less. `kernel` is what runs the
+/// model's attention; "plain" runs it more slowly.
 CalibrationGrid gpu_grid(Fineness fineness, const ModelShape& model, Bytes free, std::string_view kernel);
 
 /// One operation at one size.
 struct CalibrationCase {
   CaseOperation operation = CaseOperation::attention;
   std::int32_t wave = 0;
-  Pass pass = Pass::forward;        ///< attention: the direction
-  std::int32_t instruction = 0;     ///< on every rank of `ranks`
-  std::vector<std::int32_t> ranks;  ///< that take part; without exchange each on its own, all at once
+  Pass pass = Pass::forward;     ///< attention: the direction
+  std::int32_t instruction = 0;  ///< on every rank of `ranks`
+  /// The ranks that take part. Without exchange each works on its own, all at once.
+  std::vector<std::int32_t> ranks;
   std::int64_t query_length = 0, key_length = 0;  ///< attention
   bool causal = false;    ///< attention: the last query sees the last key; otherwise all see all
   std::int64_t rows = 0;  ///< operations on rows: tokens of the tensors
@@ -82,8 +84,8 @@ struct CalibrationPart {
   std::vector<CalibrationCase> cases;
 };
 
-/// The shape itself; quick: half of its heads too; thorough: shares of its heads, as head-parallel ranks hold
-/// them, and other head dimensions.
+/// The shapes to measure: the shape itself; with quick also half of its heads; with thorough also shares of
+/// its heads, as head-parallel ranks hold them, and other head dimensions.
 std::vector<ModelShape> calibrated_models(const ModelShape& model, Fineness fineness);
 
 /// Attention on the first rank of every device, all at once.

@@ -29,13 +29,13 @@ struct Sample {
   std::vector<SampleSeries> series;
   std::int64_t median_ns = 0, min_ns = 0, max_ns = 0;  ///< over all series
 
-  /// FLOP/s of attention; else bytes per second, of one rank's memory or of what one rank sends.
+  /// FLOP/s for attention; else bytes per second, of one rank's memory or of what one rank sends.
   double rate() const;
 };
 
-/// One per case. The first pass of every repeat in either direction is warm-up and left out, so a timeline
-/// of R repeats and L layers has R * (L - 1) durations for every rank; L must be at least 2. STRATA_CHECKs
-/// that the timeline has every event.
+/// One sample per case. The first pass of every repeat in either direction is a warm-up and left out. So a
+/// timeline of R repeats and L layers has R * (L - 1) durations for every rank; L must be at least 2.
+/// STRATA_CHECKs that the timeline has every event.
 std::vector<Sample> read_samples(const CalibrationPart& part, const Timeline& timeline);
 
 /// What one model shape was measured with.
@@ -46,13 +46,14 @@ struct MeasuredModel {
 };
 
 struct SamplesFile {
-  std::string executor, device, instruction_set;  ///< instruction_set: of the CPU, also for its inputs
-  std::string date;                               ///< YYYY-MM-DD
+  /// `instruction_set` is that of the CPU, which also makes the inputs.
+  std::string executor, device, instruction_set;
+  std::string date;  ///< YYYY-MM-DD
   RankPlaces places;
   std::int32_t threads = 1;  ///< of every process that computes on CPU cores
   std::int32_t repeats = 1, layers = 2;
-  std::int64_t clock_error_ns =
-      0;  ///< bound on how far the ranks' clocks were apart, the largest of all runs
+  /// Bound on how far the ranks' clocks were apart, the largest of all runs.
+  std::int64_t clock_error_ns = 0;
   std::vector<MeasuredModel> models;
 };
 

@@ -10,18 +10,18 @@
 
 namespace strata::tools {
 
-/// Every pass begins with a barrier: all ranks tell rank 0, rank 0 tells all. What is added to a rank's
-/// compute stream and lane runs after it.
+/// Writes the programs of a wave. Every pass begins with a barrier: all ranks tell rank 0, and rank 0 tells
+/// all. What is added to a rank's compute stream and lane runs after the barrier.
 class WaveWriter {
  public:
   WaveWriter(const ModelShape& model, std::int32_t ranks);
 
-  /// All rows hold the model's heads for their role and the role's width.
+  /// Adds a buffer whose rows hold the model's heads for its role, in the role's width.
   std::int32_t add_buffer(std::int32_t rank, BufferRole role, ElementType type, std::int64_t rows,
                           bool persistent = false);
-  /// Plain bytes, a multiple of kMessageRow.
+  /// Adds a buffer of plain bytes; `bytes` is a multiple of kMessageRow.
   std::int32_t add_bytes(std::int32_t rank, Bytes bytes, bool persistent);
-  /// The instruction's number.
+  /// Adds an instruction and returns its number.
   std::int32_t add(std::int32_t rank, Pass pass, Operation op);
   /// The rank's inputs: q, kv and d_o are seeded before the wave.
   void set_inputs(std::int32_t rank, const LocalBuffers& local, std::int64_t rows);
@@ -57,9 +57,10 @@ struct WrittenRows {
 /// One of every operation on `rows` rows of the model's tensors.
 WrittenRows write_rows(WaveWriter& wave, const ModelShape& model, std::int32_t rank, std::int64_t rows);
 
-/// `message` from every rank of `ranks` to every other.
+/// Sends `message` from every rank of `ranks` to every other.
 WrittenCase write_all_to_all(WaveWriter& wave, const std::vector<std::int32_t>& ranks, Bytes message);
-/// `message` from the first to the second in the forward pass; both ways at once in the backward pass.
+/// Sends `message` from the first to the second in the forward pass, and both ways at once in the backward
+/// pass.
 std::pair<WrittenCase, WrittenCase> write_pair(WaveWriter& wave, std::int32_t first, std::int32_t second,
                                                Bytes message);
 

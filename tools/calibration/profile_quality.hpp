@@ -17,8 +17,8 @@ struct FitReport {
   ErrorSummary held_out;
 };
 
-/// What the fits of both attention passes show. The error is the larger of the two, and none where one of
-/// them has held nothing out: 0 would say that nothing is off. `load`: as in ProfileQuality.
+/// What the fits of both attention passes show. The error is the larger of the two. There is none where one
+/// of them has held nothing out: 0 would say that nothing is off. `load` is as in ProfileQuality.
 ProfileQuality quality_of(const std::vector<FitReport>& fits, std::optional<double> load);
 
 }  // namespace strata::tools

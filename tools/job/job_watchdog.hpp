@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ends this process when the others do not take part in time. For calls that wait for all processes of a job
-// and know no deadline, such as MPI_Init.
+// Ends this process when the others do not take part in time. It is for calls that wait for all processes of
+// a job and know no deadline, such as MPI_Init.
 #pragma once
 
 #include <condition_variable>
@@ -15,8 +15,8 @@ namespace strata::tools {
 
 class JobWatchdog {
  public:
-  /// `what` is being done, for the line that it prints before it exits with 4. `process` staggers the ends,
-  /// so that one process is the first to speak. DeviceError when no thread can be started to watch.
+  /// `what` says what is being done, for the line that is printed before the exit with 4. `process` staggers
+  /// the ends, so that one process is the first to speak. DeviceError when no thread can be started to watch.
   JobWatchdog(Duration deadline, std::int32_t process, std::string what);
   ~JobWatchdog();
   JobWatchdog(const JobWatchdog&) = delete;

@@ -10,7 +10,8 @@
 
 namespace strata::tools {
 
-/// start_mpi; does not return, after one line on stderr, when not all processes start within the deadline.
+/// Calls start_mpi. When not all processes start within the deadline, prints one line on stderr and does not
+/// return.
 std::unique_ptr<MpiJob> start_launched_mpi(Duration deadline, const Launch& launch);
 
 /// See join_job.

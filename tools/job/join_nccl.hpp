@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Jobs of one GPU and one rank per process. MPI or a shared folder carries what the processes tell each
-// other, NCCL what their GPUs do.
+// other; NCCL carries what their GPUs send.
 #pragma once
 
 #include <memory>

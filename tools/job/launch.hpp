@@ -25,11 +25,12 @@ struct Launch {
 /// The value of an environment variable, or nullptr.
 using EnvironmentLookup = std::function<const char*(const char* name)>;
 
-/// The first that fits: mpirun (OMPI_COMM_WORLD_*), PMIx (PMIX_RANK), torchrun (RANK and WORLD_SIZE), srun (a
-/// step of more than one task). `without_mpi`: under PMIx too the processes are to find each other by files;
-/// mpirun is no launcher then. InputError names a variable that is no number or out of range.
+/// The first launcher that fits: mpirun (OMPI_COMM_WORLD_*), PMIx (PMIX_RANK), torchrun (RANK and
+/// WORLD_SIZE), srun (a step of more than one task). With `without_mpi` the processes are to find each other
+/// by files under PMIx too, and mpirun is no launcher. Throws InputError naming a variable that is no number
+/// or out of range.
 Launch read_launch(const EnvironmentLookup& lookup, bool without_mpi = false);
-/// Of this process.
+/// The launch of this process.
 Launch find_launch(bool without_mpi = false);
 
 }  // namespace strata::tools

@@ -18,12 +18,12 @@ class ProcessJob {
  public:
   virtual ~ProcessJob() = default;
   virtual Control& control() = 0;
-  /// Collective, once a process knows that it has something to run: what it computes on. Nothing when it is
-  /// open already. AgreedError when some process has none.
+  /// Collective, once a process knows that it has something to run: opens what it computes on. Nothing
+  /// happens when that is open already. Throws AgreedError when some process has none.
   virtual void open() {}
   /// Collective: closes what open() opened.
   virtual void close() {}
-  /// The same when the job has failed: waits for nobody.
+  /// The same when the job has failed; waits for nobody.
   virtual void abandon() noexcept {}
   /// What a process computes on, for people.
   virtual std::string device() const = 0;
@@ -38,7 +38,7 @@ class ProcessJob {
   bool reports() { return control().process() == 0; }
 };
 
-/// What the command line that would start the job says; for the error when nothing did.
+/// What the command line says that would start the job; for the error when nothing started it.
 struct JobCommand {
   std::string arguments;                ///< of strata
   std::function<std::int32_t()> ranks;  ///< how many processes it takes
@@ -49,12 +49,14 @@ struct JobCommand {
 /// stderr, when not all processes join within the deadline.
 std::unique_ptr<ProcessJob> join_job(const RunOptions& options, const JobCommand& command);
 
-/// Collective: every process makes its setup, all are the same and fit the number of processes, and every
-/// process has what it computes on; or AgreedError. `name` is what the setup comes from, for the error.
+/// Collective: every process makes its setup. All setups are the same and fit the number of processes, and
+/// every process has what it computes on; otherwise throws AgreedError. `name` is what the setup comes from,
+/// for the error.
 RunSetup load_in_job(ProcessJob& job, const std::string& name, const std::function<RunSetup()>& set_up);
 
-/// Runs `body`, then leaves the job. 0, or the code to exit with after an error that all processes know of,
-/// which one of them has printed. Any other error ends all processes, and does not return.
+/// Runs `body`, then leaves the job. Returns 0, or the code to exit with after an error that all processes
+/// know of and one of them has printed. After any other error all processes end, and the call does not
+/// return.
 int in_job(ProcessJob& job, const std::function<void()>& body);
 
 }  // namespace strata::tools

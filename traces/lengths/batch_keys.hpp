@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the keys of recorded batches mean, for every format that has keys: JSON, JSON lines and CSV. This
-// table is the one place where a key is known. A key is used, or refused by name, or harmless; a name that is
+// table is the one place where a key is known. A key is used, or refused by name, or harmless. A name that is
 // not listed but looks as if it carried borders, padding or ranks is refused too, because a layout made
 // without it would let documents attend to each other.
 #pragma once
@@ -34,8 +34,8 @@ enum class KeyMeaning {
   labels,          ///< a name of every document, or the number of every token's document
   tokens,          ///< the tokens themselves: only how many there are counts
   token_flags,     ///< something of every token: only how many there are is checked
-  step,
-  row,             ///< number of the training step; number of the row within it
+  step,            ///< number of the training step
+  row,             ///< number of the row within its step
   data_rank,       ///< which data-parallel rank had the row
   measured,        ///< milliseconds
   copies,          ///< how many documents have the length
@@ -57,12 +57,12 @@ struct BatchKey {
 std::span<const BatchKey> batch_keys();
 /// The entry of a name, whatever its case; nullptr when it is not listed.
 const BatchKey* find_batch_key(std::string_view name);
-/// Whether a name that is not listed may carry borders, padding, steps or ranks. `is_list`: its value is a
-/// list.
+/// Whether a name that is not listed may carry borders, padding, steps or ranks. `is_list` says that its
+/// value is a list.
 bool looks_meaningful(std::string_view name, bool is_list);
 
-/// Throws the InputError for a key at `where` that is refused or looks_meaningful. `outer`: the key of the
-/// row that it is inside, which is what a user can leave out; empty: itself.
+/// Throws the InputError for a key at `where` that is refused or looks_meaningful. `outer` is the key of the
+/// row that the key is inside, which is what a user can leave out; empty: the key itself.
 [[noreturn]] void refuse_key(const std::string& where, std::string_view name, std::string_view outer = {});
 
 /// Whether a text is a list written out: "[2,3]", "2 3".

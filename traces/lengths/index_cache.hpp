@@ -28,10 +28,10 @@ struct IndexCache {
   std::vector<std::int64_t> shuffle_index;
 };
 
-/// Reads the triple whose file names begin with `prefix`: `<prefix>-document_index.npy` and so on, or the
-/// older
-/// `<prefix>_doc_idx.npy`, `_sample_idx.npy`, `_shuffle_idx.npy`. `prefix` may also be one of the three
-/// files. InputError when a file is missing, malformed, or the shapes do not belong together.
+/// Reads the triple whose file names begin with `prefix`. They are `<prefix>-document_index.npy` and so on,
+/// or the older `<prefix>_doc_idx.npy`, `_sample_idx.npy`, `_shuffle_idx.npy`. `prefix` may also be one of
+/// the three files. InputError when a file is missing or malformed, or when the shapes do not belong
+/// together.
 IndexCache read_index_cache(const std::filesystem::path& prefix);
 /// The same from streams of the document, sample and shuffle index; `names` stand for the files in messages.
 IndexCache read_index_cache(const std::array<std::istream*, 3>& arrays,

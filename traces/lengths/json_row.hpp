@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The keys of one JSON object while they are put together: json_rows.cpp says which keys make a row,
-// json_borders.cpp how keys that say something of the same documents are made to agree.
+// The keys of one JSON object while they are put together. json_rows.cpp says which keys make a row.
+// json_borders.cpp says how keys that speak of the same documents are made to agree.
 #pragma once
 
 #include <algorithm>
@@ -81,8 +81,8 @@ class JsonRow {
   std::string borders_from_;
   std::vector<bool> is_padding_;  // by token, where a mask says so
   std::string is_padding_from_;
-  std::optional<std::int64_t> listed_;  // numbers in the lists of a number for every token
-  std::optional<std::int64_t> tokens_;  // that the row holds, padding included
+  std::optional<std::int64_t> listed_;  // how many numbers lists with one per token have
+  std::optional<std::int64_t> tokens_;  // tokens that the row holds, padding included
   std::optional<JsonValue> tokens_from_;
 };
 
@@ -90,9 +90,9 @@ class JsonRow {
 JsonValue list_of(const JsonValue& value);
 /// A number, or the only number of a list.
 JsonValue number_of(const JsonValue& value);
-/// Objects inside a row are not read, so that nothing inside one, or inside a list of them, may carry
-/// borders, padding or ranks: InputError otherwise. `outer`: the key of the row. `one_of_several`: objects of
-/// a list.
+/// Objects inside a row are not read. So nothing inside one, or inside a list of them, may carry borders,
+/// padding or ranks: InputError otherwise. `outer` is the key of the row. With `one_of_several` the object is
+/// one of a list.
 void refuse_inside(const JsonValue& value, std::string_view outer, bool one_of_several = false);
 
 }  // namespace strata

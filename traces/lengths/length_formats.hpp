@@ -19,7 +19,7 @@ struct LengthColumn {
   std::string_view second;  ///< empty: `name` alone
 };
 
-/// In order of preference where a file has several.
+/// The columns that are known, in order of preference where a file has several.
 inline constexpr std::array<LengthColumn, 20> kLengthColumns = {{{"length", ""},
                                                                  {"seq_len", ""},
                                                                  {"seqlen", ""},
@@ -40,12 +40,12 @@ inline constexpr std::array<LengthColumn, 20> kLengthColumns = {{{"length", ""},
                                                                  {"doc_lens", ""},
                                                                  {"doc_lengths", ""},
                                                                  {"document_lengths", ""}}};
-/// So many of them stand in messages; the others are spellings of the first.
+/// So many of the columns stand in messages; the others are spellings of the first.
 inline constexpr std::size_t kNamedColumns = 11;
 
 /// "length", "input_length + output_length".
 std::string column_text(const LengthColumn& column);
-/// The first kNamedColumns of them, for messages.
+/// The first kNamedColumns columns, for messages.
 std::string known_columns();
 /// "\"id\", \"size\" and 3 more", for messages.
 std::string shown_names(const std::vector<std::string_view>& names);

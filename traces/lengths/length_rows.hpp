@@ -27,14 +27,15 @@ enum class RowKind {
 
 struct LengthRow {
   RowKind kind = RowKind::document;
-  std::vector<std::vector<std::int64_t>>
-      packs;  ///< one unless kind is step; lengths of 0 are dropped by the collector
+  /// One unless `kind` is step. The collector drops lengths of 0.
+  std::vector<std::vector<std::int64_t>> packs;
   std::int64_t copies = 1;
   std::int64_t padding = 0;          ///< tokens
   std::vector<std::int64_t> padded;  ///< documents that have padding of their own
   std::optional<std::int64_t> step, data_rank;
   std::optional<double> measured_ms;
-  std::string_view row_key;  ///< numbers the row within its step; empty: none does
+  /// The key that numbers the row within its step; empty: none does.
+  std::string_view row_key;
 };
 
 /// Keys in the order in which they were met.
@@ -43,7 +44,7 @@ class KeyLedger {
   void use(std::string_view key) { add(used_, key); }
   void leave(std::string_view key) { add(left_, key); }
   const std::vector<std::string>& used() const { return used_; }
-  /// Without those that some row uses; of very many the first, and "...".
+  /// The keys that were left, without those that some row uses. Of very many there are the first, and "...".
   std::vector<std::string> unused() const;
 
  private:

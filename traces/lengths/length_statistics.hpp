@@ -39,7 +39,7 @@ struct LengthStatistics {
   double top_work_share() const { return static_cast<double>(top_work) / static_cast<double>(work); }
 };
 
-/// `lengths`: at least one, each from 1 to 2^31 - 1 (STRATA_CHECK). O(n log n).
+/// There must be at least one length, each from 1 to 2^31 - 1 (STRATA_CHECK). O(n log n).
 LengthStatistics length_statistics(std::span<const std::int64_t> lengths);
 
 /// The packs that run side by side: how much more attention work the heaviest has than the mean.

@@ -23,7 +23,7 @@ std::int64_t remaining_bytes(std::istream& in, std::string_view name);
 /// `text` in double quotes for an error message: unprintable bytes escaped, at most 40 characters kept.
 std::string quoted_excerpt(std::string_view text);
 
-/// Tokens of one document: 1 to this. Later integer arithmetic on lengths relies on it.
+/// The most tokens that one document may have. Later integer arithmetic on lengths relies on this limit.
 inline constexpr std::int64_t kLongestDocument = 2147483647;
 
 /// A decimal integer from `least` to kLongestDocument: digits only, no sign, no blanks. InputError at `where`
@@ -31,7 +31,7 @@ inline constexpr std::int64_t kLongestDocument = 2147483647;
 std::int64_t parse_tokens(std::string_view text, std::int64_t least, std::string_view what,
                           const std::string& where);
 
-/// Without blanks and tabs at both ends.
+/// `text` without blanks and tabs at both ends.
 std::string_view trimmed(std::string_view text);
 
 /// Lines without their ends ("\n" or "\r\n"); memory is bounded by the longest line allowed.

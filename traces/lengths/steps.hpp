@@ -26,7 +26,7 @@ void validate(const StepOptions& options);
 
 /// A file may not become more packs than this, so that a small one cannot ask for all memory.
 inline constexpr std::int64_t kMostPacks = std::int64_t{1} << 24;
-/// How many packs make_packs cuts at the most.
+/// The most packs that make_packs cuts.
 std::int64_t cut_pack_count(std::span<const std::int64_t> lengths, std::int64_t pack_tokens);
 
 struct Packs {
@@ -44,14 +44,16 @@ struct Steps {
   std::vector<Batch> steps;        ///< at least one
   std::vector<std::string> notes;  ///< what was done to get them, a sentence each
 };
-/// - Free documents: `pack_tokens` makes packs, each a step unless packs_per_step or tokens_per_step joins
-/// them;
-///   documents_per_step takes its documents first and packs them then. Without pack_tokens tokens_per_step
-///   and documents_per_step make steps of free documents, and with nothing the whole file is one step, which
-///   a note says.
-/// - Packs, a row each: a step each, or joined. They are never packed again.
-/// - Whole steps: stay as they are; those of free documents may be packed. packs_per_step must be what they
-/// have. InputError naming `name` and the option that contradicts what the file holds.
+/// Makes steps of what a file holds:
+/// - Free documents with `pack_tokens` become packs. Each pack is a step, unless packs_per_step or
+///   tokens_per_step joins packs. documents_per_step first takes its documents and then packs them.
+/// - Free documents without `pack_tokens` become steps of free documents, by tokens_per_step or
+///   documents_per_step. Without these the whole file is one step, which a note says.
+/// - Packs, a row each, become a step each, or are joined. They are never packed again.
+/// - Whole steps stay as they are. Those of free documents may be packed. packs_per_step must be what they
+///   have.
+///
+/// Throws InputError naming `name` and the option that contradicts what the file holds.
 Steps form_steps(const LengthSource& source, const StepOptions& options, const std::string& name);
 
 }  // namespace strata

@@ -74,8 +74,8 @@ class TransferMatcher {
 
   /// [first, last) share repeat, wave, layer and pass.
   std::vector<Arrow> match(const TimelineEvent* first, const TimelineEvent* last) {
-    using Way =
-        std::tuple<std::int32_t, std::int32_t, std::int32_t, std::int32_t>;  // step, lane, source, target
+    // Step, lane, source, target.
+    using Way = std::tuple<std::int32_t, std::int32_t, std::int32_t, std::int32_t>;
     std::map<Way, std::deque<const TimelineEvent*>> receives;
     for (const TimelineEvent* event = first; event != last; ++event) {
       const Exchange* exchange = exchange_of(instruction_of(timeline_, *event, programs_).op);

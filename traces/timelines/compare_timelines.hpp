@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Predicted against measured, instruction by instruction: both timelines joined on (wave, layer, pass, rank,
-// instruction). Repeats are reduced by the median; with three or more the first is a warm-up and left out.
+// Compares predicted and measured instruction by instruction. Both timelines are joined on (wave, layer,
+// pass, rank, instruction). Repeats are reduced by the median. With three or more the first is a warm-up and
+// left out.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +13,7 @@
 
 namespace strata {
 
-/// Shorter instructions are mostly the clock and the scheduler of the machine.
+/// The time of a shorter instruction is mostly that of the clock and the scheduler of the machine.
 inline constexpr std::int64_t kDefaultNoiseFloorNs = 2000;
 
 /// Relative errors are (predicted - measured) / measured of durations: end - matched for Exchange and
@@ -33,7 +34,7 @@ struct KindError {
   bool operator==(const KindError&) const = default;
 };
 
-/// `error` is over the rank's instructions above the floor; the ends are when its last instruction ended.
+/// `error` is over the rank's instructions above the floor. The ends are when its last instruction ended.
 struct RankError {
   std::int32_t rank = 0;
   ErrorSummary error;

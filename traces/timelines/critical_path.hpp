@@ -11,9 +11,10 @@
 namespace strata {
 
 /// Indices into timeline.events, in time order, of one chain of `repeat` that ends with its last event. The
-/// predecessor of an event is, of what its program makes it wait for (wait_for, the instruction before it on
-/// its stream), what ended last; an exchange that waited continues with the participant that arrived last;
-/// the first instruction of a stream with what ended last on its rank before. Ties go to the smaller key.
+/// predecessor of an event is what ended last of all that its program makes it wait for: wait_for, and the
+/// instruction before it on its stream. The predecessor of an exchange that waited is the participant that
+/// arrived last. That of the first instruction of a stream is what ended last on its rank before. Ties go to
+/// the smaller key.
 std::vector<std::size_t> critical_path(const Timeline& timeline, WavePrograms programs, std::int32_t repeat);
 
 }  // namespace strata

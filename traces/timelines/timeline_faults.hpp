@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether a timeline is one of the programs' whole work: every instruction in every layer and repeat, each
+// Whether a timeline shows the whole work of the programs: every instruction in every layer and repeat, each
 // with the bytes and FLOPs that its program says. A timeline that lacks the slow half looks fast.
 #pragma once
 
