@@ -171,7 +171,7 @@ void FluidSystem::forget_visits() {
   visit_ = 2;
 }
 
-void FluidSystem::settle(std::int64_t now_ns) {
+void FluidSystem::settle(std::int64_t now_ns, EventQueue& events) {
   if (is_settled()) return;
   visit_ += 2;
   if (visit_ > std::numeric_limits<std::uint32_t>::max() - 4) forget_visits();
@@ -180,7 +180,7 @@ void FluidSystem::settle(std::int64_t now_ns) {
     if (component_.empty()) return;
     for (std::size_t i = 0; i < component_.size(); ++i) visit_uses(component_[i]);
     solve_visited(now_ns);
-    announce_first();
+    announce_first(events);
     component_.clear();
     component_resources_.clear();
     component_is_plain_ = true;
@@ -188,7 +188,7 @@ void FluidSystem::settle(std::int64_t now_ns) {
   };
   for (const std::int32_t flow : changed_flows_) {
     if (is_alone(flow)) {
-      settle_alone(flow, now_ns);
+      settle_alone(flow, now_ns, events);
     } else {
       settle_component(flow);
     }
@@ -212,7 +212,7 @@ bool FluidSystem::is_alone(std::int32_t number) const {
 }
 
 /// What settling it as a component would do.
-void FluidSystem::settle_alone(std::int32_t number, std::int64_t now_ns) {
+void FluidSystem::settle_alone(std::int32_t number, std::int64_t now_ns, EventQueue& events) {
   if (flows_[at(number)].visit >= visit_) return;
   flows_[at(number)].visit = visit_;
   ++done_.components;
@@ -221,7 +221,7 @@ void FluidSystem::settle_alone(std::int32_t number, std::int64_t now_ns) {
   Flow& flow = flows_[at(number)];
   if (flow.announced) return;
   flow.announced = true;
-  events_.push(flow.end_ns, EventKind::flow_end, number, flow.generation);
+  events.push(flow.end_ns, EventKind::flow_end, number, flow.generation);
 }
 
 void FluidSystem::solve_visited(std::int64_t now_ns) {
@@ -282,7 +282,7 @@ void FluidSystem::set_rate(std::int32_t flow, double rate, std::int64_t now_ns) 
 }
 
 /// Only the flows of a component that end first: their end settles all the others of the component anew.
-void FluidSystem::announce_first() {
+void FluidSystem::announce_first(EventQueue& events) {
   std::int32_t first = component_.front();
   std::int64_t first_ns = flows_[at(first)].end_ns;
   for (const std::int32_t flow : component_) {
@@ -299,7 +299,7 @@ void FluidSystem::announce_first() {
     if (flow.end_ns > together_ns || flow.announced) continue;
     flow.announced = true;
     flow.end_ns = together_ns;
-    events_.push(together_ns, EventKind::flow_end, number, flow.generation);
+    events.push(together_ns, EventKind::flow_end, number, flow.generation);
   }
 }
 

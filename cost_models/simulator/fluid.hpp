@@ -40,10 +40,9 @@ struct FluidWork {
 
 class FluidSystem {
  public:
-  /// Ends are announced to `events` as EventKind::flow_end (subject: flow, detail: generation).
   /// `batch_ends`: whether the shortcut is taken; otherwise every flow ends by itself.
-  explicit FluidSystem(EventQueue& events, bool batch_ends = true, FluidSolver solver = FluidSolver::in_place)
-      : events_(events), batch_ends_(batch_ends), solver_(solver) {}
+  explicit FluidSystem(bool batch_ends = true, FluidSolver solver = FluidSolver::in_place)
+      : batch_ends_(batch_ends), solver_(solver) {}
 
   /// Capacity in work units per nanosecond.
   std::int32_t add_resource(double capacity);
@@ -59,10 +58,12 @@ class FluidSystem {
   void end(std::int32_t flow);
 
   /// Brings the rates up to date after starts, ends and capacity changes at `now_ns`. To be called before the
-  /// clock moves on.
-  void settle(std::int64_t now_ns);
+  /// clock moves on. Ends are announced to `events` as EventKind::flow_end (subject: flow, detail:
+  /// generation).
+  void settle(std::int64_t now_ns, EventQueue& events);
   bool is_settled() const { return changed_flows_.empty() && changed_resources_.empty(); }
   const FluidWork& work() const { return done_; }
+  void forget_work() { done_ = {}; }
 
   /// Appends everything that decides what comes after `now_ns`, in numbers that do not depend on what the
   /// clock shows nor on the numbers of flows: equal numbers, equal futures. `names`: [flow] gets a name by
@@ -143,12 +144,12 @@ class FluidSystem {
   void visit_users(std::int32_t resource);
   void visit_uses(std::int32_t flow);
   bool is_alone(std::int32_t flow) const;
-  void settle_alone(std::int32_t flow, std::int64_t now_ns);
+  void settle_alone(std::int32_t flow, std::int64_t now_ns, EventQueue& events);
   void solve_visited(std::int64_t now_ns);
   void solve_one(std::int32_t flow, std::int64_t now_ns);
   void solve_generally(std::int64_t now_ns);
   void set_rate(std::int32_t flow, double rate, std::int64_t now_ns);
-  void announce_first();
+  void announce_first(EventQueue& events);
   void append_flow(std::int32_t flow, std::int64_t now_ns, std::vector<std::int64_t>& state) const;
   // fluid_fill.cpp
   void fill(std::int64_t now_ns);
@@ -158,7 +159,6 @@ class FluidSystem {
   std::size_t fill_up_to(double level, std::int64_t now_ns);
   void freeze(std::int32_t flow, double rate, std::int64_t now_ns);
 
-  EventQueue& events_;
   const bool batch_ends_;
   const FluidSolver solver_;
   FluidWork done_;

@@ -25,8 +25,9 @@ struct SimulatorOptions {
   bool record = true;      ///< keep the timeline's events; the search needs only the totals
   bool exact = false;      ///< simulate every layer
   bool batch_ends = true;  ///< of many flows that share, let those end together that end almost together
-  /// For tests: the same results the long way. All shares are found by FairShare, and layers that take the
-  /// same course as an earlier one are simulated all the same.
+  /// For tests: the same results the long way. All shares are found by FairShare, layers that take the same
+  /// course as an earlier one are simulated all the same, and every number of layers from the start to the
+  /// end.
   bool plain = false;
   /// A step of at most so many instructions and flows, all layers, is simulated in full anyway.
   std::int64_t free_events = kFreeEvents;
@@ -119,7 +120,9 @@ struct Simulation {
 /// less than 1 %.
 ///
 /// Layers that take their course to the nanosecond as an earlier one of their pass did are counted instead of
-/// simulated. That is no shortcut: the results are the same (simulator_repeats.cpp).
+/// simulated. That is no shortcut: the results are the same (simulator_repeats.cpp). No more are two others:
+/// the runs of 8, 16 and all layers begin as one, and part where the first rank has the last forward layer of
+/// the first wave before it; and a run of few layers ends with the first pass that has not settled.
 ///
 /// The step is never predicted shorter than the work of its busiest device.
 ///

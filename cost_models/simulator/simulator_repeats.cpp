@@ -127,6 +127,7 @@ void SimulatorEngine::skip(std::int32_t periods) {
     if (ranks_[rank].pass != nullptr) skip_rank(rank, periods);
   }
   lead_stage_ += periods * (lead_stage_ - snapshot_.lead_stage);
+  began_last_forward_ = began_last_forward_ || (lead_wave_ == 0 && lead_stage_ == layers_ - 1);
   finished_ += periods * (finished_ - snapshot_.finished);
   queue_.shift(by_ns);
   fluid_.shift(by_ns);

@@ -30,6 +30,11 @@ class LayerMarks {
     return marks_.empty() ? 0 : marks_.size() / (2 * static_cast<std::size_t>(layers_) * ranks_);
   }
   std::int32_t layers() const { return layers_; }
+  /// Makes room for more layers. The marks that are kept are those of the first wave's forward pass.
+  void extend(std::size_t waves, std::int32_t layers) {
+    layers_ = layers;
+    marks_.resize(waves * 2 * static_cast<std::size_t>(layers) * ranks_);
+  }
   std::size_t ranks() const { return ranks_; }
   /// `order`: the how manieth layer of its pass, counted from 0.
   LayerMark& at(std::size_t wave, Pass pass, std::int32_t order, std::size_t rank) {
@@ -64,6 +69,9 @@ struct LayerGrowth {
 inline constexpr std::int32_t kSteadyIncrements = 4;
 /// Within this share of the largest of them.
 inline constexpr double kSteadyShare = 1e-3;
+
+/// Whether the last kSteadyIncrements increments of one pass agree, as steady_growth asks of all passes.
+bool pass_is_steady(const LayerMarks& marks, std::size_t wave, Pass pass, bool apart);
 
 /// Nothing unless in every wave and pass the last kSteadyIncrements increments from layer to layer agree:
 /// each rank's own, and those of all ranks with each other. Ranks that are `apart`, which share no device and

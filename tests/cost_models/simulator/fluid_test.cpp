@@ -25,7 +25,7 @@ std::vector<std::int64_t> ends_of(const std::vector<double>& capacities, const s
                                   bool batch_ends = true, FluidSolver solver = FluidSolver::in_place,
                                   FluidWork* work = nullptr) {
   EventQueue queue;
-  FluidSystem fluid(queue, batch_ends, solver);
+  FluidSystem fluid(batch_ends, solver);
   for (const double capacity : capacities) fluid.add_resource(capacity);
   for (std::size_t i = 0; i < arrivals.size(); ++i) {
     queue.push(arrivals[i].time_ns, EventKind::flow_start, static_cast<std::int32_t>(i), 0);
@@ -34,7 +34,7 @@ std::vector<std::int64_t> ends_of(const std::vector<double>& capacities, const s
   std::map<std::int32_t, std::size_t> running;
   std::int64_t now = 0;
   while (true) {
-    if (queue.empty() || queue.next_ns() > now) fluid.settle(now);
+    if (queue.empty() || queue.next_ns() > now) fluid.settle(now, queue);
     if (work != nullptr) *work = fluid.work();
     if (queue.empty()) return ends;
     const SimulatorEvent event = queue.pop();
@@ -239,15 +239,15 @@ TEST(Fluid, BatchedEndsMoveTheLastEndByASmallShareAtMost) {
 
 TEST(Fluid, ACapacityThatShrinksAndGrowsIsFollowed) {
   EventQueue queue;
-  FluidSystem fluid(queue);
+  FluidSystem fluid;
   fluid.add_resource(2);
   const std::int32_t flow = fluid.start(100, 2, {{0, 1}});
-  fluid.settle(0);
+  fluid.settle(0, queue);
   // 40 done by 20; then 0.5 per ns until 60: another 20; then 2 again: 40 left, 20 ns.
   fluid.set_capacity(0, 0.5);
-  fluid.settle(20);
+  fluid.settle(20, queue);
   fluid.set_capacity(0, 2);
-  fluid.settle(60);
+  fluid.settle(60, queue);
   std::int64_t end = -1;
   while (!queue.empty()) {
     const SimulatorEvent event = queue.pop();
