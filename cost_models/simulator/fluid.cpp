@@ -75,7 +75,7 @@ std::int32_t FluidSystem::start(double work, double cap, const std::vector<Resou
   if (free_.empty()) {
     number = static_cast<std::int32_t>(flows_.size());
     flows_.emplace_back();
-    start_ns_.push_back(-1);
+    start_ns_.push_back(kWaits);
     use_room_.push_back(0);
   } else {
     number = free_.back();
@@ -85,7 +85,7 @@ std::int32_t FluidSystem::start(double work, double cap, const std::vector<Resou
   flow.work = work;
   flow.rate = 0;
   flow.announced = false;
-  start_ns_[at(number)] = -1;
+  start_ns_[at(number)] = kWaits;
   flow.cap = cap;
   add_uses(number, uses);
   changed_flows_.push_back(number);
@@ -114,8 +114,12 @@ void FluidSystem::add_uses(std::int32_t number, const std::vector<ResourceUse>& 
     resource.users.push_back({number, i});
     resource.demand += demand;
     update_may_fill(use.resource);
-    if (marks_[at(use.resource)].may_fill) mark(use.resource);
   }
+}
+
+void FluidSystem::due(std::int32_t flow) {
+  start_ns_[at(flow)] = kDue;
+  changed_flows_.push_back(flow);
 }
 
 void FluidSystem::end(std::int32_t flow) {
@@ -144,6 +148,7 @@ void FluidSystem::visit_flow(std::int32_t flow) {
 
 void FluidSystem::visit_users(std::int32_t resource) {
   marks_[at(resource)].visit = visit_;
+  marks_[at(resource)].due_ns = kNotDue;
   component_resources_.push_back(resource);
   const std::vector<User>& users = resources_[at(resource)].users;
   for (std::size_t i = 0; i < users.size(); ++i) {
@@ -175,31 +180,69 @@ void FluidSystem::settle(std::int64_t now_ns, EventQueue& events) {
   if (is_settled()) return;
   visit_ += 2;
   if (visit_ > std::numeric_limits<std::uint32_t>::max() - 4) forget_visits();
-  const auto settle_component = [&](std::int32_t flow) {
-    visit_flow(flow);
-    if (component_.empty()) return;
-    for (std::size_t i = 0; i < component_.size(); ++i) visit_uses(component_[i]);
-    solve_visited(now_ns);
-    announce_first(events);
-    component_.clear();
-    component_resources_.clear();
-    component_is_plain_ = true;
-    capped_.clear();
-  };
   for (const std::int32_t flow : changed_flows_) {
     if (is_alone(flow)) {
       settle_alone(flow, now_ns, events);
+    } else if (may_wait(flow)) {
+      new_flows_.push_back(flow);
     } else {
-      settle_component(flow);
+      settle_component(flow, now_ns, events);
     }
   }
   // A resource that could fill and no longer can frees its users, each of them a component of its own.
   for (const std::int32_t resource : changed_resources_) {
     resources_[at(resource)].changed = false;
-    for (const User& user : resources_[at(resource)].users) settle_component(user.flow);
+    for (const User& user : resources_[at(resource)].users) settle_component(user.flow, now_ns, events);
   }
+  for (const std::int32_t flow : new_flows_) {
+    if (flows_[at(flow)].visit < visit_) wait(flow, now_ns, events);
+  }
+  new_flows_.clear();
   changed_flows_.clear();
   changed_resources_.clear();
+}
+
+void FluidSystem::settle_component(std::int32_t flow, std::int64_t now_ns, EventQueue& events) {
+  visit_flow(flow);
+  if (component_.empty()) return;
+  for (std::size_t i = 0; i < component_.size(); ++i) visit_uses(component_[i]);
+  solve_visited(now_ns);
+  announce_first(events);
+  const bool crowded = component_.size() > kManyFlows;
+  for (const std::int32_t resource : component_resources_) marks_[at(resource)].crowded = crowded;
+  component_.clear();
+  component_resources_.clear();
+  component_is_plain_ = true;
+  capped_.clear();
+}
+
+/// Whether the flow has only just come, to many others.
+bool FluidSystem::may_wait(std::int32_t number) const {
+  if (!batch_ends_ || flows_[at(number)].rate > 0 || start_ns_[at(number)] != kWaits) return false;
+  for (const std::int32_t resource : resources_of(flows_[at(number)])) {
+    if (marks_[at(resource)].may_fill && marks_[at(resource)].crowded) return true;
+  }
+  return false;
+}
+
+/// Lets the flow wait for the next settling of its component, and sees to it that this comes in time.
+void FluidSystem::wait(std::int32_t number, std::int64_t now_ns, EventQueue& events) {
+  const Flow& flow = flows_[at(number)];
+  double share = flow.cap;
+  for (const std::int32_t resource : resources_of(flow)) {
+    if (!marks_[at(resource)].may_fill) continue;
+    const Resource& shared = resources_[at(resource)];
+    share = std::min(share, shared.capacity / static_cast<double>(shared.users.size()));
+  }
+  const double longest_ns = std::min(flow.work / share, static_cast<double>(kLongestNs));
+  const std::int64_t due_ns = now_ns + static_cast<std::int64_t>(longest_ns) / kBatchedShare;
+  for (const std::int32_t resource : resources_of(flow)) {
+    if (marks_[at(resource)].may_fill && marks_[at(resource)].due_ns <= due_ns) return;
+  }
+  for (const std::int32_t resource : resources_of(flow)) {
+    if (marks_[at(resource)].may_fill) marks_[at(resource)].due_ns = due_ns;
+  }
+  events.push(due_ns, EventKind::flow_due, number, flow.generation);
 }
 
 /// Whether nothing that the flow uses could be full.
@@ -310,6 +353,9 @@ void FluidSystem::append_state(std::int64_t now_ns, std::vector<std::int32_t>& n
   for (const Resource& resource : resources_) {
     state.push_back(std::bit_cast<std::int64_t>(resource.capacity));
     state.push_back(std::ssize(resource.users));
+    const Mark& mark = marks_[static_cast<std::size_t>(&resource - resources_.data())];
+    state.push_back(mark.crowded ? 1 : 0);
+    state.push_back(mark.due_ns == kNotDue ? -1 : mark.due_ns - now_ns);
     for (const User& user : resource.users) {
       std::int32_t& name = names[at(user.flow)];
       if (name < 0) {
@@ -328,7 +374,7 @@ void FluidSystem::append_flow(std::int32_t number, std::int64_t now_ns,
   for (const double value : {flow.work, flow.rate, flow.cap})
     state.push_back(std::bit_cast<std::int64_t>(value));
   for (const std::int64_t ns : {start_ns_[at(number)], flow.since_ns, flow.end_ns})
-    state.push_back(ns - now_ns);
+    state.push_back(flow.rate > 0 ? ns - now_ns : -1);
   state.push_back(flow.announced ? 1 : 0);
   for (std::int32_t i = flow.use_begin; i < flow.use_begin + flow.use_count; ++i) {
     state.push_back(use_resources_[at(i)]);
@@ -341,7 +387,8 @@ void FluidSystem::shift(std::int64_t by_ns) {
     flow.since_ns += by_ns;
     flow.end_ns += by_ns;
   }
-  for (std::int64_t& start : start_ns_) start += by_ns;
+  for (std::int64_t& start : start_ns_) start += start >= 0 ? by_ns : 0;
+  for (Mark& mark : marks_) mark.due_ns += mark.due_ns != kNotDue ? by_ns : 0;
 }
 
 }  // namespace strata

@@ -20,6 +20,7 @@
 
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -54,6 +55,8 @@ class FluidSystem {
   bool is_current(std::int32_t flow, std::uint32_t generation) const {
     return flows_[static_cast<std::size_t>(flow)].generation == generation;
   }
+  /// A flow's EventKind::flow_due has come: its start is to be settled now.
+  void due(std::int32_t flow);
   /// Takes away a flow whose announced end has come.
   void end(std::int32_t flow);
 
@@ -75,6 +78,8 @@ class FluidSystem {
 
  private:
   static constexpr std::int16_t kNear = 2;
+  /// In place of the instant of a flow's first rate.
+  static constexpr std::int64_t kWaits = -1, kDue = -2;
   /// What settling asks of a flow, in one line of the cache: large systems do not fit into it.
   struct alignas(64) Flow {
     double work = 0;  // left at `since_ns`
@@ -107,10 +112,13 @@ class FluidSystem {
     bool changed = false;
     std::vector<User> users;
   };
+  static constexpr std::int64_t kNotDue = std::numeric_limits<std::int64_t>::max();
   /// What is asked of a resource most often.
   struct Mark {
     std::uint32_t visit = 0;
     bool may_fill = false;
+    bool crowded = false;           // its component had many flows when it was settled last
+    std::int64_t due_ns = kNotDue;  // when a flow that waits for its first rate will have it settled anyway
   };
   /// A resource while a component is filled in place.
   struct Filling {
@@ -144,6 +152,9 @@ class FluidSystem {
   void visit_users(std::int32_t resource);
   void visit_uses(std::int32_t flow);
   bool is_alone(std::int32_t flow) const;
+  bool may_wait(std::int32_t flow) const;
+  void wait(std::int32_t flow, std::int64_t now_ns, EventQueue& events);
+  void settle_component(std::int32_t flow, std::int64_t now_ns, EventQueue& events);
   void settle_alone(std::int32_t flow, std::int64_t now_ns, EventQueue& events);
   void solve_visited(std::int64_t now_ns);
   void solve_one(std::int32_t flow, std::int64_t now_ns);
@@ -166,13 +177,14 @@ class FluidSystem {
   std::vector<Mark> marks_;        // [resource]
   std::vector<Filling> fillings_;  // [resource]
   std::vector<Flow> flows_;
-  std::vector<std::int64_t> start_ns_;  // [flow] of its first rate; -1: none yet
+  std::vector<std::int64_t> start_ns_;  // [flow] of its first rate, or kWaits or kDue
   std::vector<std::int32_t> use_room_;  // [flow] uses that fit at its use_begin
   std::vector<std::int32_t> use_resources_;
   std::vector<Use> uses_;
   std::vector<std::int32_t> free_;
   std::vector<std::int32_t> changed_flows_;
   std::vector<std::int32_t> changed_resources_;
+  std::vector<std::int32_t> new_flows_;  // of changed_flows_, those that can wait
   std::uint32_t visit_ = 0;
   double last_rate_ = 0;  // of `units`
   std::int64_t last_units_ = 0;

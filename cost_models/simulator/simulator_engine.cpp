@@ -144,7 +144,8 @@ bool SimulatorEngine::is_over() {
 void SimulatorEngine::take_event() {
   const SimulatorEvent event = queue_.pop();
   ++popped_;
-  if (event.kind == EventKind::flow_end && !fluid_.is_current(event.subject, event.detail)) return;
+  const bool of_flow = event.kind == EventKind::flow_end || event.kind == EventKind::flow_due;
+  if (of_flow && !fluid_.is_current(event.subject, event.detail)) return;
   if (event.time_ns > kLongestNs) throw_too_long();
   now_ns_ = event.time_ns;
   if (now_ns_ > settings_.stop_after_ns) stopped_ns_ = std::max(stopped_ns_, now_ns_);
@@ -157,6 +158,8 @@ void SimulatorEngine::take_event() {
       free_transfers_.push_back(event.subject);
       return start_transfer(owner);
     }
+    case EventKind::flow_due:
+      return fluid_.due(event.subject);
     case EventKind::issue_end:
       return finish_if_done(event.subject, static_cast<std::int32_t>(event.detail));
   }

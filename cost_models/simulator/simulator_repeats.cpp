@@ -75,10 +75,11 @@ void SimulatorEngine::append_queue(const std::vector<std::int32_t>& flow_names,
     }
   };
   for (const SimulatorEvent& event : queue_.waiting()) {
-    if (event.kind == EventKind::flow_end && !fluid_.is_current(event.subject, event.detail)) continue;
+    const bool of_flow = event.kind == EventKind::flow_end || event.kind == EventKind::flow_due;
+    if (of_flow && !fluid_.is_current(event.subject, event.detail)) continue;
     state.push_back(event.time_ns - now_ns_);
     state.push_back(static_cast<std::int64_t>(event.kind));
-    if (event.kind == EventKind::flow_end) {
+    if (of_flow) {
       state.push_back(flow_names[at(event.subject)]);
     } else if (event.kind == EventKind::flow_start) {
       append_owner(transfers_[at(event.subject)]);

@@ -38,11 +38,13 @@ std::vector<std::int64_t> ends_of(const std::vector<double>& capacities, const s
     if (work != nullptr) *work = fluid.work();
     if (queue.empty()) return ends;
     const SimulatorEvent event = queue.pop();
-    if (event.kind == EventKind::flow_end && !fluid.is_current(event.subject, event.detail)) continue;
+    if (event.kind != EventKind::flow_start && !fluid.is_current(event.subject, event.detail)) continue;
     now = event.time_ns;
     if (event.kind == EventKind::flow_start) {
       const auto number = static_cast<std::size_t>(event.subject);
       running[fluid.start(arrivals[number].work, arrivals[number].cap, arrivals[number].uses)] = number;
+    } else if (event.kind == EventKind::flow_due) {
+      fluid.due(event.subject);
     } else {
       ends[running.at(event.subject)] = now;
       fluid.end(event.subject);
