@@ -18,10 +18,11 @@ std::size_t at(std::int32_t i) { return static_cast<std::size_t>(i); }
 constexpr double kForgivenNs = 1e-6;
 constexpr double kForgivenShare = 1e-12;
 
-/// A ragged all-to-all has thousands of ends close to each other, and each one changes the rates of all the
-/// rest.
+/// A ragged all-to-all has thousands of starts and ends close to each other, and each one changes the rates
+/// of all the rest.
 constexpr std::size_t kManyFlows = 256;
-constexpr std::int64_t kBatchedShare = 256;
+/// The part of a duration within which they become one.
+constexpr std::int64_t kBatchedShare = 128;
 
 /// Rounded up.
 std::int64_t ceiled(double ns) {
@@ -85,6 +86,7 @@ std::int32_t FluidSystem::start(double work, double cap, const std::vector<Resou
   flow.work = work;
   flow.rate = 0;
   flow.announced = false;
+  flow.since_ns = kNotDue;
   start_ns_[at(number)] = kWaits;
   flow.cap = cap;
   add_uses(number, uses);
@@ -227,7 +229,8 @@ bool FluidSystem::may_wait(std::int32_t number) const {
 
 /// Lets the flow wait for the next settling of its component, and sees to it that this comes in time.
 void FluidSystem::wait(std::int32_t number, std::int64_t now_ns, EventQueue& events) {
-  const Flow& flow = flows_[at(number)];
+  Flow& flow = flows_[at(number)];
+  flow.since_ns = now_ns;
   double share = flow.cap;
   for (const std::int32_t resource : resources_of(flow)) {
     if (!marks_[at(resource)].may_fill) continue;
@@ -313,7 +316,10 @@ void FluidSystem::set_rate(std::int32_t flow, double rate, std::int64_t now_ns) 
     changed.work =
         std::max(0.0, changed.work - changed.rate * static_cast<double>(now_ns - changed.since_ns));
   }
-  if (start_ns_[at(flow)] < 0) start_ns_[at(flow)] = now_ns;
+  if (start_ns_[at(flow)] < 0) {  // what it could have done while it waited is taken as done
+    start_ns_[at(flow)] = std::min(now_ns, changed.since_ns);
+    changed.work = std::max(0.0, changed.work - rate * static_cast<double>(now_ns - start_ns_[at(flow)]));
+  }
   changed.since_ns = now_ns;
   changed.rate = rate;
   changed.announced = false;
@@ -324,7 +330,8 @@ void FluidSystem::set_rate(std::int32_t flow, double rate, std::int64_t now_ns) 
       left <= 0 ? now_ns : now_ns + (left < static_cast<double>(kLongestNs) ? ceiled(left) : kLongestNs);
 }
 
-/// Only the flows of a component that end first: their end settles all the others of the component anew.
+/// Only the flows of a component that end first: their end settles all the others of the component anew. Of
+/// many flows those that end soon after the first end with it, in the middle of that time.
 void FluidSystem::announce_first(EventQueue& events) {
   std::int32_t first = component_.front();
   std::int64_t first_ns = flows_[at(first)].end_ns;
@@ -333,13 +340,14 @@ void FluidSystem::announce_first(EventQueue& events) {
     first = flow;
     first_ns = flows_[at(flow)].end_ns;
   }
-  std::int64_t together_ns = first_ns;
+  std::int64_t last_ns = first_ns;
   if (batch_ends_ && component_.size() > kManyFlows) {
-    together_ns += (first_ns - start_ns_[at(first)]) / kBatchedShare;
+    last_ns += (first_ns - start_ns_[at(first)]) / kBatchedShare;
   }
+  const std::int64_t together_ns = first_ns + (last_ns - first_ns) / 2;
   for (const std::int32_t number : component_) {
     Flow& flow = flows_[at(number)];
-    if (flow.end_ns > together_ns || flow.announced) continue;
+    if (flow.end_ns > last_ns || flow.announced) continue;
     flow.announced = true;
     flow.end_ns = together_ns;
     events.push(together_ns, EventKind::flow_end, number, flow.generation);
@@ -373,7 +381,8 @@ void FluidSystem::append_flow(std::int32_t number, std::int64_t now_ns,
   const Flow& flow = flows_[at(number)];
   for (const double value : {flow.work, flow.rate, flow.cap})
     state.push_back(std::bit_cast<std::int64_t>(value));
-  for (const std::int64_t ns : {start_ns_[at(number)], flow.since_ns, flow.end_ns})
+  state.push_back(flow.since_ns - now_ns);
+  for (const std::int64_t ns : {start_ns_[at(number)], flow.end_ns})
     state.push_back(flow.rate > 0 ? ns - now_ns : -1);
   state.push_back(flow.announced ? 1 : 0);
   for (std::int32_t i = flow.use_begin; i < flow.use_begin + flow.use_count; ++i) {

@@ -10,11 +10,18 @@
 // capacity of the resource that stops the flow and the rates of the slower flows there, subtracted in
 // ascending order, and weights of 1 add up exactly. tests/cost_models/simulator/fluid_test.cpp compares them.
 //
-// One shortcut: of more than 256 flows that share, directly or through others, those that would end soonest
-// after the first end together, late by at most 1/256 of the first one's duration. While they wait they hold
-// their shares, so others are late as well; nothing bounds that for all systems, since a flow that ends late
-// can spare another. Over random all-to-alls the last end moves by at most 1/256 (tests/cost_models/
-// fluid_test.cpp), over recorded packs on real programs the step by at most 0.3 %
+// Two shortcuts, both where more than 256 flows share, directly or through others.
+//
+// Ends: those that would end within 1/128 of the first one's duration after it end together, in the middle of
+// that time, each early or late by at most 1/256 of it.
+//
+// Starts: a flow that comes to them waits until they are rated anew for another reason, or 1/128 of what it
+// would take with an equal share of its most crowded resource. What it could have done meanwhile, at the rate
+// it then gets, is taken as done.
+//
+// So neither is late nor early on the whole. Nothing bounds what comes of it for all systems, since a flow
+// that ends late can spare another. Over random all-to-alls the last end moves by at most 1/256 (tests/
+// cost_models/simulator/fluid_test.cpp), over recorded packs on real programs the step by at most 0.2 %
 // (tests/planner/search/simulator_shortcuts_test.cpp).
 #pragma once
 
@@ -41,7 +48,7 @@ struct FluidWork {
 
 class FluidSystem {
  public:
-  /// `batch_ends`: whether the shortcut is taken; otherwise every flow ends by itself.
+  /// `batch_ends`: whether the shortcuts are taken; otherwise every flow starts and ends by itself.
   explicit FluidSystem(bool batch_ends = true, FluidSolver solver = FluidSolver::in_place)
       : batch_ends_(batch_ends), solver_(solver) {}
 
@@ -61,8 +68,8 @@ class FluidSystem {
   void end(std::int32_t flow);
 
   /// Brings the rates up to date after starts, ends and capacity changes at `now_ns`. To be called before the
-  /// clock moves on. Ends are announced to `events` as EventKind::flow_end (subject: flow, detail:
-  /// generation).
+  /// clock moves on. Ends are announced to `events` as EventKind::flow_end, and starts that cannot wait
+  /// longer as EventKind::flow_due (subject: flow, detail: generation).
   void settle(std::int64_t now_ns, EventQueue& events);
   bool is_settled() const { return changed_flows_.empty() && changed_resources_.empty(); }
   const FluidWork& work() const { return done_; }
@@ -78,14 +85,14 @@ class FluidSystem {
 
  private:
   static constexpr std::int16_t kNear = 2;
-  /// In place of the instant of a flow's first rate.
+  /// In place of the instant of a flow's start: it has no rate yet.
   static constexpr std::int64_t kWaits = -1, kDue = -2;
   /// What settling asks of a flow, in one line of the cache: large systems do not fit into it.
   struct alignas(64) Flow {
     double work = 0;  // left at `since_ns`
     double rate = 0;
     double cap = 0;
-    std::int64_t since_ns = 0;
+    std::int64_t since_ns = 0;  // before the first rate: since when the flow waits for it, or kNotDue
     std::int64_t end_ns = 0;
     std::uint32_t visit = 0;  // visit_: of a component; visit_ + 1: its rate is found
     std::uint32_t generation = 0;
@@ -118,7 +125,7 @@ class FluidSystem {
     std::uint32_t visit = 0;
     bool may_fill = false;
     bool crowded = false;           // its component had many flows when it was settled last
-    std::int64_t due_ns = kNotDue;  // when a flow that waits for its first rate will have it settled anyway
+    std::int64_t due_ns = kNotDue;  // when the first of the flows that wait here cannot wait longer
   };
   /// A resource while a component is filled in place.
   struct Filling {
@@ -165,6 +172,7 @@ class FluidSystem {
   // fluid_fill.cpp
   void fill(std::int64_t now_ns);
   void push_level(std::int32_t resource, double level);
+  void sink_lowest(double level);
   double lowest_level();
   std::size_t freeze_users(std::int32_t resource, double level, std::int64_t now_ns);
   std::size_t fill_up_to(double level, std::int64_t now_ns);
@@ -177,7 +185,7 @@ class FluidSystem {
   std::vector<Mark> marks_;        // [resource]
   std::vector<Filling> fillings_;  // [resource]
   std::vector<Flow> flows_;
-  std::vector<std::int64_t> start_ns_;  // [flow] of its first rate, or kWaits or kDue
+  std::vector<std::int64_t> start_ns_;  // [flow] or kWaits or kDue
   std::vector<std::int32_t> use_room_;  // [flow] uses that fit at its use_begin
   std::vector<std::int32_t> use_resources_;
   std::vector<Use> uses_;

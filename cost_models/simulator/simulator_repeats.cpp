@@ -88,12 +88,14 @@ void SimulatorEngine::append_queue(const std::vector<std::int32_t>& flow_names,
       state.push_back(event.detail);
     }
   }
-  std::vector<std::pair<std::int32_t, std::int32_t>> flows;  // (name, flow)
+  std::vector<std::size_t> named(flow_names.size());  // [name]: names are counted from 0
+  std::size_t names = 0;
   for (std::size_t flow = 0; flow < flow_names.size(); ++flow) {
-    if (flow_names[flow] >= 0) flows.emplace_back(flow_names[flow], static_cast<std::int32_t>(flow));
+    if (flow_names[flow] < 0) continue;
+    named[at(flow_names[flow])] = flow;
+    ++names;
   }
-  std::sort(flows.begin(), flows.end());
-  for (const auto& [name, flow] : flows) append_owner(flow_owners_[at(flow)]);
+  for (std::size_t name = 0; name < names; ++name) append_owner(flow_owners_[named[name]]);
 }
 
 void SimulatorEngine::look_for_repeats() {
