@@ -113,7 +113,7 @@ void FluidSystem::add_uses(std::int32_t number, const std::vector<ResourceUse>& 
     use_resources_[at(flow.use_begin + i)] = use.resource;
     uses_[at(flow.use_begin + i)] = {static_cast<std::int32_t>(resource.users.size()), use.weight, demand};
     flow.plain = flow.plain && use.weight == 1.0;
-    resource.users.push_back({number, i});
+    resource.users.push_back({number, flow.use_begin + i});
     resource.demand += demand;
     update_may_fill(use.resource);
   }
@@ -134,7 +134,7 @@ void FluidSystem::end(std::int32_t flow) {
     update_may_fill(number);
     const User moved = resource.users.back();
     resource.users[at(uses_[at(i)].place)] = moved;
-    uses_[at(flows_[at(moved.flow)].use_begin + moved.use)].place = uses_[at(i)].place;
+    uses_[at(moved.use)].place = uses_[at(i)].place;
     resource.users.pop_back();
   }
   ended.use_count = 0;
@@ -371,7 +371,7 @@ void FluidSystem::append_state(std::int64_t now_ns, std::vector<std::int32_t>& n
         append_flow(user.flow, now_ns, state);
       }
       state.push_back(name);
-      state.push_back(user.use);
+      state.push_back(user.use - flows_[at(user.flow)].use_begin);
     }
   }
 }

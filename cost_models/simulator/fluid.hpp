@@ -109,7 +109,7 @@ class FluidSystem {
   };
   struct User {
     std::int32_t flow = 0;
-    std::int32_t use = 0;
+    std::int32_t use = 0;  // in uses_
   };
   struct Resource {
     double capacity = 0;
