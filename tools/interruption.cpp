@@ -58,6 +58,7 @@ void Interruption::watch() {
   while (::poll(sources.data(), sources.size(), -1) < 0 && errno == EINTR) {
   }
   signalfd_siginfo arrived{};
+  if (sources[1].revents != 0) return;  // the work is done, and its report is the whole one
   if (sources[0].revents == 0 || ::read(arrivals_, &arrived, sizeof arrived) != sizeof arrived) return;
   ::pthread_sigmask(SIG_UNBLOCK, &signals_, nullptr);  // a second one ends the process
   try {

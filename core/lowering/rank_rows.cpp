@@ -126,7 +126,7 @@ BufferList RankRows::buffers_of(TensorKind tensor, std::int32_t group) const {
 BufferList RankRows::add_wire_buffers(TensorKind tensor, std::int64_t rows, HeadRange heads,
                                       bool persistent) {
   BufferList list;
-  for (const WireBuffer& wire : wire_form(tensor, model_)) {
+  for (const WireBuffer& wire : wire_buffers(tensor, model_)) {
     list.index[list.count++] = builder_.add_buffer(wire.role, wire.type, rows, heads, wire.width, persistent);
   }
   return list;

@@ -105,7 +105,7 @@ void SliceReceiver::collect_output_gradients(const ScheduleStep& step, const Ste
 }
 
 bool SliceReceiver::travels_alone(const SliceShape& shape) const {
-  const WireBuffer wire = wire_form(shape.tensor, rows_.model()).buffers.front();
+  const WireBuffer wire = wire_buffers(shape.tensor, rows_.model()).buffers.front();
   return checked_product(shape.row_count, wire.row_bytes(shape.heads)) >= own_message_bytes_;
 }
 

@@ -62,7 +62,7 @@ std::uint64_t StepMessages::kind_of(const SliceShape& shape, const WireBuffer& w
 
 void StepMessages::append_segments(const SliceShape& shape, std::int32_t slice) {
   std::int32_t number = 0;
-  for (const WireBuffer& wire : wire_form(shape.tensor, rows_.model())) {
+  for (const WireBuffer& wire : wire_buffers(shape.tensor, rows_.model())) {
     Segment& segment = segments_.emplace_back();
     segment.kind = kind_of(shape, wire, number);
     segment.position = shape.position;
@@ -128,7 +128,7 @@ ExchangePart StepMessages::part_of_bytes(std::int32_t peer, const Packet& packet
 void StepMessages::pack_alone(const SentSlices& sent, Segment& segment) {
   const SentSlice& slice = sent.slices[static_cast<std::size_t>(segment.slice)];
   const auto number = static_cast<std::size_t>(segment.number);
-  const WireBuffer wire = wire_form(slice.shape.tensor, rows_.model()).buffers[number];
+  const WireBuffer wire = wire_buffers(slice.shape.tensor, rows_.model()).buffers[number];
   segment.buffer =
       rows_.builder().add_buffer(wire.role, wire.type, segment.row_count, segment.heads, wire.width, false);
   std::int64_t row = 0;

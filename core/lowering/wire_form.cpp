@@ -42,9 +42,9 @@ BufferRole role_of(TensorKind tensor, WireContent content) {
 
 }  // namespace
 
-WireForm wire_form(TensorKind tensor, const ModelShape& model) {
+WireBuffers wire_buffers(TensorKind tensor, const ModelShape& model) {
   const strata::WireForm wire = strata::wire_form(tensor, model);
-  WireForm form;
+  WireBuffers form;
   for (; form.count < wire.count; ++form.count) {
     const WireField& field = wire.fields[form.count];
     form.buffers[form.count] = {role_of(tensor, field.content), field.type, field.width};

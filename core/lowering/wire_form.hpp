@@ -31,7 +31,7 @@ struct WireBuffer {
     return std::int64_t{heads.count()} * width * element_bytes(type);
   }
 };
-struct WireForm {
+struct WireBuffers {
   std::array<WireBuffer, 3> buffers;
   std::size_t count = 0;
   const WireBuffer* begin() const { return buffers.data(); }
@@ -39,6 +39,6 @@ struct WireForm {
 };
 
 /// The wire format of TensorKind, in the order in which its buffers are sent.
-WireForm wire_form(TensorKind tensor, const ModelShape& model);
+WireBuffers wire_buffers(TensorKind tensor, const ModelShape& model);
 
 }  // namespace strata::detail

@@ -22,7 +22,4 @@ struct Wave {
   bool operator==(const Wave&) const = default;
 };
 
-/// Tokens of the document at `document` of a wave, -1 when the wave does not hold it.
-std::int64_t document_length(const Wave& wave, std::int32_t document);
-
 }  // namespace strata

@@ -60,7 +60,8 @@ std::string unlike(const Buffer& source, const Buffer& target, HeadRange heads) 
 }  // namespace
 
 bool MessageLayouts::Range::operator<(const Range& other) const {
-  return std::tie(buffer, begin, end) < std::tie(other.buffer, other.begin, other.end);
+  return std::tie(buffer, begin, end, instruction) <
+         std::tie(other.buffer, other.begin, other.end, other.instruction);
 }
 
 MessageLayouts::MessageLayouts(const RankProgram& program, Pass pass) : program_(program) {
@@ -106,7 +107,8 @@ void MessageLayouts::read(const RowCopy& copy, std::size_t index) {
   }
   const std::int32_t message = source.is_message() ? copy.source : copy.target;
   const Buffer& rows = source.is_message() ? target : source;
-  if (rows.is_message() || !contains(rows.heads, copy.heads)) {
+  if (copy.row_count <= 0 || copy.heads.count() <= 0 || rows.is_message() ||
+      !contains(rows.heads, copy.heads)) {
     return fail("copy", index,
                 fmt::format("copies b{} to b{}: no rows and a message", copy.source, copy.target));
   }
@@ -134,9 +136,11 @@ void MessageLayouts::check_uses() {
 void MessageLayouts::check_parts() {
   if (!std::is_sorted(rows_.begin(), rows_.end())) std::sort(rows_.begin(), rows_.end());
   std::sort(parts_.begin(), parts_.end());
-  parts_.erase(std::unique(parts_.begin(), parts_.end()), parts_.end());  // sent to several peers
+  // The same bytes may go to several peers: the first exchange that sends them stays.
+  parts_.erase(std::unique(parts_.begin(), parts_.end()), parts_.end());
   auto rows = rows_.begin();
   for (Part& part : parts_) {
+    const bool leaves = uses_[static_cast<std::size_t>(part.buffer)].filled;
     RunDigest digest;
     std::int64_t covered = part.begin;
     for (; rows != rows_.end() && rows->buffer == part.buffer && rows->begin == covered &&
@@ -144,6 +148,13 @@ void MessageLayouts::check_parts() {
          ++rows) {
       digest.add(rows->type, rows->row_bytes, rows->end - rows->begin);
       covered = rows->end;
+      // The order of issue is enough: conflicting uses of a buffer are proved to be ordered like it.
+      const bool in_time =
+          leaves ? rows->instruction < part.instruction : rows->instruction > part.instruction;
+      if (in_time) continue;
+      fail("message", static_cast<std::size_t>(part.instruction),
+           fmt::format("bytes {}..{} of message {} are {}", rows->begin, rows->end, part.buffer,
+                       leaves ? "sent before they are copied" : "copied before they are received"));
     }
     part.digest = digest.finish();
     if (covered == part.end) continue;

@@ -11,13 +11,13 @@
 
 namespace strata {
 
-enum class EventKind : std::uint8_t { flow_end, flow_start, issue_end };
+enum class EventKind : std::uint8_t { flow_end, flow_start, flow_due, issue_end };
 
 struct SimulatorEvent {
   std::int64_t time_ns = 0;
   EventKind kind = EventKind::flow_end;
   std::int32_t subject = 0;  ///< a flow, a transfer or a rank
-  std::uint32_t detail = 0;  ///< the flow's generation; for issue_end the exchange
+  std::uint32_t detail = 0;  ///< the generation of a flow that runs; for issue_end the exchange
 };
 
 class EventQueue {

@@ -18,10 +18,11 @@ std::size_t at(std::int32_t i) { return static_cast<std::size_t>(i); }
 constexpr double kForgivenNs = 1e-6;
 constexpr double kForgivenShare = 1e-12;
 
-/// A ragged all-to-all has thousands of ends close to each other, and each one changes the rates of all the
-/// rest.
+/// A ragged all-to-all has thousands of starts and ends close to each other, and each one changes the rates
+/// of all the rest.
 constexpr std::size_t kManyFlows = 256;
-constexpr std::int64_t kBatchedShare = 256;
+/// The part of a duration within which they become one.
+constexpr std::int64_t kBatchedShare = 128;
 
 /// Rounded up.
 std::int64_t ceiled(double ns) {
@@ -75,7 +76,7 @@ std::int32_t FluidSystem::start(double work, double cap, const std::vector<Resou
   if (free_.empty()) {
     number = static_cast<std::int32_t>(flows_.size());
     flows_.emplace_back();
-    start_ns_.push_back(-1);
+    start_ns_.push_back(kWaits);
     use_room_.push_back(0);
   } else {
     number = free_.back();
@@ -85,7 +86,8 @@ std::int32_t FluidSystem::start(double work, double cap, const std::vector<Resou
   flow.work = work;
   flow.rate = 0;
   flow.announced = false;
-  start_ns_[at(number)] = -1;
+  flow.since_ns = kNotDue;
+  start_ns_[at(number)] = kWaits;
   flow.cap = cap;
   add_uses(number, uses);
   changed_flows_.push_back(number);
@@ -111,11 +113,15 @@ void FluidSystem::add_uses(std::int32_t number, const std::vector<ResourceUse>& 
     use_resources_[at(flow.use_begin + i)] = use.resource;
     uses_[at(flow.use_begin + i)] = {static_cast<std::int32_t>(resource.users.size()), use.weight, demand};
     flow.plain = flow.plain && use.weight == 1.0;
-    resource.users.push_back({number, i});
+    resource.users.push_back({number, flow.use_begin + i});
     resource.demand += demand;
     update_may_fill(use.resource);
-    if (marks_[at(use.resource)].may_fill) mark(use.resource);
   }
+}
+
+void FluidSystem::due(std::int32_t flow) {
+  start_ns_[at(flow)] = kDue;
+  changed_flows_.push_back(flow);
 }
 
 void FluidSystem::end(std::int32_t flow) {
@@ -128,7 +134,7 @@ void FluidSystem::end(std::int32_t flow) {
     update_may_fill(number);
     const User moved = resource.users.back();
     resource.users[at(uses_[at(i)].place)] = moved;
-    uses_[at(flows_[at(moved.flow)].use_begin + moved.use)].place = uses_[at(i)].place;
+    uses_[at(moved.use)].place = uses_[at(i)].place;
     resource.users.pop_back();
   }
   ended.use_count = 0;
@@ -144,6 +150,7 @@ void FluidSystem::visit_flow(std::int32_t flow) {
 
 void FluidSystem::visit_users(std::int32_t resource) {
   marks_[at(resource)].visit = visit_;
+  marks_[at(resource)].due_ns = kNotDue;
   component_resources_.push_back(resource);
   const std::vector<User>& users = resources_[at(resource)].users;
   for (std::size_t i = 0; i < users.size(); ++i) {
@@ -171,35 +178,74 @@ void FluidSystem::forget_visits() {
   visit_ = 2;
 }
 
-void FluidSystem::settle(std::int64_t now_ns) {
+void FluidSystem::settle(std::int64_t now_ns, EventQueue& events) {
   if (is_settled()) return;
   visit_ += 2;
   if (visit_ > std::numeric_limits<std::uint32_t>::max() - 4) forget_visits();
-  const auto settle_component = [&](std::int32_t flow) {
-    visit_flow(flow);
-    if (component_.empty()) return;
-    for (std::size_t i = 0; i < component_.size(); ++i) visit_uses(component_[i]);
-    solve_visited(now_ns);
-    announce_first();
-    component_.clear();
-    component_resources_.clear();
-    component_is_plain_ = true;
-    capped_.clear();
-  };
   for (const std::int32_t flow : changed_flows_) {
     if (is_alone(flow)) {
-      settle_alone(flow, now_ns);
+      settle_alone(flow, now_ns, events);
+    } else if (may_wait(flow)) {
+      new_flows_.push_back(flow);
     } else {
-      settle_component(flow);
+      settle_component(flow, now_ns, events);
     }
   }
   // A resource that could fill and no longer can frees its users, each of them a component of its own.
   for (const std::int32_t resource : changed_resources_) {
     resources_[at(resource)].changed = false;
-    for (const User& user : resources_[at(resource)].users) settle_component(user.flow);
+    for (const User& user : resources_[at(resource)].users) settle_component(user.flow, now_ns, events);
   }
+  for (const std::int32_t flow : new_flows_) {
+    if (flows_[at(flow)].visit < visit_) wait(flow, now_ns, events);
+  }
+  new_flows_.clear();
   changed_flows_.clear();
   changed_resources_.clear();
+}
+
+void FluidSystem::settle_component(std::int32_t flow, std::int64_t now_ns, EventQueue& events) {
+  visit_flow(flow);
+  if (component_.empty()) return;
+  for (std::size_t i = 0; i < component_.size(); ++i) visit_uses(component_[i]);
+  solve_visited(now_ns);
+  announce_first(events);
+  const bool crowded = component_.size() > kManyFlows;
+  for (const std::int32_t resource : component_resources_) marks_[at(resource)].crowded = crowded;
+  component_.clear();
+  component_resources_.clear();
+  component_is_plain_ = true;
+  capped_.clear();
+}
+
+/// Whether the flow has only just come, to many others.
+bool FluidSystem::may_wait(std::int32_t number) const {
+  if (!batch_ends_ || flows_[at(number)].rate > 0 || start_ns_[at(number)] != kWaits) return false;
+  for (const std::int32_t resource : resources_of(flows_[at(number)])) {
+    if (marks_[at(resource)].may_fill && marks_[at(resource)].crowded) return true;
+  }
+  return false;
+}
+
+/// Lets the flow wait for the next settling of its component, and sees to it that this comes in time.
+void FluidSystem::wait(std::int32_t number, std::int64_t now_ns, EventQueue& events) {
+  Flow& flow = flows_[at(number)];
+  flow.since_ns = now_ns;
+  double share = flow.cap;
+  for (const std::int32_t resource : resources_of(flow)) {
+    if (!marks_[at(resource)].may_fill) continue;
+    const Resource& shared = resources_[at(resource)];
+    share = std::min(share, shared.capacity / static_cast<double>(shared.users.size()));
+  }
+  const double longest_ns = std::min(flow.work / share, static_cast<double>(kLongestNs));
+  const std::int64_t due_ns = now_ns + static_cast<std::int64_t>(longest_ns) / kBatchedShare;
+  for (const std::int32_t resource : resources_of(flow)) {
+    if (marks_[at(resource)].may_fill && marks_[at(resource)].due_ns <= due_ns) return;
+  }
+  for (const std::int32_t resource : resources_of(flow)) {
+    if (marks_[at(resource)].may_fill) marks_[at(resource)].due_ns = due_ns;
+  }
+  events.push(due_ns, EventKind::flow_due, number, flow.generation);
 }
 
 /// Whether nothing that the flow uses could be full.
@@ -212,7 +258,7 @@ bool FluidSystem::is_alone(std::int32_t number) const {
 }
 
 /// What settling it as a component would do.
-void FluidSystem::settle_alone(std::int32_t number, std::int64_t now_ns) {
+void FluidSystem::settle_alone(std::int32_t number, std::int64_t now_ns, EventQueue& events) {
   if (flows_[at(number)].visit >= visit_) return;
   flows_[at(number)].visit = visit_;
   ++done_.components;
@@ -221,7 +267,7 @@ void FluidSystem::settle_alone(std::int32_t number, std::int64_t now_ns) {
   Flow& flow = flows_[at(number)];
   if (flow.announced) return;
   flow.announced = true;
-  events_.push(flow.end_ns, EventKind::flow_end, number, flow.generation);
+  events.push(flow.end_ns, EventKind::flow_end, number, flow.generation);
 }
 
 void FluidSystem::solve_visited(std::int64_t now_ns) {
@@ -270,7 +316,10 @@ void FluidSystem::set_rate(std::int32_t flow, double rate, std::int64_t now_ns) 
     changed.work =
         std::max(0.0, changed.work - changed.rate * static_cast<double>(now_ns - changed.since_ns));
   }
-  if (start_ns_[at(flow)] < 0) start_ns_[at(flow)] = now_ns;
+  if (start_ns_[at(flow)] < 0) {  // what it could have done while it waited is taken as done
+    start_ns_[at(flow)] = std::min(now_ns, changed.since_ns);
+    changed.work = std::max(0.0, changed.work - rate * static_cast<double>(now_ns - start_ns_[at(flow)]));
+  }
   changed.since_ns = now_ns;
   changed.rate = rate;
   changed.announced = false;
@@ -281,8 +330,9 @@ void FluidSystem::set_rate(std::int32_t flow, double rate, std::int64_t now_ns) 
       left <= 0 ? now_ns : now_ns + (left < static_cast<double>(kLongestNs) ? ceiled(left) : kLongestNs);
 }
 
-/// Only the flows of a component that end first: their end settles all the others of the component anew.
-void FluidSystem::announce_first() {
+/// Only the flows of a component that end first: their end settles all the others of the component anew. Of
+/// many flows those that end soon after the first end with it, in the middle of that time.
+void FluidSystem::announce_first(EventQueue& events) {
   std::int32_t first = component_.front();
   std::int64_t first_ns = flows_[at(first)].end_ns;
   for (const std::int32_t flow : component_) {
@@ -290,16 +340,17 @@ void FluidSystem::announce_first() {
     first = flow;
     first_ns = flows_[at(flow)].end_ns;
   }
-  std::int64_t together_ns = first_ns;
+  std::int64_t last_ns = first_ns;
   if (batch_ends_ && component_.size() > kManyFlows) {
-    together_ns += (first_ns - start_ns_[at(first)]) / kBatchedShare;
+    last_ns += (first_ns - start_ns_[at(first)]) / kBatchedShare;
   }
+  const std::int64_t together_ns = first_ns + (last_ns - first_ns) / 2;
   for (const std::int32_t number : component_) {
     Flow& flow = flows_[at(number)];
-    if (flow.end_ns > together_ns || flow.announced) continue;
+    if (flow.end_ns > last_ns || flow.announced) continue;
     flow.announced = true;
     flow.end_ns = together_ns;
-    events_.push(together_ns, EventKind::flow_end, number, flow.generation);
+    events.push(together_ns, EventKind::flow_end, number, flow.generation);
   }
 }
 
@@ -310,6 +361,9 @@ void FluidSystem::append_state(std::int64_t now_ns, std::vector<std::int32_t>& n
   for (const Resource& resource : resources_) {
     state.push_back(std::bit_cast<std::int64_t>(resource.capacity));
     state.push_back(std::ssize(resource.users));
+    const Mark& mark = marks_[static_cast<std::size_t>(&resource - resources_.data())];
+    state.push_back(mark.crowded ? 1 : 0);
+    state.push_back(mark.due_ns == kNotDue ? -1 : mark.due_ns - now_ns);
     for (const User& user : resource.users) {
       std::int32_t& name = names[at(user.flow)];
       if (name < 0) {
@@ -317,7 +371,7 @@ void FluidSystem::append_state(std::int64_t now_ns, std::vector<std::int32_t>& n
         append_flow(user.flow, now_ns, state);
       }
       state.push_back(name);
-      state.push_back(user.use);
+      state.push_back(user.use - flows_[at(user.flow)].use_begin);
     }
   }
 }
@@ -327,8 +381,9 @@ void FluidSystem::append_flow(std::int32_t number, std::int64_t now_ns,
   const Flow& flow = flows_[at(number)];
   for (const double value : {flow.work, flow.rate, flow.cap})
     state.push_back(std::bit_cast<std::int64_t>(value));
-  for (const std::int64_t ns : {start_ns_[at(number)], flow.since_ns, flow.end_ns})
-    state.push_back(ns - now_ns);
+  state.push_back(flow.since_ns - now_ns);
+  for (const std::int64_t ns : {start_ns_[at(number)], flow.end_ns})
+    state.push_back(flow.rate > 0 ? ns - now_ns : -1);
   state.push_back(flow.announced ? 1 : 0);
   for (std::int32_t i = flow.use_begin; i < flow.use_begin + flow.use_count; ++i) {
     state.push_back(use_resources_[at(i)]);
@@ -341,7 +396,8 @@ void FluidSystem::shift(std::int64_t by_ns) {
     flow.since_ns += by_ns;
     flow.end_ns += by_ns;
   }
-  for (std::int64_t& start : start_ns_) start += by_ns;
+  for (std::int64_t& start : start_ns_) start += start >= 0 ? by_ns : 0;
+  for (Mark& mark : marks_) mark.due_ns += mark.due_ns != kNotDue ? by_ns : 0;
 }
 
 }  // namespace strata

@@ -10,16 +10,24 @@
 // capacity of the resource that stops the flow and the rates of the slower flows there, subtracted in
 // ascending order, and weights of 1 add up exactly. tests/cost_models/simulator/fluid_test.cpp compares them.
 //
-// There is one shortcut. Of more than 256 flows that share, directly or through others, those that would end
-// soonest after the first end together. They are late by at most 1/256 of the first one's duration. While
-// they wait they hold their shares, so others are late as well. Nothing bounds that for all systems, since a
-// flow that ends late can spare another. Over random all-to-alls the last end moves by at most 1/256
-// (tests/cost_models/simulator/fluid_test.cpp), over recorded packs on real programs the step by at most 0.3
-// % (tests/planner/search/simulator_shortcuts_test.cpp).
+// Two shortcuts, both where more than 256 flows share, directly or through others.
+//
+// Ends: those that would end within 1/128 of the first one's duration after it end together, in the middle of
+// that time, each early or late by at most 1/256 of it.
+//
+// Starts: a flow that comes to them waits until they are rated anew for another reason, or 1/128 of what it
+// would take with an equal share of its most crowded resource. What it could have done meanwhile, at the rate
+// it then gets, is taken as done.
+//
+// So neither is late nor early on the whole. Nothing bounds what comes of it for all systems, since a flow
+// that ends late can spare another. Over random all-to-alls the last end moves by at most 1/256 (tests/
+// cost_models/simulator/fluid_test.cpp), over recorded packs on real programs the step by at most 0.2 %
+// (tests/planner/search/simulator_shortcuts_test.cpp).
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -40,10 +48,9 @@ struct FluidWork {
 
 class FluidSystem {
  public:
-  /// Ends are announced to `events` as EventKind::flow_end (subject: flow, detail: generation). `batch_ends`
-  /// says whether the shortcut is taken; otherwise every flow ends by itself.
-  explicit FluidSystem(EventQueue& events, bool batch_ends = true, FluidSolver solver = FluidSolver::in_place)
-      : events_(events), batch_ends_(batch_ends), solver_(solver) {}
+  /// `batch_ends`: whether the shortcuts are taken; otherwise every flow starts and ends by itself.
+  explicit FluidSystem(bool batch_ends = true, FluidSolver solver = FluidSolver::in_place)
+      : batch_ends_(batch_ends), solver_(solver) {}
 
   /// Capacity in work units per nanosecond.
   std::int32_t add_resource(double capacity);
@@ -56,14 +63,18 @@ class FluidSystem {
   bool is_current(std::int32_t flow, std::uint32_t generation) const {
     return flows_[static_cast<std::size_t>(flow)].generation == generation;
   }
+  /// A flow's EventKind::flow_due has come: its start is to be settled now.
+  void due(std::int32_t flow);
   /// Takes away a flow whose announced end has come.
   void end(std::int32_t flow);
 
   /// Brings the rates up to date after starts, ends and capacity changes at `now_ns`. To be called before the
-  /// clock moves on.
-  void settle(std::int64_t now_ns);
+  /// clock moves on. Ends are announced to `events` as EventKind::flow_end, and starts that cannot wait
+  /// longer as EventKind::flow_due (subject: flow, detail: generation).
+  void settle(std::int64_t now_ns, EventQueue& events);
   bool is_settled() const { return changed_flows_.empty() && changed_resources_.empty(); }
   const FluidWork& work() const { return done_; }
+  void forget_work() { done_ = {}; }
 
   /// Appends everything that decides what comes after `now_ns`. The numbers depend neither on what the clock
   /// shows nor on how flows are numbered: equal numbers mean equal futures. `names`, [flow], gets a name by
@@ -75,12 +86,14 @@ class FluidSystem {
 
  private:
   static constexpr std::int16_t kNear = 2;
+  /// In place of the instant of a flow's start: it has no rate yet.
+  static constexpr std::int64_t kWaits = -1, kDue = -2;
   /// What settling asks of a flow, in one line of the cache: large systems do not fit into it.
   struct alignas(64) Flow {
     double work = 0;  // left at `since_ns`
     double rate = 0;
     double cap = 0;
-    std::int64_t since_ns = 0;
+    std::int64_t since_ns = 0;  // before the first rate: since when the flow waits for it, or kNotDue
     std::int64_t end_ns = 0;
     std::uint32_t visit = 0;  // visit_: in the component; visit_ + 1: its rate is found, too
     std::uint32_t generation = 0;
@@ -97,7 +110,7 @@ class FluidSystem {
   };
   struct User {
     std::int32_t flow = 0;
-    std::int32_t use = 0;
+    std::int32_t use = 0;  // in uses_
   };
   struct Resource {
     double capacity = 0;
@@ -107,10 +120,13 @@ class FluidSystem {
     bool changed = false;
     std::vector<User> users;
   };
+  static constexpr std::int64_t kNotDue = std::numeric_limits<std::int64_t>::max();
   /// What is asked of a resource most often.
   struct Mark {
     std::uint32_t visit = 0;
     bool may_fill = false;
+    bool crowded = false;           // its component had many flows when it was settled last
+    std::int64_t due_ns = kNotDue;  // when the first of the flows that wait here cannot wait longer
   };
   /// A resource while a component is filled in place.
   struct Filling {
@@ -145,22 +161,25 @@ class FluidSystem {
   void visit_users(std::int32_t resource);
   void visit_uses(std::int32_t flow);
   bool is_alone(std::int32_t flow) const;
-  void settle_alone(std::int32_t flow, std::int64_t now_ns);
+  bool may_wait(std::int32_t flow) const;
+  void wait(std::int32_t flow, std::int64_t now_ns, EventQueue& events);
+  void settle_component(std::int32_t flow, std::int64_t now_ns, EventQueue& events);
+  void settle_alone(std::int32_t flow, std::int64_t now_ns, EventQueue& events);
   void solve_visited(std::int64_t now_ns);
   void solve_one(std::int32_t flow, std::int64_t now_ns);
   void solve_generally(std::int64_t now_ns);
   void set_rate(std::int32_t flow, double rate, std::int64_t now_ns);
-  void announce_first();
+  void announce_first(EventQueue& events);
   void append_flow(std::int32_t flow, std::int64_t now_ns, std::vector<std::int64_t>& state) const;
   // fluid_fill.cpp
   void fill(std::int64_t now_ns);
   void push_level(std::int32_t resource, double level);
+  void sink_lowest(double level);
   double lowest_level();
   std::size_t freeze_users(std::int32_t resource, double level, std::int64_t now_ns);
   std::size_t fill_up_to(double level, std::int64_t now_ns);
   void freeze(std::int32_t flow, double rate, std::int64_t now_ns);
 
-  EventQueue& events_;
   const bool batch_ends_;
   const FluidSolver solver_;
   FluidWork done_;
@@ -168,13 +187,14 @@ class FluidSystem {
   std::vector<Mark> marks_;        // [resource]
   std::vector<Filling> fillings_;  // [resource]
   std::vector<Flow> flows_;
-  std::vector<std::int64_t> start_ns_;  // [flow] of its first rate; -1: none yet
+  std::vector<std::int64_t> start_ns_;  // [flow] or kWaits or kDue
   std::vector<std::int32_t> use_room_;  // [flow] uses that fit at its use_begin
   std::vector<std::int32_t> use_resources_;
   std::vector<Use> uses_;
   std::vector<std::int32_t> free_;
   std::vector<std::int32_t> changed_flows_;
   std::vector<std::int32_t> changed_resources_;
+  std::vector<std::int32_t> new_flows_;  // of changed_flows_, those that can wait
   std::uint32_t visit_ = 0;
   double last_rate_ = 0;  // of `units`
   std::int64_t last_units_ = 0;

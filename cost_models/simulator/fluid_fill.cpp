@@ -27,17 +27,34 @@ void FluidSystem::push_level(std::int32_t resource, double level) {
                  [](const Level& a, const Level& b) { return a.level > b.level; });
 }
 
+/// Puts the top right: its level has risen, mostly by so little that it does not sink far.
+void FluidSystem::sink_lowest(double level) {
+  const Level risen{level, levels_.front().resource};
+  fillings_[at(risen.resource)].key = level;
+  std::size_t place = 0;
+  for (std::size_t next = 1; next < levels_.size(); next = 2 * place + 1) {
+    if (next + 1 < levels_.size() && levels_[next + 1].level < levels_[next].level) ++next;
+    if (levels_[next].level >= level) break;
+    levels_[place] = levels_[next];
+    place = next;
+  }
+  levels_[place] = risen;
+}
+
 /// The lowest level at which a resource is full now.
 double FluidSystem::lowest_level() {
   while (!levels_.empty()) {
     const Level lowest = levels_.front();
     const Filling& filling = fillings_[at(lowest.resource)];
     const double now = filling.growing > 0 ? filling.left / filling.growing : kNever;
-    if (filling.growing > 0 && now <= lowest.level) return now;
+    if (filling.growing > 0) {
+      if (now <= lowest.level) return now;
+      sink_lowest(now);
+      continue;
+    }
     std::pop_heap(levels_.begin(), levels_.end(),
                   [](const Level& a, const Level& b) { return a.level > b.level; });
     levels_.pop_back();
-    if (filling.growing > 0) push_level(lowest.resource, now);
   }
   return kNever;
 }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <memory>
 #include <utility>
 
 #include "core/base/check.hpp"
@@ -134,20 +135,28 @@ class LayerRunner {
     if (options_.exact || events <= options_.free_events / layers || (shared && !dear)) {
       return simulate(layers);
     }
+    const bool apart = !anything_is_exchanged(waves_);
+    const bool unsettled_do = dear && 2 * kShortLayers.back() <= layers;
+    std::unique_ptr<SimulatorEngine> longer;  // the last one where it can become one of more layers
     std::vector<SimulatedLayers> tried;
     for (const std::int32_t count : kShortLayers) {
       if (2 * count > layers) break;
-      SimulatorEngine engine(waves_, topology_, routes_, profile_, settings(count, true, dear ? 0 : layers));
-      SimulatedLayers& simulated = tried.emplace_back(finished(engine, count));
+      SimulatorEngine::Settings wanted = settings(count, true, dear ? 0 : layers);
+      wanted.stop_unsteady = !unsettled_do && !options_.plain;
+      wanted.apart = apart;
+      const auto engine = engine_of(std::move(longer), wanted);
+      longer = copy_to_extend(*engine);
+      SimulatedLayers& simulated = tried.emplace_back(finished(*engine, count));
       if (simulated.stopped_ns > 0) return std::move(simulated);
-      if (shared) continue;
-      const auto growth = steady_growth(engine.marks(), !anything_is_exchanged(waves_));
+      if (shared || engine->is_unsteady()) continue;
+      const auto growth = steady_growth(engine->marks(), apart);
       if (!growth) continue;
       simulated.growth = *growth;
       return std::move(simulated);
     }
-    if (dear && tried.size() == kShortLayers.size()) return unsettled(tried.front(), std::move(tried.back()));
-    return simulate(layers);
+    if (unsettled_do) return unsettled(tried.front(), std::move(tried.back()));
+    const auto engine = engine_of(std::move(longer), settings(layers, false, layers));
+    return finished(*engine, layers);
   }
   const SimulatorWork& work() const { return work_; }
 
@@ -156,6 +165,24 @@ class LayerRunner {
   SimulatorEngine::Settings settings(std::int32_t layers, bool mark, std::int32_t step_layers) const {
     return {layers, options_.record, options_.batch_ends,    options_.recompute != Recompute::none,
             mark,   options_.plain,  options_.stop_after.ns, step_layers};
+  }
+
+  /// `begun` with more layers, or else a new one.
+  std::unique_ptr<SimulatorEngine> engine_of(std::unique_ptr<SimulatorEngine> begun,
+                                             const SimulatorEngine::Settings& wanted) const {
+    if (begun == nullptr)
+      return std::make_unique<SimulatorEngine>(waves_, topology_, routes_, profile_, wanted);
+    begun->extend(wanted);
+    return begun;
+  }
+
+  /// More layers begin as these did: a copy from before the first rank turns back. Null where some rank is
+  /// already further.
+  std::unique_ptr<SimulatorEngine> copy_to_extend(SimulatorEngine& engine) const {
+    if (options_.plain) return nullptr;
+    engine.run_to_last_forward();
+    if (engine.stopped_ns() > 0 || !engine.is_extensible()) return nullptr;
+    return std::make_unique<SimulatorEngine>(engine);
   }
 
   SimulatedLayers finished(SimulatorEngine& engine, std::int32_t layers) {

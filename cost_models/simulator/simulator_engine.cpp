@@ -23,12 +23,19 @@ SimulatorEngine::SimulatorEngine(const std::vector<SimulatedWave>& waves, const 
       settings_(settings),
       layers_(settings.layers),
       stages_((settings.recomputes ? 3 : 2) * settings.layers),
-      fluid_(queue_, settings.batch_ends, settings.plain ? FluidSolver::general : FluidSolver::in_place),
+      fluid_(settings.batch_ends, settings.plain ? FluidSolver::general : FluidSolver::in_place),
       ranks_(topology.rank_device.size()),
       times_(topology.rank_device.size()),
-      marks_(waves.size(), settings.mark ? settings.layers : 0, topology.rank_device.size()) {
+      marks_(waves.size(), settings.mark ? settings.layers : 0, topology.rank_device.size()),
+      pass_left_(2 * waves.size(), 0) {
   add_resources();
-  if (settings_.step_layers > 0 && settings_.stop_after_ns < kLongestNs) add_least_times();
+  add_least_times();
+  place_events();
+}
+
+/// Those of the first wave keep their places when layers are added.
+void SimulatorEngine::place_events() {
+  wave_events_.clear();
   std::int64_t events = 0;
   for (const SimulatedWave& wave : waves_) {
     wave_events_.push_back(events);
@@ -49,6 +56,7 @@ void SimulatorEngine::add_resources() {
 
 /// What a rank's instructions take on all units of its device, less a nanosecond for rounding.
 void SimulatorEngine::add_least_times() {
+  if (settings_.step_layers == 0 || settings_.stop_after_ns == kLongestNs) return;
   const auto least_of = [&](const std::vector<SimulatedPass>& passes, std::size_t rank) {
     if (passes.empty()) return std::int64_t{0};
     std::int64_t work_ns = 0;
@@ -83,36 +91,78 @@ std::int64_t SimulatorEngine::least_left_ns(std::int32_t rank) const {
   return left;
 }
 
-void SimulatorEngine::run() {
+void SimulatorEngine::begin() {
+  if (begun_) return;
+  begun_ = true;
   for (std::int32_t rank = 0; rank < topology_.rank_count(); ++rank) begin_stages(rank);
-  while (true) {
-    run_ready();
-    if (queue_.empty() || queue_.next_ns() > now_ns_) fluid_.settle(now_ns_);
-    if (queue_.empty()) break;
-    if (lead_began_layer_ && queue_.next_ns() > now_ns_) look_for_repeats();
-    const SimulatorEvent event = queue_.pop();
-    ++popped_;
-    if (event.kind == EventKind::flow_end && !fluid_.is_current(event.subject, event.detail)) continue;
-    if (event.time_ns > kLongestNs) throw_too_long();
-    now_ns_ = event.time_ns;
-    if (now_ns_ > settings_.stop_after_ns) stopped_ns_ = std::max(stopped_ns_, now_ns_);
-    if (stopped_ns_ > 0) return;
-    switch (event.kind) {
-      case EventKind::flow_end:
-        end_flow(event.subject);
-        break;
-      case EventKind::flow_start: {
-        const FlowOwner owner = transfers_[at(event.subject)];
-        free_transfers_.push_back(event.subject);
-        start_transfer(owner);
-        break;
-      }
-      case EventKind::issue_end:
-        finish_if_done(event.subject, static_cast<std::int32_t>(event.detail));
-        break;
-    }
+}
+
+void SimulatorEngine::run_to_last_forward() {
+  begin();
+  while (!is_over() && !began_last_forward_) take_event();
+}
+
+void SimulatorEngine::run() {
+  begin();
+  while (!is_over()) take_event();
+  if (stopped_ns_ == 0 && !unsteady_) check_finished();
+}
+
+bool SimulatorEngine::is_extensible() const {
+  for (std::size_t rank = 0; rank < ranks_.size(); ++rank) {
+    const RankState& state = ranks_[rank];
+    const bool idle = state.pass == nullptr && times_[rank].end_ns == 0;
+    if (!idle && (state.pass == nullptr || state.wave > 0 || state.stage >= layers_)) return false;
   }
-  check_finished();
+  return true;
+}
+
+void SimulatorEngine::extend(const Settings& settings) {
+  STRATA_CHECK(settings.layers >= layers_ && is_extensible(), "{} layers of a step become {}", layers_,
+               settings.layers);
+  settings_ = settings;
+  layers_ = settings.layers;
+  stages_ = (settings.recomputes ? 3 : 2) * layers_;
+  began_last_forward_ = false;
+  popped_ = started_ = 0;
+  fluid_.forget_work();
+  marks_.extend(waves_.size(), settings.mark ? layers_ : 0);
+  place_events();
+  if (least_ns_.empty()) add_least_times();
+}
+
+/// Brings everything up to date for the next event; false while there is one to take.
+bool SimulatorEngine::is_over() {
+  if (stopped_ns_ > 0 || unsteady_) return true;
+  run_ready();
+  if (queue_.empty() || queue_.next_ns() > now_ns_) fluid_.settle(now_ns_, queue_);
+  if (queue_.empty()) return true;
+  if (lead_began_layer_ && queue_.next_ns() > now_ns_) look_for_repeats();
+  return false;
+}
+
+void SimulatorEngine::take_event() {
+  const SimulatorEvent event = queue_.pop();
+  ++popped_;
+  const bool of_flow = event.kind == EventKind::flow_end || event.kind == EventKind::flow_due;
+  if (of_flow && !fluid_.is_current(event.subject, event.detail)) return;
+  if (event.time_ns > kLongestNs) throw_too_long();
+  now_ns_ = event.time_ns;
+  if (now_ns_ > settings_.stop_after_ns) stopped_ns_ = std::max(stopped_ns_, now_ns_);
+  if (stopped_ns_ > 0) return;
+  switch (event.kind) {
+    case EventKind::flow_end:
+      return end_flow(event.subject);
+    case EventKind::flow_start: {
+      const FlowOwner owner = transfers_[at(event.subject)];
+      free_transfers_.push_back(event.subject);
+      return start_transfer(owner);
+    }
+    case EventKind::flow_due:
+      return fluid_.due(event.subject);
+    case EventKind::issue_end:
+      return finish_if_done(event.subject, static_cast<std::int32_t>(event.detail));
+  }
 }
 
 SimulatorEngine::Stage SimulatorEngine::stage_at(std::int32_t number) const {
@@ -157,12 +207,20 @@ void SimulatorEngine::leave_stage(std::int32_t rank) {
   if (settings_.mark && !stage.recomputed) {
     const std::int32_t order = stage.pass == Pass::forward ? stage.layer : layers_ - 1 - stage.layer;
     marks_.at(at(state.wave), stage.pass, order, at(rank)) = {times.end_ns, times.busy_ns, times.exposed_ns};
+    if (order == layers_ - 1) leave_pass(state);
   }
   if (++state.stage == stages_) {
     state.stage = 0;
     ++state.wave;
   }
-  if (!settings_.plain && !settings_.record) follow_lead(rank);
+}
+
+/// A rank has ended the last layer of its pass.
+void SimulatorEngine::leave_pass(const RankState& state) {
+  const Pass pass = stage_at(state.stage).pass;
+  std::int32_t& left = pass_left_[2 * at(state.wave) + (pass == Pass::backward ? 1 : 0)];
+  if (++left < topology_.rank_count() || !settings_.stop_unsteady) return;
+  unsteady_ = unsteady_ || !pass_is_steady(marks_, at(state.wave), pass, settings_.apart);
 }
 
 void SimulatorEngine::end_stage(std::int32_t rank) {
@@ -172,6 +230,9 @@ void SimulatorEngine::end_stage(std::int32_t rank) {
   times.end_ns = now_ns_;
   if (stage_at(state.stage).pass == Pass::forward) times.forward_ns += now_ns_ - state.stage_begin_ns;
   leave_stage(rank);
+  // A rank that has nothing to do is through all its stages at once and leads nobody.
+  if (!settings_.plain && !settings_.record) follow_lead(rank);
+  began_last_forward_ = began_last_forward_ || (state.wave == 0 && state.stage == layers_ - 1);
   const std::int64_t least_ns = now_ns_ + least_left_ns(rank);
   if (least_ns > settings_.stop_after_ns && stopped_ns_ == 0) stopped_ns_ = least_ns;
   begin_stages(rank);

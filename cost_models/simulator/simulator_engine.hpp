@@ -34,17 +34,31 @@ class SimulatorEngine {
     std::int64_t stop_after_ns = kLongestNs;
     /// Layers of the step, simulated or not, each of which takes at least its work; 0: only the clock stops.
     std::int32_t step_layers = 0;
+    /// The run stops when a pass is seen not to be steady (steady_layers.hpp). Needs `mark`.
+    bool stop_unsteady = false;
+    bool apart = false;  ///< of steady_layers.hpp
   };
 
   /// The arguments must outlive the engine.
   SimulatorEngine(const std::vector<SimulatedWave>& waves, const Topology& topology, const RouteTable& routes,
                   const CostProfile& profile, const Settings& settings);
 
+  /// Runs until a rank begins its last forward layer of the first wave; an empty step does not. Afterwards
+  /// `run` goes on, or a copy does, with more layers.
+  void run_to_last_forward();
+  /// Whether no rank has turned to what comes after the first wave's forward layers, so that these can be
+  /// more. Ranks without any work do not count.
+  bool is_extensible() const;
+  /// From now on it is a step of `layers`, not fewer than before, which `settings` say as well; of them
+  /// `record` and `batch_ends` stay as they were. What has been done so far counts only as instructions().
+  void extend(const Settings& settings);
   /// Runs everything, or stops as the settings say. STRATA_CHECK when ranks wait for each other in a circle.
   void run();
   /// Where the run stopped; 0 when it did not stop. The step takes at least so long, which is longer than
   /// `stop_after_ns`.
   std::int64_t stopped_ns() const { return stopped_ns_; }
+  /// Whether it stopped because a pass was not steady.
+  bool is_unsteady() const { return unsteady_; }
   const std::vector<RankTimes>& times() const { return times_; }
   const LayerMarks& marks() const { return marks_; }
   std::vector<TimelineEvent> take_events() { return std::move(events_); }
@@ -89,12 +103,17 @@ class SimulatorEngine {
     std::int32_t rank = 0, instruction = 0;
   };
 
+  bool is_over();
+  void begin();
+  void take_event();
+  void place_events();
   void add_resources();
   void add_least_times();
   std::int64_t least_left_ns(std::int32_t rank) const;
   Stage stage_at(std::int32_t number) const;
   const SimulatedPass& pass_of(std::int32_t rank) const;
   void leave_stage(std::int32_t rank);
+  void leave_pass(const RankState& state);
   void begin_stages(std::int32_t rank);
   void end_stage(std::int32_t rank);
   void run_ready();
@@ -125,9 +144,12 @@ class SimulatorEngine {
   const Topology& topology_;
   const RouteTable& routes_;
   const CostProfile& profile_;
-  const Settings settings_;
-  const std::int32_t layers_;
-  const std::int32_t stages_;  // of a wave
+  Settings settings_;
+  std::int32_t layers_;
+  std::int32_t stages_;  // of a wave
+  bool begun_ = false;
+  bool began_last_forward_ = false;  // a rank began its last forward layer of the first wave
+  bool unsteady_ = false;
 
   std::int64_t now_ns_ = 0;
   std::int64_t finished_ = 0, popped_ = 0, started_ = 0;
@@ -138,6 +160,7 @@ class SimulatorEngine {
   std::vector<RankState> ranks_;
   std::vector<RankTimes> times_;
   LayerMarks marks_;
+  std::vector<std::int32_t> pass_left_;  // [2 * wave + backward] ranks that have left the pass
   std::deque<Ready> ready_;
   std::vector<FlowOwner> flow_owners_;  // [flow]
   std::vector<FlowOwner> transfers_;    // announced, waiting for their start

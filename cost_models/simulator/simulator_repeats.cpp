@@ -37,12 +37,13 @@ void SimulatorEngine::follow_lead(std::int32_t rank) {
 }
 
 /// Appends the state of the ranks, relative to now and to the stage of the first one; false when they are not
-/// all in one wave.
+/// all in one pass of one wave.
 bool SimulatorEngine::append_ranks(std::vector<std::int64_t>& state) const {
   for (const RankState& rank : ranks_) {
     state.push_back(rank.pass == nullptr ? 1 : 0);
     if (rank.pass == nullptr) continue;
-    if (rank.wave != lead_wave_) return false;
+    // A rank behind the first one would be carried over the end of its pass.
+    if (rank.wave != lead_wave_ || (rank.stage < layers_) != (lead_stage_ < layers_)) return false;
     const Stage stage = stage_at(rank.stage);
     state.push_back(2 * static_cast<std::int64_t>(stage.pass) + (stage.recomputed ? 1 : 0));
     for (const std::int64_t number : {lead_stage_ - rank.stage, rank.left, rank.computing, rank.exchanging}) {
@@ -75,10 +76,11 @@ void SimulatorEngine::append_queue(const std::vector<std::int32_t>& flow_names,
     }
   };
   for (const SimulatorEvent& event : queue_.waiting()) {
-    if (event.kind == EventKind::flow_end && !fluid_.is_current(event.subject, event.detail)) continue;
+    const bool of_flow = event.kind == EventKind::flow_end || event.kind == EventKind::flow_due;
+    if (of_flow && !fluid_.is_current(event.subject, event.detail)) continue;
     state.push_back(event.time_ns - now_ns_);
     state.push_back(static_cast<std::int64_t>(event.kind));
-    if (event.kind == EventKind::flow_end) {
+    if (of_flow) {
       state.push_back(flow_names[at(event.subject)]);
     } else if (event.kind == EventKind::flow_start) {
       append_owner(transfers_[at(event.subject)]);
@@ -87,12 +89,14 @@ void SimulatorEngine::append_queue(const std::vector<std::int32_t>& flow_names,
       state.push_back(event.detail);
     }
   }
-  std::vector<std::pair<std::int32_t, std::int32_t>> flows;  // (name, flow)
+  std::vector<std::size_t> named(flow_names.size());  // [name]: names are counted from 0
+  std::size_t names = 0;
   for (std::size_t flow = 0; flow < flow_names.size(); ++flow) {
-    if (flow_names[flow] >= 0) flows.emplace_back(flow_names[flow], static_cast<std::int32_t>(flow));
+    if (flow_names[flow] < 0) continue;
+    named[at(flow_names[flow])] = flow;
+    ++names;
   }
-  std::sort(flows.begin(), flows.end());
-  for (const auto& [name, flow] : flows) append_owner(flow_owners_[at(flow)]);
+  for (std::size_t name = 0; name < names; ++name) append_owner(flow_owners_[named[name]]);
 }
 
 void SimulatorEngine::look_for_repeats() {
@@ -127,6 +131,7 @@ void SimulatorEngine::skip(std::int32_t periods) {
     if (ranks_[rank].pass != nullptr) skip_rank(rank, periods);
   }
   lead_stage_ += periods * (lead_stage_ - snapshot_.lead_stage);
+  began_last_forward_ = began_last_forward_ || (lead_wave_ == 0 && lead_stage_ == layers_ - 1);
   finished_ += periods * (finished_ - snapshot_.finished);
   queue_.shift(by_ns);
   fluid_.shift(by_ns);

@@ -26,20 +26,6 @@ struct Increments {
   }
 };
 
-bool pass_is_steady(const LayerMarks& marks, std::size_t wave, Pass pass, bool apart) {
-  Increments all;
-  for (std::size_t rank = 0; rank < marks.ranks(); ++rank) {
-    Increments own;
-    for (std::int32_t order = marks.layers() - kSteadyIncrements; order < marks.layers(); ++order) {
-      own.add(marks.at(wave, pass, order, rank).end_ns - marks.at(wave, pass, order - 1, rank).end_ns);
-    }
-    if (!own.agree()) return false;
-    all.add(own.least);
-    all.add(own.most);
-  }
-  return apart || all.agree();
-}
-
 void add_growth(const LayerMarks& marks, std::size_t wave, Pass pass,
                 std::vector<LayerGrowth::Rank>& growth) {
   const std::int32_t last = marks.layers() - 1;
@@ -54,6 +40,20 @@ void add_growth(const LayerMarks& marks, std::size_t wave, Pass pass,
 }
 
 }  // namespace
+
+bool pass_is_steady(const LayerMarks& marks, std::size_t wave, Pass pass, bool apart) {
+  Increments all;
+  for (std::size_t rank = 0; rank < marks.ranks(); ++rank) {
+    Increments own;
+    for (std::int32_t order = marks.layers() - kSteadyIncrements; order < marks.layers(); ++order) {
+      own.add(marks.at(wave, pass, order, rank).end_ns - marks.at(wave, pass, order - 1, rank).end_ns);
+    }
+    if (!own.agree()) return false;
+    all.add(own.least);
+    all.add(own.most);
+  }
+  return apart || all.agree();
+}
 
 std::optional<LayerGrowth> steady_growth(const LayerMarks& marks, bool apart) {
   STRATA_CHECK(marks.layers() > kSteadyIncrements, "{} layers have no {} increments", marks.layers(),

@@ -30,6 +30,11 @@ class LayerMarks {
     return marks_.empty() ? 0 : marks_.size() / (2 * static_cast<std::size_t>(layers_) * ranks_);
   }
   std::int32_t layers() const { return layers_; }
+  /// Makes room for more layers. The marks that are kept are those of the first wave's forward pass.
+  void extend(std::size_t waves, std::int32_t layers) {
+    layers_ = layers;
+    marks_.resize(waves * 2 * static_cast<std::size_t>(layers) * ranks_);
+  }
   std::size_t ranks() const { return ranks_; }
   /// `order` is the number of the layer in the order of its pass, from 0.
   LayerMark& at(std::size_t wave, Pass pass, std::int32_t order, std::size_t rank) {
@@ -65,10 +70,13 @@ inline constexpr std::int32_t kSteadyIncrements = 4;
 /// Increments agree that differ by at most this share of the largest of them.
 inline constexpr double kSteadyShare = 1e-3;
 
-/// What a layer adds. Nothing unless in every wave and pass the last kSteadyIncrements increments from layer
-/// to layer agree: each rank's own, and those of all ranks with each other. With `apart`, ranks share no
-/// device and exchange nothing, and each may have a rhythm of its own. The latest rank alone would not do:
-/// its increments can agree while others still drift apart. Needs more layers than increments.
+/// Whether the last kSteadyIncrements increments of one pass agree, as steady_growth asks of all passes.
+bool pass_is_steady(const LayerMarks& marks, std::size_t wave, Pass pass, bool apart);
+
+/// Nothing unless in every wave and pass the last kSteadyIncrements increments from layer to layer agree:
+/// each rank's own, and those of all ranks with each other. Ranks that are `apart`, which share no device and
+/// exchange nothing, may each have a rhythm of their own. The latest rank alone would not do: its increments
+/// can agree while others still drift apart. Needs more layers than increments.
 std::optional<LayerGrowth> steady_growth(const LayerMarks& marks, bool apart);
 
 /// What `ns` becomes after `more` further layers, of which every `layers` add `growth`. Throws as

@@ -110,6 +110,26 @@ TEST(SimulatorExactness, TheQuickWayGivesWhatTheLongWayGives) {
   EXPECT_LT(events, plain_events * 9 / 10) << "hardly a layer repeats";
 }
 
+TEST(SimulatorExactness, LayersTriedInVainCostLittle) {
+  std::int64_t tried = 0;
+  for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+    PlanRequest request = request_on(named_topology("dgx_h100:3"), seed);
+    for (std::int64_t length = 100'000; length > 64; length /= 2)
+      request.batch.packs.front().push_back(length);
+    for_all_strategies(request, [&](Case made) {
+      made.request.model.layers = 32;
+      const Simulation whole = simulate(made, options_of(made.request, true));
+      const Simulation quick = simulate(made, options_of(made.request, false));
+      if (quick.simulated_layers < 32) return;
+      EXPECT_EQ(quick.ranks, whole.ranks) << made.name;
+      // Forward of 8 and 16 layers, backward of 8 and 16 besides: at most 16 / 32 more, and no pass anew.
+      EXPECT_LE(quick.work.events, whole.work.events * 3 / 2 + whole.work.events / 16) << made.name;
+      ++tried;
+    });
+  }
+  EXPECT_GT(tried, 0) << "all steps settled";
+}
+
 TEST(SimulatorExactness, StopsOnlyWhenTheStepTakesLonger) {
   std::int64_t early = 0;
   for (const PlanRequest& request : requests()) {
