@@ -144,6 +144,15 @@ TEST(VerifyPrograms, KnowsTheRowsThatAMessageIsMadeOf) {
   EXPECT_EQ(rule([](auto&, auto& c) { c[1].row_count = 99; }), "rows");
   EXPECT_EQ(rule([](auto&, auto& c) { c[0].heads = {0, 2}; }), "copy");
   EXPECT_EQ(rule([&](auto&, auto& c) { c[0].source = message; }), "copy");
+  EXPECT_EQ(rule([](auto&, auto& c) { c[1].row_count = 0; }), "copy");
+  // All bytes are copied and sent, some of them too late.
+  EXPECT_EQ(rule([](auto& p, auto& c) {
+              const RowCopy late = c.back();
+              c.pop_back();
+              const auto sent = static_cast<std::int32_t>(first_exchange(p[0]));
+              p[0].forward.push_back({CopyRows{{late}}, kComputeStream, {sent}});
+            }),
+            "message");
   // Unlike rows that take as many bytes.
   EXPECT_EQ(rule([](auto& p, auto& c) {
               Buffer& kv = p[0].buffers[static_cast<std::size_t>(c[0].source)];

@@ -56,6 +56,45 @@ TEST(SimulateStep, ARingInItsSteadyStateExtrapolatesExactly) {
   EXPECT_EQ(slow.instructions, 5 * fast.instructions);
 }
 
+TEST(SimulateStep, LayersThatRepeatAreCountedToTheEndOfTheFirstPassAtMost) {
+  // Rank 0 is in backward while rank 1 is in forward, and every layer of both takes 20 ns.
+  auto programs = empty_programs(2);
+  programs[0].forward = {compute(10)};
+  programs[0].backward = {compute(20)};
+  programs[1].forward = {compute(20)};
+  programs[1].backward = {compute(10)};
+  for (const bool plain : {false, true}) {
+    SimulatorOptions options = exactly(true);
+    options.record = false;
+    options.plain = plain;
+    const Simulation simulation =
+        simulate_step({programs}, star({{}, {}}), unit_model(40), unit_profile(), options);
+    EXPECT_EQ(simulation.ranks[0].end.ns, 1200);
+    EXPECT_EQ(simulation.ranks[0].forward.ns, 400);
+    EXPECT_EQ(simulation.ranks[1].end.ns, 1200);
+    EXPECT_EQ(simulation.ranks[1].forward.ns, 800);
+  }
+}
+
+TEST(SimulateStep, ARankWithNothingToDoLeavesLayersCountedThatRepeat) {
+  for (const std::int32_t ranks : {2, 3}) {  // the third has nothing to do
+    auto programs = empty_programs(ranks);
+    for (std::int32_t rank = 0; rank < 2; ++rank) {
+      auto& program = programs[static_cast<std::size_t>(rank)];
+      program.forward = {exchange(0, 0, {{1 - rank, 400}}, {{1 - rank, 400}}), compute(30, 1, {0})};
+      program.backward = program.forward;
+    }
+    SimulatorOptions options = exactly(true);
+    options.record = false;
+    const Topology topology = ranks == 2 ? star({{5, 1}, {5, 1}}) : star({{5, 1}, {5, 1}, {5, 1}});
+    const Simulation quick = simulate_step({programs}, topology, unit_model(64), unit_profile(), options);
+    options.plain = true;
+    const Simulation plain = simulate_step({programs}, topology, unit_model(64), unit_profile(), options);
+    EXPECT_EQ(quick.ranks, plain.ranks) << ranks;
+    EXPECT_LT(quick.work.events, plain.work.events / 4) << ranks;
+  }
+}
+
 TEST(SimulateStep, AFewLayersOrAFewEventsAreSimulatedInFull) {
   auto programs = empty_programs(1);
   programs[0].forward = {compute(10)};
