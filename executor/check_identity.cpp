@@ -131,12 +131,20 @@ class LeastLse {
                model_.head_dim + model_.value_head_dim, model_.element_type, left_.data());
     for (std::size_t c = 0; c < sum_.size(); ++c) sum_[c] -= static_cast<double>(left_[c]);
   }
-  double of(std::int64_t token, const float* query) const {
+  /// How far `lse` is below it, on the scale of the score of the row with the mean key, whose products a
+  /// finished run has rounded; 1 where that is less. Where one key is seen nothing else separates the two.
+  double missing(std::int64_t token, const float* query, double lse) const {
     const auto keys =
         static_cast<double>(keys_seen_by(model_.mask(), {document_, token, token + 1}).length());
-    double product = 0;
-    for (std::size_t c = 0; c < sum_.size(); ++c) product += static_cast<double>(query[c]) * sum_[c];
-    return std::log(keys) + product / keys / std::sqrt(static_cast<double>(model_.head_dim));
+    double product = 0, query2 = 0, sum2 = 0;
+    for (std::size_t c = 0; c < sum_.size(); ++c) {
+      const auto value = static_cast<double>(query[c]);
+      product += value * sum_[c];
+      query2 += value * value;
+      sum2 += sum_[c] * sum_[c];
+    }
+    const double scale = 1 / (keys * std::sqrt(static_cast<double>(model_.head_dim)));
+    return (std::log(keys) + product * scale - lse) / std::max(1.0, std::sqrt(query2 * sum2) * scale);
   }
 
  private:
@@ -182,9 +190,9 @@ void compare_identities(const ModelShape& model, const GatheredResults& results,
       results.read(ResultTensor::o, d, token, heads.begin + g, result.data());
       values.add(1.0, d_o.data() + static_cast<std::ptrdiff_t>(g) * v_dim, result.data());
       results.read(ResultTensor::lse, d, token, heads.begin + g, result.data());
-      const double below = least_lse.of(token, query) - result.front();
-      if (below > tolerance) {
-        errors.add(ResultTensor::lse, below, {wave, d, heads.begin + g, token, results.owner(d, token)});
+      const double missing = least_lse.missing(token, query, result.front());
+      if (missing > tolerance) {
+        errors.add(ResultTensor::lse, missing, {wave, d, heads.begin + g, token, results.owner(d, token)});
       }
     }
     results.read(ResultTensor::dk, d, token, kv_head, result.data());

@@ -18,13 +18,23 @@ namespace strata::tools {
 
 namespace {
 
-bool is_tied(const Candidate& candidate, const Plan& plan) {
-  if (!candidate.step_time || candidate.strategy == plan.strategy) return false;
+bool is_within_tie(Duration time, const Plan& plan) {
   const auto best = static_cast<double>(plan.predicted.step_time.ns);
-  return static_cast<double>(candidate.step_time->ns) <= best * (1 + kTiePermille / 1000.0);
+  return static_cast<double>(time.ns) <= best * (1 + kTiePermille / 1000.0);
 }
 
-void write_candidate(JsonWriter& json, const Candidate& candidate, bool tied) {
+bool is_tied(const Candidate& candidate, const Plan& plan) {
+  return candidate.step_time && candidate.strategy != plan.strategy &&
+         is_within_tie(*candidate.step_time, plan);
+}
+
+/// Its simulation ended before it was known.
+bool may_be_tied(const Candidate& candidate, const Plan& plan) {
+  return candidate.slower_than && is_within_tie(*candidate.slower_than, plan);
+}
+
+/// `tied`: nothing where it is not known.
+void write_candidate(JsonWriter& json, const Candidate& candidate, std::optional<bool> tied) {
   json.open_object(JsonLayout::compact);
   json.member("strategy", std::string_view(candidate.strategy));
   json.key("step_time_ns");
@@ -40,13 +50,21 @@ void write_candidate(JsonWriter& json, const Candidate& candidate, bool tied) {
     json.null();
   }
   json.member("settled", candidate.settled);
-  json.member("tied", tied);
+  json.key("tied");
+  if (tied) {
+    json.value(*tied);
+  } else {
+    json.null();
+  }
   if (candidate.slower_than) json.member("slower_than_ns", candidate.slower_than->ns);
   json.close();
 }
 
 std::string verdict(const Candidate& candidate, const Plan& plan) {
-  const char* text = candidate.strategy == plan.strategy ? "chosen" : is_tied(candidate, plan) ? "tied" : "";
+  const char* text = candidate.strategy == plan.strategy ? "chosen"
+                     : is_tied(candidate, plan)          ? "tied"
+                     : may_be_tied(candidate, plan)      ? "may be tied"
+                                                         : "";
   if (candidate.settled) return text;
   return *text == '\0' ? "unsettled" : fmt::format("{}, unsettled", text);
 }
@@ -184,7 +202,8 @@ void write_plan_summary(JsonWriter& json, const Plan& plan, const std::string& p
   json.key("candidates");
   json.open_array(JsonLayout::lines);
   for (const Candidate& candidate : plan.candidates) {
-    write_candidate(json, candidate, is_tied(candidate, plan));
+    write_candidate(json, candidate,
+                    may_be_tied(candidate, plan) ? std::nullopt : std::optional(is_tied(candidate, plan)));
   }
   json.close();
   json.close();

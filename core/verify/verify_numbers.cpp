@@ -158,8 +158,10 @@ void verify_candidates(const Plan& plan, Findings& findings) {
     }
     if (candidate.step_time == plan.predicted.step_time) continue;
     findings.add("candidates", place,
-                 fmt::format("{} was chosen with {} ns, but the plan predicts {} ns", candidate.strategy,
-                             candidate.step_time ? candidate.step_time->ns : 0, plan.predicted.step_time.ns));
+                 fmt::format("{} was chosen with {}, but the plan predicts {} ns", candidate.strategy,
+                             candidate.step_time ? fmt::format("{} ns", candidate.step_time->ns)
+                                                 : std::string("no step time"),
+                             plan.predicted.step_time.ns));
   }
   if (chosen != 1) {
     findings.add("candidates", "candidates",
