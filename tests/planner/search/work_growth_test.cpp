@@ -5,7 +5,7 @@
 // table below and no more. A product of ranks, documents, steps or buffers that creeps in shows as a factor
 // of the sizes' ratio.
 //
-// The usual scale goes to 4,000 documents and 64 ranks, STRATA_TEST_SCALE=full to 100,000 and 256.
+// The usual scale goes to 8,000 documents and 64 ranks, STRATA_TEST_SCALE=full to 100,000 and 256.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -46,21 +46,20 @@ struct Row {
   Bounds documents, ranks;
 };
 
+/// The simulator settles all flows that share whenever one of them comes or goes, hence more on more ranks.
 constexpr std::array<Row, 6> kTable = {{
-    // Places in the arena: every buffer looks at those before it.
-    {"ulysses", {.plan = 4, .lint = 4}, {.plan = 1.8, .simulate = 2}},
-    // The simulator: routes between all devices, and shares of links found anew at every event.
+    {"ulysses", {}, {}},
     {"ring", {}, {.simulate = 2}},
     {"zigzag_ring", {}, {.simulate = 2}},
     {"per_document", {}, {}},
-    {"allgather", {}, {.plan = 2.2, .simulate = 4.5}},
-    {"whole_document", {}, {.simulate = 3.2}},
+    {"allgather", {}, {.simulate = 2}},
+    {"whole_document", {}, {.simulate = 2.2}},
 }};
 
 std::vector<std::int32_t> sizes_of(Axis axis) {
   if (axis == Axis::documents) {
     if (full_scale()) return {1'000, 10'000, 100'000};
-    return {1'000, 4'000};
+    return {1'000, 8'000};
   }
   if (full_scale()) return {8, 64, 256};
   return {8, 64};
