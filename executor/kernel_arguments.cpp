@@ -28,10 +28,6 @@ void check_all_blocks(const RankProgram& program, const AttentionOperation& op) 
   }
 }
 
-constexpr std::int64_t aligned(std::int64_t bytes) {
-  return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
-}
-
 }  // namespace
 
 kernels::Element kernel_element(ElementType type) {
@@ -164,7 +160,7 @@ void check_arena(const RankProgram& program) {
     if (!used[b] && !buffer.persistent) continue;
     STRATA_CHECK(buffer.arena_offset >= 0 && buffer.arena_offset % kArenaAlignment == 0,
                  "rank {}: b{} lies at byte {}", program.rank, b, buffer.arena_offset);
-    extent = std::max(extent, aligned(buffer.arena_offset + buffer.bytes().count));
+    extent = std::max(extent, arena_aligned(buffer.arena_offset + buffer.bytes().count));
   }
   STRATA_CHECK(extent == program.arena.count, "rank {}: buffers take {} bytes, the program says {}",
                program.rank, extent, program.arena.count);

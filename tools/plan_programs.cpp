@@ -16,11 +16,11 @@ namespace strata::tools {
 
 namespace {
 
-/// Reads a plan and verifies its schedule.
-Plan load_verified_plan(const std::string& path) {
+/// Reads a plan and verifies its schedule; `backward` becomes its backward schedules, [wave].
+Plan load_verified_plan(const std::string& path, std::vector<CommSchedule>& backward) {
   Plan plan = read_plan(path);
   if (!plan.profile.content.empty()) read_profile(plan.profile.content, path + ": inputs.profile.content");
-  const std::vector<Violation> violations = verify_plan(plan, 1);
+  const std::vector<Violation> violations = verify_plan(plan, 1, &backward);
   if (violations.empty()) return plan;
   const Violation& first = violations.front();
   throw InputError(path + ": " + first.place, first.rule + ": " + first.message,
@@ -30,10 +30,11 @@ Plan load_verified_plan(const std::string& path) {
 }  // namespace
 
 LoadedPlan load_plan(const std::string& path) {
-  LoadedPlan loaded{load_verified_plan(path), {}};
+  std::vector<CommSchedule> backward;
+  LoadedPlan loaded{load_verified_plan(path, backward), {}};
   Bytes arena;
   for (std::size_t w = 0; w < loaded.plan.waves.size(); ++w) {
-    loaded.programs.push_back(lower_wave(loaded.plan.waves[w], loaded.plan.model));
+    loaded.programs.push_back(lower_wave(loaded.plan.waves[w], backward[w], loaded.plan.model));
     for (const RankProgram& program : loaded.programs.back()) arena = std::max(arena, program.arena);
     const std::vector<std::string> digests = program_digests(loaded.programs.back());
     for (std::size_t rank = 0; rank < digests.size(); ++rank) {

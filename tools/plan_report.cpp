@@ -152,28 +152,6 @@ std::vector<std::string> plan_summary(const Plan& plan) {
   return lines;
 }
 
-void write_prediction(JsonWriter& json, const Prediction& prediction) {
-  json.open_object(JsonLayout::compact);
-  json.member("step_time_ns", prediction.step_time.ns);
-  json.member("forward_ns", prediction.forward.ns);
-  json.member("backward_ns", prediction.backward.ns);
-  json.member("imbalance", prediction.imbalance);
-  json.member("peak_memory_bytes", prediction.peak_memory.count);
-  json.key("memory");
-  write_memory(json, prediction);
-  json.member("arena_bytes", prediction.arena.count);
-  json.member("kv_bytes", prediction.kv_bytes.count);
-  json.key("bytes_by_level");
-  json.open_object(JsonLayout::compact);
-  json.member("device", prediction.bytes_by_level.device.count);
-  json.member("node", prediction.bytes_by_level.node.count);
-  json.member("network", prediction.bytes_by_level.network.count);
-  json.close();
-  json.member("extrapolated_share", prediction.extrapolated_share);
-  json.member("settled", prediction.settled);
-  json.close();
-}
-
 void write_bounds(JsonWriter& json, const Bounds& bounds) {
   json.open_object(JsonLayout::compact);
   json.member("lower_bound_ns", bounds.lower_bound.ns);
@@ -196,7 +174,7 @@ void write_plan_summary(JsonWriter& json, const Plan& plan, const std::string& p
   json.member("ranks", plan.topology.rank_count());
   json.member("waves", static_cast<std::int64_t>(plan.waves.size()));
   json.key("predicted");
-  write_prediction(json, plan.predicted);
+  write_prediction(json, plan.predicted, JsonLayout::compact);
   json.key("bounds");
   write_bounds(json, plan.bounds);
   json.key("candidates");

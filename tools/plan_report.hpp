@@ -28,8 +28,7 @@ void write_plan_summary(JsonWriter& json, const Plan& plan, const std::string& p
 /// The same document where there is no plan: `plan` is null, every candidate has its reason, and `would_fit`
 /// lists what to change.
 void write_no_plan(JsonWriter& json, const PlanResult& result, const ReadAs& read_as);
-/// `predicted` and `bounds` as in the plan file.
-void write_prediction(JsonWriter& json, const Prediction& prediction);
+/// `bounds` as in the plan file.
 void write_bounds(JsonWriter& json, const Bounds& bounds);
 
 /// "profile NAME, unmeasured", "profile NAME, measured" or "profile NAME, measured, poor".

@@ -67,7 +67,7 @@ void write_document(JsonWriter& json, const Simulation& simulation, std::int32_t
   write_read_as(json, read);
   json.close();
   json.key("predicted");
-  write_prediction(json, simulation.prediction);
+  write_prediction(json, simulation.prediction, JsonLayout::compact);
   json.member("layers", layers);
   json.member("measured_profile", simulation.measured);
   json.member("extrapolated_share", simulation.extrapolated_share);

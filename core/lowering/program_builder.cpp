@@ -15,10 +15,6 @@ namespace {
 
 constexpr std::int64_t kMostArenaBytes = std::int64_t{1} << 61;
 
-constexpr std::int64_t aligned(std::int64_t bytes) {
-  return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
-}
-
 }  // namespace
 
 std::int32_t ProgramBuilder::add_buffer(BufferRole role, ElementType type, std::int64_t rows, HeadRange heads,
@@ -74,7 +70,7 @@ std::vector<Lifetime> ProgramBuilder::lifetimes(const PassUses& uses, std::vecto
     if (program_.buffers[b].persistent || uses.buffers[b].first == kNone) continue;
     const std::size_t begin = last_uses.size();
     Lifetime life{static_cast<std::int32_t>(b), uses.buffers[b].first, 0, 0, 0, {}};
-    life.bytes = aligned(program_.buffers[b].bytes().count);
+    life.bytes = arena_aligned(program_.buffers[b].bytes().count);
     for (std::int32_t at = uses.buffers[b].list; at != kNone;) {
       const StreamUse& use = uses.stream_uses[static_cast<std::size_t>(at)];
       last_uses.push_back({use.stream, std::max(use.read, use.write)});
@@ -127,7 +123,7 @@ void ProgramBuilder::assign_arena() {
   for (Buffer& buffer : program_.buffers) {
     if (!buffer.persistent) continue;
     buffer.arena_offset = base;
-    base += aligned(buffer.bytes().count);
+    base += arena_aligned(buffer.bytes().count);
   }
   const std::int64_t forward_end = place_pass(Pass::forward, base);
   const std::int64_t backward_end = place_pass(Pass::backward, base);

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "core/base/check.hpp"
-#include "core/lowering/step_messages.hpp"
 
 namespace strata::detail {
 
@@ -13,13 +12,13 @@ RankLowering::RankLowering(const Wave& wave, const ModelShape& model, const Sche
                            const ScheduleShares& backward, std::int32_t rank, std::int64_t own_message_bytes)
     : forward_(forward),
       backward_(backward),
-      own_message_bytes_(own_message_bytes),
       rows_(wave, model, rank, std::max(forward.lane_count(), backward.lane_count())),
       outputs_(rows_),
       output_gradients_(rows_),
       gradients_(rows_),
       sender_(rows_, gradients_),
       receiver_(rows_, outputs_, output_gradients_, gradients_, own_message_bytes),
+      messages_(rows_, own_message_bytes),
       attention_(rows_, output_gradients_) {}
 
 RankProgram RankLowering::lower() {
@@ -93,11 +92,10 @@ void RankLowering::emit_linear(double weight) {
 
 void RankLowering::exchange(const ScheduleStep& step, const StepShare& share, std::int32_t step_index) {
   if (share.sent.empty() && share.received.empty() && share.given.empty() && share.collected.empty()) return;
-  StepMessages messages(rows_, step_index, own_message_bytes_);
-  const SentSlices sent = sender_.collect(step, share);
-  messages.add(sent);
-  messages.add(receiver_.collect(step, share, step_index));
-  messages.emit(step.collective);
+  messages_.begin(step_index);
+  messages_.add(sender_.collect(step, share));
+  messages_.add(receiver_.collect(step, share, step_index));
+  messages_.emit(step.collective);
 }
 
 }  // namespace strata::detail

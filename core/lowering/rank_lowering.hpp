@@ -14,6 +14,7 @@
 #include "core/lowering/schedule_shares.hpp"
 #include "core/lowering/slice_receiver.hpp"
 #include "core/lowering/slice_sender.hpp"
+#include "core/lowering/step_messages.hpp"
 
 namespace strata::detail {
 
@@ -35,13 +36,13 @@ class RankLowering {
 
   const ScheduleShares& forward_;
   const ScheduleShares& backward_;
-  std::int64_t own_message_bytes_ = 0;
   RankRows rows_;
   PartialOutputs outputs_;
   OutputGradients output_gradients_;
   GradientSums gradients_;
   SliceSender sender_;
   SliceReceiver receiver_;
+  StepMessages messages_;
   RankAttention attention_;
 };
 

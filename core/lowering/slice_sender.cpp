@@ -72,29 +72,29 @@ Slice SliceSender::emit_output(const TokenSpan& span, HeadRange heads) {
   return {buffers, 0};
 }
 
-SentSlices SliceSender::collect(const ScheduleStep& step, const StepShare& share) {
-  SentSlices sent;
-  sent.slices.reserve(share.sent.size() + share.given.size());
+const SentSlices& SliceSender::collect(const ScheduleStep& step, const StepShare& share) {
+  sent_.slices.clear();
+  sent_.pieces.clear();
   for (const std::int32_t position : share.sent) {
     const Transfer& transfer = step.transfers[static_cast<std::size_t>(position)];
-    const std::size_t first = sent.pieces.size();
-    locate(transfer.tensor, transfer.span, transfer.heads, sent.pieces);
-    sent.slices.push_back(
-        {SliceShape::of(transfer, position), transfer.targets, -1, first, sent.pieces.size()});
+    const std::size_t first = sent_.pieces.size();
+    locate(transfer.tensor, transfer.span, transfer.heads, sent_.pieces);
+    sent_.slices.push_back(
+        {SliceShape::of(transfer, position), transfer.targets, -1, first, sent_.pieces.size()});
   }
   for (const std::int32_t position : share.given) {
     const Reduction& reduction = step.reductions[static_cast<std::size_t>(position)];
-    const std::size_t first = sent.pieces.size();
+    const std::size_t first = sent_.pieces.size();
     if (const std::optional<Slice> passed = gradients_.emit_passed(reduction)) {
-      sent.pieces.push_back({*passed, reduction.span.length()});
+      sent_.pieces.push_back({*passed, reduction.span.length()});
     } else {
-      locate(reduction.tensor, reduction.span, reduction.heads, sent.pieces);
+      locate(reduction.tensor, reduction.span, reduction.heads, sent_.pieces);
     }
-    sent.slices.push_back(
-        {SliceShape::of(reduction, position), {}, reduction.target, first, sent.pieces.size()});
+    sent_.slices.push_back(
+        {SliceShape::of(reduction, position), {}, reduction.target, first, sent_.pieces.size()});
   }
   if (!gather_.copies.empty()) rows_.builder().emit(std::exchange(gather_, {}), kComputeStream);
-  return sent;
+  return sent_;
 }
 
 }  // namespace strata::detail

@@ -16,8 +16,8 @@ class SliceSender {
  public:
   SliceSender(RankRows& rows, GradientSums& gradients) : rows_(rows), gradients_(gradients) {}
   /// What `share` sends, transfers first, in canonical order. Emits the merges, sums and copies that the
-  /// slices are made of. The step outlives the result.
-  SentSlices collect(const ScheduleStep& step, const StepShare& share);
+  /// slices are made of. The step outlives the result, which the next call makes anew.
+  const SentSlices& collect(const ScheduleStep& step, const StepShare& share);
 
  private:
   void locate(TensorKind tensor, const TokenSpan& span, HeadRange heads, std::vector<SlicePiece>& pieces);
@@ -31,6 +31,7 @@ class SliceSender {
   RankRows& rows_;
   GradientSums& gradients_;
   CopyRows gather_;
+  SentSlices sent_;
   std::vector<HeldRun> runs_;
   std::vector<HeadRange> head_parts_;
 };

@@ -6,18 +6,12 @@
 #include <map>
 #include <utility>
 
-#include "core/base/bucket_sort.hpp"
-
 namespace strata::detail {
 
 namespace {
 
 /// The buffer of a part or copy until the lane's buffer of bytes is there.
 constexpr std::int32_t kBytes = -1;
-
-constexpr std::int64_t aligned(std::int64_t bytes) {
-  return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
-}
 
 /// Appends a copy, or widens the last one where it goes on and is one of those from `first` on. A row takes
 /// `source_step` and `target_step` rows of the buffers: its bytes in a message, else 1.
@@ -39,11 +33,15 @@ void append_copy(const RowCopy& copy, std::int64_t source_step, std::int64_t tar
 
 }  // namespace
 
-StepMessages::StepMessages(RankRows& rows, std::int32_t step, std::int64_t own_message_bytes)
+StepMessages::StepMessages(RankRows& rows, std::int64_t own_message_bytes)
     : rows_(rows),
       own_message_bytes_(own_message_bytes),
-      lanes_(static_cast<std::size_t>(rows.lane_count())) {
+      lanes_(static_cast<std::size_t>(rows.lane_count())) {}
+
+void StepMessages::begin(std::int32_t step) {
+  pack_.copies.clear();
   for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
+    lanes_[lane] = {};
     lanes_[lane].exchange.step = step;
     lanes_[lane].exchange.lane = static_cast<std::int32_t>(lane);
   }
@@ -81,25 +79,24 @@ void StepMessages::append_link(std::int32_t lane, std::int32_t peer, std::size_t
 template <typename Alone, typename Together>
 void StepMessages::each_message(Alone alone, Together together) {
   const std::int32_t ways = rank_count() * rows_.lane_count();
-  BucketSort<Link>().sort(
+  by_way_.sort(
       links_, ways, [](const Link& link) { return link.way; }, std::less<>());
   const auto before = [&](const Link& a, const Link& b) { return segment(a.segment) < segment(b.segment); };
-  Packet packet;
   for (auto first = links_.begin(), end = first; first != links_.end(); first = end) {
     const auto same_way = [&](const Link& link) { return link.way == first->way; };
     end = std::find_if_not(first, links_.end(), same_way);
     if (!std::is_sorted(first, end, before)) std::sort(first, end, before);
     Lane& lane = lanes_[static_cast<std::size_t>(first->way / rank_count())];
     const std::int32_t peer = first->way % rank_count();
-    packet.clear();
+    packet_.clear();
     for (auto link = first; link != end; ++link) {
       if (travels_alone(segment(link->segment))) {
         alone(lane, peer, segment(link->segment));
       } else {
-        packet.push_back(link->segment);
+        packet_.push_back(link->segment);
       }
     }
-    if (!packet.empty()) together(lane, peer, packet);
+    if (!packet_.empty()) together(lane, peer, packet_);
   }
 }
 
@@ -141,7 +138,7 @@ void StepMessages::pack_alone(const SentSlices& sent, Segment& segment) {
 }
 
 std::int64_t StepMessages::pack(const SentSlices& sent, const Packet& packet, Lane& lane) const {
-  lane.packed_bytes = aligned(lane.packed_bytes);
+  lane.packed_bytes = arena_aligned(lane.packed_bytes);
   const std::int64_t begin = lane.packed_bytes;
   const std::size_t first = lane.pack.copies.size();
   for (const std::int32_t index : packet) {
@@ -195,7 +192,7 @@ void StepMessages::add(const SentSlices& sent) {
 }
 
 std::int64_t StepMessages::unpack(const Packet& packet, Lane& lane) const {
-  lane.unpacked_bytes = aligned(lane.unpacked_bytes);
+  lane.unpacked_bytes = arena_aligned(lane.unpacked_bytes);
   const std::int64_t begin = lane.unpacked_bytes;
   const std::size_t first = lane.unpack.copies.size();
   for (const std::int32_t index : packet) {

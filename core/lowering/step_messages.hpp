@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/base/bucket_sort.hpp"
 #include "core/lowering/rank_rows.hpp"
 #include "core/lowering/step_slices.hpp"
 
@@ -19,11 +20,13 @@ namespace strata::detail {
 class StepMessages {
  public:
   /// Segments of at least `own_message_bytes` travel alone.
-  StepMessages(RankRows& rows, std::int32_t step, std::int64_t own_message_bytes);
+  StepMessages(RankRows& rows, std::int64_t own_message_bytes);
 
+  /// What is added from here on belongs to `step`.
+  void begin(std::int32_t step);
   void add(const SentSlices& sent);
   void add(const std::vector<ReceivedSlice>& received);
-  /// Emits the packing, the exchanges and the unpacking. The last call.
+  /// Emits the packing, the exchanges and the unpacking. The last call of a step.
   void emit(CollectiveKind collective);
 
  private:
@@ -91,8 +94,11 @@ class StepMessages {
   std::int64_t own_message_bytes_ = 0;
   std::vector<Lane> lanes_;
   CopyRows pack_;  ///< of segments that travel alone
+  // Scratch that is kept from step to step.
   std::vector<Segment> segments_;
   std::vector<Link> links_;
+  BucketSort<Link> by_way_;
+  Packet packet_;
 };
 
 }  // namespace strata::detail

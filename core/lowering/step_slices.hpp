@@ -8,6 +8,7 @@
 
 #include "core/lowering/wire_form.hpp"
 #include "core/schedule/comm_schedule.hpp"
+#include "core/schedule/rank_set.hpp"
 
 namespace strata::detail {
 
@@ -49,9 +50,7 @@ struct SentSlice {
   template <typename Visit>
   void each_target(Visit visit) const {
     if (target >= 0) visit(target);
-    for (const RankRange& range : targets) {
-      for (std::int32_t rank = range.begin; rank < range.end; ++rank) visit(rank);
-    }
+    each_rank(targets, visit);
   }
 };
 

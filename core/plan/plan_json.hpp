@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <iosfwd>
 #include <string>
 #include <string_view>
@@ -13,6 +14,7 @@
 namespace strata {
 
 class JsonWriter;
+enum class JsonLayout : std::uint8_t;
 
 /// Throws InputError naming file and JSON path (or line, where it is not JSON).
 Plan read_plan(const std::string& path);
@@ -35,6 +37,8 @@ std::string plan_digest(const Plan& plan);
 
 /// The object `predicted.memory`.
 void write_memory(JsonWriter& out, const Prediction& predicted);
+/// The object `predicted`; what it holds inside takes one line each.
+void write_prediction(JsonWriter& out, const Prediction& predicted, JsonLayout layout);
 
 std::string_view to_string(Logits logits);
 std::string_view to_string(ExchangeMode mode);

@@ -220,11 +220,8 @@ void write_memory(JsonWriter& out, const Prediction& predicted) {
   out.close();
 }
 
-namespace {
-
-void write_prediction(JsonWriter& out, const Prediction& predicted) {
-  out.key("predicted");
-  out.open_object(kLines);
+void write_prediction(JsonWriter& out, const Prediction& predicted, JsonLayout layout) {
+  out.open_object(layout);
   out.member("step_time_ns", predicted.step_time.ns);
   out.member("forward_ns", predicted.forward.ns);
   out.member("backward_ns", predicted.backward.ns);
@@ -244,6 +241,8 @@ void write_prediction(JsonWriter& out, const Prediction& predicted) {
   out.member("settled", predicted.settled);
   out.close();
 }
+
+namespace {
 
 void write_optional(JsonWriter& out, std::string_view key, const std::optional<Duration>& time) {
   out.key(key);
@@ -378,7 +377,8 @@ void write_plan(const Plan& plan, std::ostream& stream) {
     out.close();
   }
   out.close();
-  write_prediction(out, plan.predicted);
+  out.key("predicted");
+  write_prediction(out, plan.predicted, kLines);
   write_bounds(out, plan.bounds);
   write_candidates(out, plan.candidates);
   out.close();

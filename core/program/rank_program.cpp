@@ -196,7 +196,7 @@ void place_buffers(RankProgram& program) {
   std::int64_t offset = 0;
   for (Buffer& buffer : program.buffers) {
     buffer.arena_offset = offset;
-    offset += (buffer.bytes().count + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
+    offset += arena_aligned(buffer.bytes().count);
   }
   program.arena = {offset};
 }

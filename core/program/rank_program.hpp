@@ -65,6 +65,10 @@ struct Buffer {
   Bytes bytes() const { return {checked_product(rows, row_bytes())}; }
 };
 inline constexpr std::int64_t kArenaAlignment = 256;
+/// The least multiple of kArenaAlignment that is not below `bytes`.
+constexpr std::int64_t arena_aligned(std::int64_t bytes) {
+  return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
+}
 
 /// In one exchange the rows for one peer travel as one message. Rows of one buffer and slice that take at
 /// least so many bytes may travel alone.

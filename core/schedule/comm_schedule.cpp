@@ -79,13 +79,6 @@ void sort_canonically(ScheduleStep& step) {
   sort_records(step.tasks);
 }
 
-bool targets_contain(const std::vector<RankRange>& targets, std::int32_t rank) {
-  auto after =
-      std::upper_bound(targets.begin(), targets.end(), rank,
-                       [](std::int32_t value, const RankRange& range) { return value < range.begin; });
-  return after != targets.begin() && rank < std::prev(after)->end;
-}
-
 std::int64_t target_count(const Transfer& transfer) {
   std::int64_t count = 0;
   for (const RankRange& range : transfer.targets) count += range.count();

@@ -103,8 +103,6 @@ void sort_canonically(ScheduleStep& step);
 bool canonical_less(const Transfer& a, const Transfer& b);
 bool canonical_less(const Reduction& a, const Reduction& b);
 bool canonical_less(const AttentionTask& a, const AttentionTask& b);
-/// Whether `rank` is one of the sorted `targets`.
-bool targets_contain(const std::vector<RankRange>& targets, std::int32_t rank);
 std::int64_t target_count(const Transfer& transfer);
 /// Sorted, merged ranges of `ranks` (any order, no duplicates).
 std::vector<RankRange> rank_ranges(std::vector<std::int32_t> ranks);

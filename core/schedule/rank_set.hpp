@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <span>
 #include <vector>
 
 #include "core/problem/token_span.hpp"
@@ -33,7 +34,7 @@ class RankSet {
 
 /// Calls visit(rank) for every rank of `ranges`.
 template <typename Visit>
-void each_rank(const std::vector<RankRange>& ranges, Visit visit) {
+void each_rank(std::span<const RankRange> ranges, Visit visit) {
   for (const RankRange& range : ranges) {
     for (std::int32_t rank = range.begin; rank < range.end; ++rank) visit(rank);
   }

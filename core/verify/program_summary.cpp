@@ -135,8 +135,7 @@ class ProgramChecker {
       if (part.peer < 0 || static_cast<std::size_t>(part.peer) >= rank_count_) return false;
       PeerFlow& flow = by_peer_[static_cast<std::size_t>(part.peer)];
       if (flow.count == 0) named_.push_back(part.peer);
-      flow.rows = (flow.rows ^ layouts.digest(part)) * 0x9e3779b97f4a7c15ULL + 1;
-      flow.rows ^= flow.rows >> 31;
+      flow.rows = mixed_digest(flow.rows, layouts.digest(part));
       ++flow.count;
     }
     if (!std::is_sorted(named_.begin(), named_.end())) std::sort(named_.begin(), named_.end());

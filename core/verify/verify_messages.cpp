@@ -30,10 +30,7 @@ class RunDigest {
   }
 
  private:
-  void mix(std::int64_t number) {
-    value_ = (value_ ^ static_cast<std::uint64_t>(number)) * 0x9e3779b97f4a7c15ULL + 1;
-    value_ ^= value_ >> 31;
-  }
+  void mix(std::int64_t number) { value_ = mixed_digest(value_, static_cast<std::uint64_t>(number)); }
   void end_run() {
     if (bytes_ == 0) return;
     mix(static_cast<std::int64_t>(type_));

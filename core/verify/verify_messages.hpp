@@ -12,6 +12,12 @@
 
 namespace strata {
 
+/// A running digest with one more number; the order of numbers counts.
+constexpr std::uint64_t mixed_digest(std::uint64_t digest, std::uint64_t number) {
+  digest = (digest ^ number) * 0x9e3779b97f4a7c15ULL + 1;
+  return digest ^ digest >> 31;
+}
+
 class MessageLayouts {
  public:
   struct Fault {

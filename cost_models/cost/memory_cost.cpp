@@ -141,7 +141,7 @@ Bytes retained_bytes(const RankProgram& program) {
     const bool kept = buffer.role == BufferRole::q || buffer.role == BufferRole::kv ||
                       buffer.role == BufferRole::o || buffer.role == BufferRole::lse;
     if (!buffer.persistent || !kept) continue;
-    total.count += (buffer.bytes().count + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
+    total.count += arena_aligned(buffer.bytes().count);
   }
   return total;
 }

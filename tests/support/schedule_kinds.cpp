@@ -10,6 +10,14 @@ namespace strata::test {
 
 namespace {
 
+/// Whether `rank` is one of the sorted `targets`.
+bool targets_contain(const std::vector<RankRange>& targets, std::int32_t rank) {
+  auto after =
+      std::upper_bound(targets.begin(), targets.end(), rank,
+                       [](std::int32_t value, const RankRange& range) { return value < range.begin; });
+  return after != targets.begin() && rank < std::prev(after)->end;
+}
+
 bool share(HeadRange a, HeadRange b) { return a.begin < b.end && b.begin < a.end; }
 
 /// A slice that a rank gets in some step.
