@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Files of batches that users have and that were once read wrongly: each with what it means, through the
 // program as it is called. The files are small copies, written here.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <string>
 #include <vector>
 
 #include "core/problem/batch_json.hpp"
+#include "tests/support/sanitized.hpp"
 #include "tests/tools/workspace.hpp"
 #include "tests/traces/lengths/made_files.hpp"
 
@@ -58,8 +60,9 @@ TEST_F(BatchCases, OffsetsAndPositionsAreNotTakenForLengths) {
   }
   work_.write("positions.npy", made_npy(positions));
   for (const std::string file : {"offsets.json", "positions.npy"}) {
-    for (const std::string& command : {"inspect " + file, "plan --batch " + file + kMachine + " -o p.json",
-                                       "compare --batches " + file + kMachine}) {
+    for (const std::string& command :
+         {"inspect " + file, fmt::format("plan --batch {}{} -o p.json", file, kMachine),
+          fmt::format("compare --batches {}{}", file, kMachine)}) {
       refused(command, {file, "lengths", file == "offsets.json" ? "offsets" : "positions", "--lengths-are"});
     }
   }
@@ -78,6 +81,7 @@ TEST_F(BatchCases, OffsetsWithPaddedTwinsGiveDocumentsAndPadding) {
       text, "read as 6 documents of 57 tokens in 1 fixed pack, 1 step; 3 tokens of padding left out"))
       << text;
   EXPECT_TRUE(contains(text, "note: padding: 3 tokens, all in document 0")) << text;
+  EXPECT_TRUE(contains(text, "second half of rank 0 of document 0 is all padding at cp 2")) << text;
   EXPECT_EQ(planned("offsets.json"), "{\"step\":0,\"packs\":[[9,8,8,12,8,12]]}");
 }
 
@@ -109,7 +113,7 @@ TEST_F(BatchCases, AFileAndItsLinesHaveOneReader) {
   EXPECT_TRUE(contains(inspect("rows.jsonl:2"), "read as 1 document of 4 tokens"));
   work_.expect(0, "compare --strategies ring --batches rows.jsonl:2" + kMachine);
   for (const std::string file : {"lens.npy", "list.json"}) {
-    refused("plan --batch " + file + ":1" + kMachine + " -o p.json",
+    refused(fmt::format("plan --batch {}:1{} -o p.json", file, kMachine),
             {file + ":1", "no lines", "without a line number"});
   }
   refused("inspect rows.jsonl:3", {"found 2 lines, expected a line 3"});
@@ -176,6 +180,22 @@ TEST_F(BatchCases, ForeignFilesAreNamedWhereverTheyAreMet) {
           {"model.yaml", "YAML", "JSON"});
   refused("inspect batch.gz", {"a gzip archive", "unpack it first"});
   refused("lint batch.gz", {"a gzip archive", "a JSON file"});
+}
+
+/// One step of `count` free documents of one to a hundred tokens.
+std::string many_documents(int count) {
+  std::string text = "{\"step\":0,\"documents\":[";
+  for (int i = 0; i < count; ++i) text += fmt::format("{}{}", i == 0 ? "" : ",", 1 + i * 37 % 100);
+  return text + "]}\n";
+}
+
+/// That their number costs no more than itself is counted by work_growth_test.
+TEST_F(BatchCases, ThousandsOfDocumentsUnderUlyssesPlanAndLintClean) {
+  work_.write("b.jsonl", many_documents(kSanitized ? 400 : 8000));
+  work_.expect(0,
+               "plan --batch b.jsonl --topology dgx_h100:1 --model llama3_8b --memory-cap none --strategy "
+               "ulysses -o p.json");
+  work_.expect(0, "lint p.json");
 }
 
 }  // namespace

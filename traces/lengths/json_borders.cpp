@@ -285,6 +285,7 @@ void JsonRow::read_twins() {
     }
     std::int64_t padding = 0;
     row_.padded.clear();
+    row_.idle_at_cp2.clear();
     for (std::size_t i = 0; i < padded.documents.size(); ++i) {
       const std::int64_t tokens = i < real.size() ? real[i] : 0;
       if (padded.documents[i] < tokens) {
@@ -292,7 +293,11 @@ void JsonRow::read_twins() {
                    fmt::format("at least its {}", tokens));
       }
       padding += padded.documents[i] - tokens;
-      if (padded.documents[i] > tokens) row_.padded.push_back(static_cast<std::int64_t>(i));
+      if (padded.documents[i] == tokens) continue;
+      row_.padded.push_back(static_cast<std::int64_t>(i));
+      const std::int64_t piece = padded.documents[i] / 4;
+      const bool splits = padded.documents[i] % 4 == 0;
+      if (splits && padded.documents[i] - tokens >= piece) row_.idle_at_cp2.push_back(row_.padded.back());
     }
     borders_->padding = std::max(borders_->padding, padding);
     use(value);

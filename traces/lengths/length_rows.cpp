@@ -52,6 +52,8 @@ void RowCollector::count(const LengthRow& row, const std::string& where) {
     ++measured_rows_;
   }
   for (const std::int64_t document : row.padded) padded_document_ = documents_ + document;
+  idle_ += std::ssize(row.idle_at_cp2);
+  for (const std::int64_t document : row.idle_at_cp2) idle_document_ = documents_ + document;
   padded_ += std::ssize(row.padded);
   padding_ += row.padding * row.copies;
   std::int64_t documents = 0;
@@ -148,6 +150,13 @@ std::vector<std::string> RowCollector::notes() const {
   } else if (padded_ > 1) {
     notes.push_back(
         fmt::format("padding: {}, in {}", counted(padding_, "token"), counted(padded_, "document")));
+  }
+  if (idle_ > 0) {
+    const std::string where =
+        idle_ == 1 ? fmt::format("of document {}", idle_document_) : "of " + counted(idle_, "document");
+    notes.push_back(fmt::format(
+        "padding: second half of rank 0 {} is all padding at cp 2, split zigzag at the padded length",
+        where));
   }
   if (empty_documents_ > 0) notes.push_back(counted(empty_documents_, "document") + " of 0 tokens skipped");
   if (empty_steps_ > 0) notes.push_back(counted(empty_steps_, "step") + " without documents skipped");

@@ -32,6 +32,9 @@ struct LengthRow {
   std::int64_t copies = 1;
   std::int64_t padding = 0;          ///< tokens
   std::vector<std::int64_t> padded;  ///< documents that have padding of their own
+  /// Those of them whose padding is at least the last of four equal pieces. Frameworks that split a padded
+  /// document zigzag give that piece to rank 0 of two, as its second half.
+  std::vector<std::int64_t> idle_at_cp2;
   std::optional<std::int64_t> step, data_rank;
   std::optional<double> measured_ms;
   /// The key that numbers the row within its step; empty: none does.
@@ -109,6 +112,7 @@ class RowCollector {
   std::optional<RowKind> first_;
   std::int64_t rows_ = 0, documents_ = 0;
   std::int64_t padding_ = 0, padded_ = 0, padded_document_ = 0;
+  std::int64_t idle_ = 0, idle_document_ = 0;  ///< of LengthRow::idle_at_cp2
   std::int64_t empty_documents_ = 0, empty_rows_ = 0, empty_steps_ = 0;
   std::map<std::int64_t, std::int64_t> data_ranks_;  // rank -> rows
   std::int64_t measured_rows_ = 0;

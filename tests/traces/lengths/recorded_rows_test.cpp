@@ -120,7 +120,19 @@ TEST(RecordedRows, PaddingIsCountedAndNotPlanned) {
   EXPECT_EQ(positions.lengths, (Lengths{2, 2}));
   EXPECT_EQ(positions.padding_tokens, 1);
   EXPECT_EQ(read("{\"seqlens\":[9,8],\"padded_seqlens\":[12,8]}").notes,
-            Names{"padding: 3 tokens, all in document 0"});
+            (Names{"padding: 3 tokens, all in document 0",
+                   "padding: second half of rank 0 of document 0 is all padding at cp 2, split zigzag at the "
+                   "padded length"}));
+  // Less than a fourth, and a length that two ranks do not split.
+  EXPECT_EQ(read("{\"seqlens\":[10,8],\"padded_seqlens\":[12,8]}").notes,
+            Names{"padding: 2 tokens, all in document 0"});
+  EXPECT_EQ(read("{\"seqlens\":[5,8],\"padded_seqlens\":[10,8]}").notes,
+            Names{"padding: 5 tokens, all in document 0"});
+  EXPECT_EQ(
+      read("{\"seqlens\":[6,8],\"padded_seqlens\":[8,12]}").notes,
+      (Names{"padding: 6 tokens, in 2 documents",
+             "padding: second half of rank 0 of 2 documents is all padding at cp 2, split zigzag at the "
+             "padded length"}));
 }
 
 TEST(RecordedRows, NumbersThatBeginWithZeroAreADocumentOrPaddingButNotAGuess) {
