@@ -93,7 +93,7 @@ TEST(RecordedRows, BordersThatLackTheirOtherHalfAreRefusedByName) {
                           "{\"seq_start_id\":[0,3]}", "{\"input_ids\":[1,2],\"cu_seqlens_argmin\":1}"}) {
     const std::string error = error_of(row);
     const std::string key = error.substr(0, error.find(": found"));
-    EXPECT_NE(key.find_first_of("_"), std::string::npos) << error;
+    EXPECT_NE(key.find_first_of('_'), std::string::npos) << error;
   }
 }
 
